@@ -1,0 +1,56 @@
+"""Configuration: environment variables, read once at import and frozen.
+
+The README documents each variable. Nothing else in the package reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from neurojit.errors import ConfigurationError
+
+ISA_CHOICES = ("avx512", "avx2", "neon", "rvv", "none")
+ENCODER_CHOICES = ("table", "peachpy")
+
+
+@dataclass(frozen=True)
+class Config:
+    """isa: cap or choose the ISA, None for the best one. encoder: where x86-64 bytes come from.
+    code_cache_bytes: executable bytes kept before the least recently used kernels are evicted."""
+
+    isa: str | None = None
+    encoder: str = "table"
+    code_cache_bytes: int = 64 << 20
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Config:
+        return cls(
+            isa=_choice(environ, "NEUROJIT_ISA", ISA_CHOICES, None),
+            encoder=_choice(environ, "NEUROJIT_ENCODER", ENCODER_CHOICES, "table") or "table",
+            code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
+        )
+
+
+def _choice(
+    environ: Mapping[str, str], name: str, choices: tuple[str, ...], default: str | None
+) -> str | None:
+    value = environ.get(name, "")
+    if value == "":
+        return default
+    if value not in choices:
+        raise ConfigurationError(f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default")
+    return value
+
+
+def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name, "")
+    if value == "":
+        return default
+    if not value.isascii() or not value.isdigit() or int(value) == 0:
+        raise ConfigurationError(f"{name}={value!r}: expected a positive integer; unset it for {default}")
+    return int(value)
+
+
+CONFIG = Config.from_environment(os.environ)

@@ -1,0 +1,57 @@
+"""Extension modules. Everything else about the package stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# Wheels target the baseline ISA: no -march=native, and never -ffast-math. Code that needs more than
+# the baseline is either emitted at run time or compiled per function behind a CPUID check.
+# -ffp-contract=off: the reference kernels say `fma` where they mean it.
+COMPILE = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"] if os.name == "posix" else []
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
+if os.environ.get("NEUROJIT_STRICT_C") == "1":  # CI; a user's newer compiler may warn about more
+    COMPILE += WARNINGS
+
+
+def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
+    """The extension module `name`, from its .pyx and the C files of csrc it links."""
+    pyx = name.replace(".", "/") + ".pyx"
+    return Extension(
+        name,
+        [pyx, *(f"csrc/{source}" for source in csources)],
+        include_dirs=["csrc", *([numpy.get_include()] if numpy_api else [])],
+        depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+        extra_compile_args=COMPILE,
+        define_macros=[("_GNU_SOURCE", "1"), ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        libraries=["m"] if sys.platform.startswith("linux") else [],
+    )
+
+
+EXTENSIONS = [
+    extension("neurojit.target._cpu", "cpu.c"),
+    extension("neurojit.emit._buffer", "code_buffer.c"),
+    extension("neurojit.runtime._runtime", "executable_memory.c", "slots.c", "reference.c", "clock.c"),
+    extension("neurojit._matmul", "gemm_blocked.c", numpy_api=True),
+]
+EXTENSIONS = [e for e in EXTENSIONS if all(Path(s).exists() for s in e.sources)]  # until all have landed
+
+setup(
+    ext_modules=cythonize(
+        EXTENSIONS,
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+        },
+    )
+)
