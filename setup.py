@@ -37,7 +37,8 @@ EXTENSIONS = [
     extension("neurojit.target._cpu", "cpu.c"),
     extension("neurojit.emit._buffer", "code_buffer.c"),
     extension("neurojit.runtime._runtime", "executable_memory.c", "slots.c", "reference.c", "clock.c"),
-    extension("neurojit._matmul", "gemm_blocked.c", numpy_api=True),
+    extension("neurojit.runtime._blocked", "gemm_blocked.c"),
+    extension("neurojit._matmul", numpy_api=True),
 ]
 EXTENSIONS = [e for e in EXTENSIONS if all(Path(s).exists() for s in e.sources)]  # until all have landed
 

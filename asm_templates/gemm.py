@@ -1,0 +1,171 @@
+"""gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major B and C, any strides of A.
+
+    mr x nv accumulators + nv vectors of B + 1 scalar of A (none where the ISA broadcasts from memory)
+    mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
+
+The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
+over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
+order of k, starting from zero (or from C): the same bits whatever the tile, the ISA or the level.
+Nothing outside the operands is read or written; when not accumulating, C is never read.
+"""
+
+from __future__ import annotations
+
+from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.plan.gemm import Gemm, GemmSchedule, ceil_div
+
+
+def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
+    """Emit the whole kernel, from its arguments to its return."""
+    depth = m.extent() if g.k is None else None
+    row_stride = m.row_stride() if g.c.row_stride is None else None
+    a, b, c = m.operands(3)
+    m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    size = m.element.size
+    for block in schedule.columns:
+        with m.loop(block.count):
+            last = block is schedule.columns[-1] and block.count == 1
+            a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
+            for rows in schedule.rows:
+                with m.loop(rows.count):
+                    _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
+                    m.advance(a_rows, rows.height * g.a.row_stride * size)
+                    if g.c.row_stride is not None:
+                        m.advance(c_rows, rows.height * g.c.row_stride * size)
+            if not last:
+                m.release(a_rows)
+                m.release(c_rows)
+                m.advance(b, sum(block.lanes) * size)
+                m.advance(c, sum(block.lanes) * size)
+    m.leave()
+
+
+def _tile(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    height: int,
+    columns: tuple[int, ...],
+    at: tuple[Pointer, Pointer, Pointer],
+    depth: Pointer | None,
+    row_stride: Pointer | None,
+) -> None:
+    """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores."""
+    a, b, c = at
+    size = m.element.size
+    if g.accumulate:
+        accumulators = _load_tile(m, g, height, columns, c, row_stride)
+    else:
+        accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
+
+    if g.k is None:
+        assert depth is not None
+        a, b = m.copy(a), m.copy(b)
+        _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
+        m.release(a)
+        m.release(b)
+    else:
+        trips, rest = divmod(g.k, schedule.unroll)
+        if trips > 1:
+            a, b = m.copy(a), m.copy(b)
+            with m.loop(trips):
+                _steps(m, g, accumulators, columns, a, b, schedule.unroll)
+                m.advance(a, schedule.unroll * g.a.column_stride * size)
+                m.advance(b, schedule.unroll * g.b.row_stride * size)
+            _steps(m, g, accumulators, columns, a, b, rest)
+            m.release(a)
+            m.release(b)
+        else:
+            _steps(m, g, accumulators, columns, a, b, g.k)
+
+    if row_stride is not None:
+        c = m.copy(c)
+    for i, row in enumerate(accumulators):
+        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+        for vector in row:
+            m.store(vector, c, offset)
+            offset += vector.lanes * size
+        m.drop(*row)
+        if row_stride is not None and i + 1 < height:
+            m.advance_by(c, row_stride)
+    if row_stride is not None:
+        m.release(c)
+
+
+def _steps(
+    m: Machine,
+    g: Gemm,
+    accumulators: list[list[Vector]],
+    columns: tuple[int, ...],
+    a: Pointer,
+    b: Pointer,
+    count: int,
+) -> None:
+    """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
+    size = m.element.size
+    height, widest = len(accumulators), max(columns)
+    a_row, a_step = g.a.row_stride * size, g.a.column_stride * size
+    b_step = g.b.row_stride * size
+    for step in range(count):
+        offset = step * b_step
+        vectors = []
+        for lanes in columns:
+            vectors.append(m.vector(lanes, b, offset, uses=height))
+            offset += lanes * size
+        offset = step * a_step
+        for row in accumulators:
+            scalar = m.scalar(widest, a, offset, uses=len(columns))
+            for accumulator, vector in zip(row, vectors, strict=True):
+                m.fma(accumulator, scalar, vector)
+            m.drop(scalar)
+            offset += a_row
+        m.drop(*vectors)
+
+
+def _dynamic_depth(
+    m: Machine,
+    g: Gemm,
+    unroll: int,
+    accumulators: list[list[Vector]],
+    columns: tuple[int, ...],
+    a: Pointer,
+    b: Pointer,
+    depth: Pointer,
+) -> None:
+    """All of a k known only at the call: unrolled groups, then single steps."""
+    size = m.element.size
+    left = m.copy(depth)
+    with m.skip_unless_at_least(left, unroll):
+        m.advance(left, 1 - unroll)  # now left > 0 exactly while a whole group remains
+        with m.while_positive(left, unroll):
+            _steps(m, g, accumulators, columns, a, b, unroll)
+            m.advance(a, unroll * g.a.column_stride * size)
+            m.advance(b, unroll * g.b.row_stride * size)
+        m.advance(left, unroll - 1)
+    with m.skip_unless_at_least(left, 1), m.while_positive(left, 1):
+        _steps(m, g, accumulators, columns, a, b, 1)
+        m.advance(a, g.a.column_stride * size)
+        m.advance(b, g.b.row_stride * size)
+    m.release(left)
+
+
+def _load_tile(
+    m: Machine, g: Gemm, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer | None
+) -> list[list[Vector]]:
+    """The tile's elements of C, as the start of their chains."""
+    size = m.element.size
+    tile: list[list[Vector]] = []
+    if row_stride is not None:
+        c = m.copy(c)
+    for i in range(height):
+        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+        row = []
+        for lanes in columns:
+            row.append(m.load(lanes, c, offset))
+            offset += lanes * size
+        tile.append(row)
+        if row_stride is not None and i + 1 < height:
+            m.advance_by(c, row_stride)
+    if row_stride is not None:
+        m.release(c)
+    return tile

@@ -1,0 +1,186 @@
+"""The vector machine: the few steps a kernel template is written in.
+
+A template says *what* happens to vectors, pointers and loops; a machine says which instructions that
+takes on one ISA. The machine owns the registers: a template that needs more than there are gets an
+error naming the template and the budget, never a silent spill.
+
+A *vector* is a count of lanes, from 1 to the widest register of the ISA. Any count is allowed: the
+machine picks the narrowest register that holds it and reads and writes exactly that many elements.
+A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
+from memory inside the multiply-add, the machine may hand out the address instead of a register: the
+template states how often it will be used, the machine decides.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from neurojit.errors import RegisterPressureError
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element type of vectors: its name and its size in bytes."""
+
+    name: str
+    size: int
+
+
+F32 = Element("f32", 4)
+F64 = Element("f64", 8)
+ELEMENTS = {element.name: element for element in (F32, F64)}
+
+
+class Vector:
+    """A vector register holding `lanes` elements."""
+
+    __slots__ = ("lanes", "register")
+
+    def __init__(self, register: int, lanes: int) -> None:
+        self.register = register
+        self.lanes = lanes
+
+
+class InMemory:
+    """An element or a vector left in memory, to be read by the instruction that uses it."""
+
+    __slots__ = ("offset", "pointer")
+
+    def __init__(self, pointer: int, offset: int) -> None:
+        self.pointer = pointer
+        self.offset = offset
+
+
+Operand = Vector | InMemory
+Pointer = int
+"""A general register that holds an address (or a count)."""
+
+
+class RegisterPool:
+    """The registers of one kind that a template may use."""
+
+    def __init__(self, kind: str, registers: tuple[int, ...], template: str) -> None:
+        self.kind = kind
+        self.budget = len(registers)
+        self.template = template
+        self._free = list(reversed(registers))
+
+    def take(self) -> int:
+        if not self._free:
+            raise RegisterPressureError(
+                f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
+                "choose a smaller tile"
+            )
+        return self._free.pop()
+
+    def give(self, register: int) -> None:
+        self._free.append(register)
+
+    def claim(self, register: int) -> int:
+        """Take this very register, where the calling convention has put a value."""
+        self._free.remove(register)
+        return register
+
+
+class Machine(ABC):
+    """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
+
+    element: Element
+    vectors: RegisterPool
+    pointers: RegisterPool
+
+    # Arguments, pointers, control -----------------------------------------------------------------
+
+    @abstractmethod
+    def operands(self, count: int) -> tuple[Pointer, ...]:
+        """Addresses of the kernel's first `count` buffers after the arena. Called once, first."""
+
+    @abstractmethod
+    def extent(self) -> Pointer:
+        """The dynamic extent `n` the kernel was called with. Called before `operands`."""
+
+    @abstractmethod
+    def row_stride(self) -> Pointer:
+        """The dynamic row stride in bytes (micro-kernels only). Called before `operands`."""
+
+    @abstractmethod
+    def copy(self, pointer: Pointer) -> Pointer:
+        """A fresh register with the same value."""
+
+    @abstractmethod
+    def advance(self, pointer: Pointer, offset: int) -> None:
+        """pointer += offset."""
+
+    @abstractmethod
+    def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
+        """pointer += stride."""
+
+    def release(self, pointer: Pointer) -> None:
+        self.pointers.give(pointer)
+
+    @contextmanager
+    def loop(self, count: int) -> Iterator[None]:
+        """Run the body `count` >= 1 times. A count of one costs nothing."""
+        if count == 1:
+            yield
+            return
+        counter = self.constant(count)
+        with self.while_positive(counter, 1):
+            yield
+        self.release(counter)
+
+    @abstractmethod
+    def constant(self, value: int) -> Pointer:
+        """A fresh general register holding `value`."""
+
+    @abstractmethod
+    def while_positive(self, counter: Pointer, step: int) -> AbstractContextManager[None]:
+        """Run the body, subtract `step`, repeat while counter > 0. The counter starts positive."""
+
+    @abstractmethod
+    def skip_unless_at_least(self, counter: Pointer, bound: int) -> AbstractContextManager[None]:
+        """Run the body only if counter >= bound."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Return 0 from the kernel."""
+
+    # Vectors --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def expect(self, lanes: frozenset[int]) -> None:
+        """Prepare masks for every count of lanes the kernel will load or store. Called before loops."""
+
+    @abstractmethod
+    def zero(self, lanes: int) -> Vector:
+        """A fresh vector of zeros."""
+
+    @abstractmethod
+    def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """A fresh vector read from memory: exactly `lanes` elements are touched."""
+
+    @abstractmethod
+    def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
+        """Write the vector's lanes to memory and nothing beside them."""
+
+    @abstractmethod
+    def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        """A vector operand of multiply-adds that will use it `uses` times in all."""
+
+    @abstractmethod
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        """One element, spread over up to `lanes` lanes, for `uses` multiply-adds."""
+
+    @abstractmethod
+    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+        """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
+
+    def drop(self, *operands: Operand) -> None:
+        """Give back the registers of operands that are no longer needed."""
+        for operand in operands:
+            if type(operand) is Vector:
+                self.vectors.give(operand.register)
+

@@ -1,0 +1,130 @@
+"""The vector machine of AVX2 and FMA: 16 registers, no masks but those held in a vector.
+
+Partial vectors are read with vmaskmov (or the scalar moves) and written in pieces: a masked store of
+AVX2 is microcoded on AMD cores, while an extract and two plain stores are quick everywhere.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
+from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.emit import form
+
+REGISTER = {128: "xmm", 256: "ymm"}
+
+
+class Avx2Forms:
+    """Form ids for one element type, by register width."""
+
+    def __init__(self, element: Element) -> None:
+        single = element.name == "f32"
+        s, bits = ("s", 32) if single else ("d", 64)
+        self.load, self.load_masked, self.store = {}, {}, {}
+        self.broadcast, self.fma, self.fma_memory = {}, {}, {}
+        for width, reg in REGISTER.items():
+            memory = f"m{width}"
+            self.load[width] = form(f"vmovup{s} {reg}, {memory}")
+            self.load_masked[width] = form(f"vmaskmovp{s} {reg}, {reg}, {memory}")
+            self.store[width] = form(f"vmovup{s} {memory}, {reg}")
+            self.fma[width] = form(f"vfmadd231p{s} {reg}, {reg}, {reg}")
+            self.fma_memory[width] = form(f"vfmadd231p{s} {reg}, {reg}, {memory}")
+            broadcast = f"vbroadcasts{s} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
+            self.broadcast[width] = form(broadcast)
+        self.zero = form("vxorps xmm, xmm, xmm")
+        self.load_scalar = {4: form("vmovss xmm, m32"), 8: form("vmovsd xmm, m64")}
+        self.store_scalar = {4: form("vmovss m32, xmm"), 8: form("vmovsd m64, xmm")}
+        self.store_third_float = form("vextractps m32, xmm, imm8")
+        self.upper_half = form("vextractf128 xmm, ymm, imm8")
+        self.load_constant = {128: form("vmovups xmm, m128"), 256: form("vmovups ymm, m256")}
+
+
+avx2_forms = lru_cache(maxsize=2)(Avx2Forms)
+
+
+class Avx2Machine(X86Machine):
+    """See the module's head."""
+
+    vector_registers = 16
+
+    def expect(self, lanes: frozenset[int]) -> None:
+        self.f = avx2_forms(self.element)
+        self._masks: dict[int, int] = {}
+        self._constants: list[tuple[int, bytes]] = []
+        for count in sorted(lanes):
+            size = count * self.element.size
+            if size not in (4, 8, 16, 32):
+                width = self._width(count)
+                label = self.buffer.new_label()
+                register = self.vectors.take()
+                self.buffer.rip(self.f.load_constant[width], label, register)
+                self._constants.append((label, (b"\xff" * size).ljust(width // 8, b"\0")))
+                self._masks[count] = register
+
+    def _width(self, lanes: int) -> int:
+        return 128 if lanes * self.element.size <= 16 else 256
+
+    def zero(self, lanes: int) -> Vector:
+        register = self.vectors.take()
+        self.buffer.regs(self.f.zero, register, register, register)
+        return Vector(register, lanes)
+
+    def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        register = self.vectors.take()
+        size = lanes * self.element.size
+        if size in (4, 8):
+            self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
+        elif lanes in self._masks:
+            self.buffer.mem(self.f.load_masked[self._width(lanes)], pointer, offset, register, self._masks[lanes])
+        else:
+            self.buffer.mem(self.f.load[self._width(lanes)], pointer, offset, register)
+        return Vector(register, lanes)
+
+    def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
+        size = vector.lanes * self.element.size
+        if size > 16 and size != 32:
+            self.buffer.mem(self.f.store[128], pointer, offset, vector.register)
+            upper = self.vectors.take()
+            self.buffer.imm(self.f.upper_half, 1, upper, vector.register)
+            self._store_within_xmm(upper, pointer, offset + 16, size - 16)
+            self.vectors.give(upper)
+        elif size == 32:
+            self.buffer.mem(self.f.store[256], pointer, offset, vector.register)
+        else:
+            self._store_within_xmm(vector.register, pointer, offset, size)
+
+    def _store_within_xmm(self, register: int, pointer: Pointer, offset: int, size: int) -> None:
+        if size == 16:
+            self.buffer.mem(self.f.store[128], pointer, offset, register)
+        elif size == 12:
+            self.buffer.mem(self.f.store_scalar[8], pointer, offset, register)
+            self.buffer.mem_imm(self.f.store_third_float, pointer, offset + 8, 2, register)
+        else:
+            self.buffer.mem(self.f.store_scalar[size], pointer, offset, register)
+
+    def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        whole = lanes * self.element.size in (16, 32)
+        return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
+
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        register = self.vectors.take()
+        self.buffer.mem(self.f.broadcast[self._width(lanes)], pointer, offset, register)
+        return Vector(register, lanes)
+
+    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+        assert type(scalar) is Vector
+        width = self._width(accumulator.lanes)
+        if type(vector) is Vector:
+            self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
+        else:
+            self.buffer.mem(
+                self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, scalar.register
+            )
+
+    def finish(self) -> None:
+        if self._constants:
+            self.buffer.align(32)
+        for label, data in self._constants:
+            self.buffer.bind(label)
+            self.buffer.raw(data)

@@ -1,0 +1,138 @@
+"""The vector machine of AVX-512 (F, DQ, BW, VL): 32 registers, masks, broadcast from memory.
+
+Every vector instruction is EVEX-encoded, so that xmm, ymm and zmm all reach 32 registers. A vector of
+5 to 7 floats lives in a ymm register and is read and written under a mask; 1 or 2 elements of 4 or 8
+bytes go through the scalar moves, which need no mask and are quicker to store.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
+from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.emit import form
+
+REGISTER = {128: "xmm", 256: "ymm", 512: "zmm"}
+WIDTHS = (128, 256, 512)
+
+
+class Avx512Forms:
+    """Form ids for one element type, by register width."""
+
+    def __init__(self, element: Element) -> None:
+        single = element.name == "f32"
+        suffix, scalar, bits = ("ps", "ss", 32) if single else ("pd", "sd", 64)
+        self.load, self.load_masked, self.store, self.store_masked = {}, {}, {}, {}
+        self.broadcast, self.zero, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}, {}
+        for width in WIDTHS:
+            reg, memory = REGISTER[width], f"m{width}"
+            evex = "" if width == 512 else " {evex}"
+            count = width // bits
+            self.load[width] = form(f"vmovup{suffix[1]} {reg}, {memory}{evex}")
+            self.load_masked[width] = form(f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}")
+            self.store[width] = form(f"vmovup{suffix[1]} {memory}, {reg}{evex}")
+            self.store_masked[width] = form(f"vmovup{suffix[1]} {memory}{{k}}, {reg}")
+            self.zero[width] = form("vpxord xmm, xmm, xmm")  # writing xmm clears the whole register
+            self.fma[width] = form(f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}")
+            self.fma_memory[width] = form(f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}")
+            self.fma_broadcast[width] = form(f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}")
+            broadcast = f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
+            self.broadcast[width] = form(broadcast + evex)
+        self.load_scalar = {size: form(f"vmovs{'sd'[size == 8]} xmm, m{size * 8} {{evex}}") for size in (4, 8)}
+        self.store_scalar = {size: form(f"vmovs{'sd'[size == 8]} m{size * 8}, xmm {{evex}}") for size in (4, 8)}
+        self.set_mask = form("kmovw k, r32")
+
+
+avx512_forms = lru_cache(maxsize=2)(Avx512Forms)
+
+
+class Avx512Machine(X86Machine):
+    """See the module's head."""
+
+    vector_registers = 32
+
+    def expect(self, lanes: frozenset[int]) -> None:
+        self.f = avx512_forms(self.element)
+        self._masks: dict[int, int] = {}
+        for count in sorted(lanes):
+            if self._is_partial(count):
+                bits = self.constant((1 << count) - 1)
+                register = len(self._masks) + 1  # k0 means "no mask"
+                self.buffer.regs(self.f.set_mask, register, bits)
+                self.release(bits)
+                self._masks[count] = register
+
+    def _is_partial(self, lanes: int) -> bool:
+        size = lanes * self.element.size
+        return size not in (4, 8, 16, 32, 64)
+
+    def _width(self, lanes: int) -> int:
+        size = lanes * self.element.size
+        return 128 if size <= 16 else 256 if size <= 32 else 512
+
+    def zero(self, lanes: int) -> Vector:
+        register = self.vectors.take()
+        self.buffer.regs(self.f.zero[self._width(lanes)], register, register, register)
+        return Vector(register, lanes)
+
+    def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        register = self.vectors.take()
+        size = lanes * self.element.size
+        if size in (4, 8):
+            self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
+        elif lanes in self._masks:
+            self.buffer.mem(self.f.load_masked[self._width(lanes)], pointer, offset, register, self._masks[lanes])
+        else:
+            self.buffer.mem(self.f.load[self._width(lanes)], pointer, offset, register)
+        return Vector(register, lanes)
+
+    def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
+        lanes = vector.lanes
+        size = lanes * self.element.size
+        if size in (4, 8):
+            self.buffer.mem(self.f.store_scalar[size], pointer, offset, vector.register)
+        elif lanes in self._masks:
+            self.buffer.mem(
+                self.f.store_masked[self._width(lanes)], pointer, offset, self._masks[lanes], vector.register
+            )
+        else:
+            self.buffer.mem(self.f.store[self._width(lanes)], pointer, offset, vector.register)
+
+    def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        whole = lanes * self.element.size in (16, 32, 64)
+        return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
+
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        if uses <= MOST_EMBEDDED_USES:
+            return InMemory(pointer, offset)
+        return self._spread(lanes, pointer, offset)
+
+    def _spread(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        register = self.vectors.take()
+        self.buffer.mem(self.f.broadcast[self._width(lanes)], pointer, offset, register)
+        return Vector(register, lanes)
+
+    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+        width = self._width(accumulator.lanes)
+        if type(vector) is Vector:
+            if type(scalar) is Vector:
+                self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
+            else:
+                self.buffer.mem(
+                    self.f.fma_broadcast[width], scalar.pointer, scalar.offset, accumulator.register, vector.register
+                )
+            return
+        spread = scalar if type(scalar) is Vector else self._spread(accumulator.lanes, scalar.pointer, scalar.offset)
+        self.buffer.mem(
+            self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register
+        )
+        if spread is not scalar:
+            self.drop(spread)
+
+    def finish(self) -> None:
+        pass
+
+
+MOST_EMBEDDED_USES = 3
+"""A scalar used by no more vectors than this is broadcast by each multiply-add, from L1."""

@@ -1,0 +1,145 @@
+"""The part of a vector machine that all of x86-64 shares: arguments, pointers, loops.
+
+Only caller-saved registers are used, so nothing is pushed and the stack pointer never moves. All
+jumps are backward or skip forward over one body, to labels; displacements are never computed by hand.
+Integers are 64-bit throughout: every form has the same shape, and no upper half is left over.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from neurojit.asm_templates.machine import Element, Machine, Pointer, RegisterPool
+from neurojit.emit import CodeBuffer, form
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
+
+# System V AMD64 ABI, section 3.2.1: these need not be preserved.
+CALLER_SAVED = (R8, R9, R10, R11, RCX, RDX, RSI, RDI, RAX)
+
+# kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes).
+KERNEL_BUFFERS, KERNEL_EXTENT = RDI, RSI
+MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE = (RDI, RSI, RDX), RCX, R8
+
+LOOP_ALIGNMENT = 32  # a fetch window of the decoders; the micro-op cache line covers 64
+
+
+class IntegerForms:
+    """Ids of the integer instructions, looked up once."""
+
+    def __init__(self) -> None:
+        self.endbr = form("endbr64")
+        self.ret = form("ret")
+        self.vzeroupper = form("vzeroupper")
+        self.mov = form("mov r64, r64")
+        self.mov_load = form("mov r64, m64")
+        self.mov_imm32 = form("mov r64, imm32")
+        self.add = form("add r64, r64")
+        self.add_imm8 = form("add r64, imm8")
+        self.add_imm32 = form("add r64, imm32")
+        self.sub_imm8 = form("sub r64, imm8")
+        self.cmp_imm8 = form("cmp r64, imm8")
+        self.xor = form("xor r64, r64")
+        self.jump_greater = form("jg rel32")
+        self.jump_less = form("jl rel32")
+
+
+integer_forms = lru_cache(maxsize=1)(IntegerForms)
+
+
+class X86Machine(Machine):
+    """Integers, pointers and control flow; AVX2 and AVX-512 add the vectors."""
+
+    vector_registers: int
+
+    def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        self.buffer = buffer
+        self.element = element
+        self.micro = micro
+        self.template = template
+        self.pointers = RegisterPool("general", CALLER_SAVED, template)
+        self.vectors = RegisterPool("vector", tuple(range(self.vector_registers)), template)
+        self.i = integer_forms()
+        reserved = (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+        self._arguments = {register: self.pointers.claim(register) for register in reserved}
+        buffer.regs(self.i.endbr)
+
+    # Arguments ------------------------------------------------------------------------------------
+
+    def _argument(self, register: int) -> Pointer:
+        return self._arguments.pop(register)
+
+    def extent(self) -> Pointer:
+        return self._argument(MICRO_EXTENT if self.micro else KERNEL_EXTENT)
+
+    def row_stride(self) -> Pointer:
+        if not self.micro:
+            raise ValueError(f"template {self.template}: only a micro-kernel has a dynamic row stride")
+        return self._argument(MICRO_ROW_STRIDE)
+
+    def operands(self, count: int) -> tuple[Pointer, ...]:
+        if self.micro:
+            pointers = tuple(self._argument(register) for register in MICRO_OPERANDS[:count])
+        else:
+            buffers = self._argument(KERNEL_BUFFERS)
+            pointers = tuple(self.pointers.take() for _ in range(count))
+            for index, pointer in enumerate(pointers, start=1):
+                self.buffer.mem(self.i.mov_load, buffers, 8 * index, pointer)
+            self.pointers.give(buffers)
+        for register in self._arguments:
+            self.pointers.give(register)
+        self._arguments.clear()
+        return pointers
+
+    # Pointers and counters ------------------------------------------------------------------------
+
+    def copy(self, pointer: Pointer) -> Pointer:
+        fresh = self.pointers.take()
+        self.buffer.regs(self.i.mov, fresh, pointer)
+        return fresh
+
+    def constant(self, value: int) -> Pointer:
+        fresh = self.pointers.take()
+        self.buffer.imm(self.i.mov_imm32, value, fresh)
+        return fresh
+
+    def advance(self, pointer: Pointer, offset: int) -> None:
+        if offset == 0:
+            return
+        small = -128 <= offset <= 127
+        self.buffer.imm(self.i.add_imm8 if small else self.i.add_imm32, offset, pointer)
+
+    def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
+        self.buffer.regs(self.i.add, pointer, stride)
+
+    # Control --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def while_positive(self, counter: Pointer, step: int) -> Iterator[None]:
+        head = self.buffer.new_label()
+        self.buffer.align(LOOP_ALIGNMENT)
+        self.buffer.bind(head)
+        yield
+        self.buffer.imm(self.i.sub_imm8, step, counter)
+        self.buffer.jump(self.i.jump_greater, head)
+
+    @contextmanager
+    def skip_unless_at_least(self, counter: Pointer, bound: int) -> Iterator[None]:
+        past = self.buffer.new_label()
+        self.buffer.imm(self.i.cmp_imm8, bound, counter)
+        self.buffer.jump(self.i.jump_less, past)
+        yield
+        self.buffer.bind(past)
+
+    def leave(self) -> None:
+        self.buffer.regs(self.i.vzeroupper)
+        self.buffer.regs(self.i.xor, RAX, RAX)
+        self.buffer.regs(self.i.ret)
+        self.finish()
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Place the constants the code refers to, behind it."""

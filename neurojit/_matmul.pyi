@@ -1,0 +1,15 @@
+from collections.abc import Callable
+from inspect import Signature
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+class Matmul:
+    __signature__: Signature
+    def __new__(cls, general: Callable[..., Any], signature: Signature) -> Matmul: ...
+    def __call__(self, a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any: ...
+
+def describe(a: Array, b: Array, c: Array) -> tuple[tuple[int, int, int, int], tuple[int, ...]] | None: ...
+def products(a: Array, b: Array, c: Array) -> bool: ...

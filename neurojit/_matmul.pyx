@@ -1,0 +1,414 @@
+"""The call path of `nj.matmul`: from Python objects to a kernel in a few tens of nanoseconds.
+
+`Matmul` implements the vectorcall protocol itself. The common case (two exact float32 or float64
+arrays of one or two dimensions, and an `out` that fits) is decided from the NumPy structs alone:
+shape and strides make a key, the key finds a slot, the slot's code runs. Nothing is allocated but the
+result, no lock is taken, no Python code runs. Everything else goes to `general`, a Python function
+with the whole of numpy.matmul's meaning, which comes back through `products` for the arithmetic.
+"""
+
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, uint32_t, uint64_t, uintptr_t
+
+cimport numpy as cnp
+
+from neurojit.runtime._runtime cimport (
+    NJ_CODE_RELEASES_GIL, SlotTable, nj_code, nj_key, nj_slot, nj_slot_enter, nj_slot_leave, nj_slot_table,
+    nj_slots_find,
+)
+
+from neurojit.runtime import SLOTS
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState
+    PyThreadState *PyEval_SaveThread() noexcept
+    void PyEval_RestoreThread(PyThreadState *) noexcept
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
+    Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
+    PyObject *PyVectorcall_Call(PyObject *, PyObject *, PyObject *) noexcept
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
+    void PyType_Modified(PyTypeObject *) noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept nogil
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t) noexcept nogil
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept nogil
+    void Py_DECREF(PyObject *) noexcept
+    void c_incref "Py_INCREF"(PyObject *) noexcept
+    PyObject *c_None "Py_None"
+    """
+    /* The slots Cython's PyTypeObject declaration leaves out. */
+    static void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
+        type->tp_vectorcall_offset = offset;
+        type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+        type->tp_call = PyVectorcall_Call;
+        PyType_Modified(type);
+    }
+    """
+    void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) noexcept
+    void PyErr_SetString(PyObject *, const char *) noexcept
+    PyObject *PyExc_MemoryError
+
+cdef extern from "numpy/arrayobject.h":
+    PyTypeObject *array_type "&PyArray_Type"
+    ctypedef struct array_object "PyArrayObject":
+        pass
+    int PyArray_NDIM(array_object *) noexcept nogil
+    int PyArray_FLAGS(array_object *) noexcept nogil
+    void *PyArray_DATA(array_object *) noexcept nogil
+    cnp.npy_intp *PyArray_DIMS(array_object *) noexcept nogil
+    cnp.npy_intp *PyArray_STRIDES(array_object *) noexcept nogil
+    void *PyArray_DESCR(array_object *) noexcept nogil
+    void *PyArray_DescrFromType(int) noexcept
+    PyObject *PyArray_NewFromDescr(PyTypeObject *, void *, int, cnp.npy_intp *, cnp.npy_intp *, void *, int,
+                                   PyObject *) noexcept
+
+cdef enum:
+    C_CONTIGUOUS = 0x0001  # NPY_ARRAY_C_CONTIGUOUS
+    WRITEABLE = 0x0400     # NPY_ARRAY_WRITEABLE
+
+# Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives.
+cdef int64_t GIL_WORTH_RELEASING = 500_000
+
+# One product as the key sees it. Strides in elements.
+cdef struct Product:
+    int64_t m, n, k
+    int64_t a_row, a_column, b_row, b_column, c_row
+    int element  # 4 or 8 bytes: float32 or float64
+
+cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
+cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
+cdef object _OUT = "out"
+cdef PyObject *OUT = <PyObject *>_OUT
+cdef nj_slot_table *TABLE = (<SlotTable>SLOTS).table
+
+
+cdef inline bint fits32(int64_t value) noexcept nogil:
+    return INT32_MIN <= value <= INT32_MAX
+
+
+cdef inline bint make_key(const Product *p, nj_key *key) noexcept nogil:
+    """False when an extent or a stride does not fit the key's 32-bit fields."""
+    if not (fits32(p.m) and fits32(p.n) and fits32(p.k) and fits32(p.a_row) and fits32(p.a_column)
+            and fits32(p.b_row) and fits32(p.b_column) and fits32(p.c_row)):
+        return False
+    # extents are positive, so bit 31 of the first is free for the element type
+    key.word[0] = <uint64_t>p.m | <uint64_t>(p.element == 8) << 31 | <uint64_t>p.n << 32
+    key.word[1] = <uint64_t>p.k | <uint64_t>p.a_row << 32
+    key.word[2] = <uint64_t><uint32_t>p.a_column | <uint64_t>p.b_row << 32
+    key.word[3] = <uint64_t><uint32_t>p.b_column | <uint64_t>p.c_row << 32
+    return True
+
+
+cdef inline bint strides_of(array_object *x, int element, int64_t *row, int64_t *column) noexcept nogil:
+    """Strides of a matrix or a vector in elements; False when they are no whole number of elements."""
+    cdef cnp.npy_intp *strides = PyArray_STRIDES(x)
+    cdef int64_t outer = strides[0], inner = strides[PyArray_NDIM(x) - 1]
+    if (outer | inner) & (element - 1):
+        return False
+    row[0] = outer // element  # exact: with cdivision, a signed division by a power of two
+    column[0] = inner // element
+    return True
+
+
+cdef inline void span(const char *data, int64_t rows, int64_t columns, int64_t row, int64_t column,
+                      int element, uintptr_t *low, uintptr_t *high) noexcept nogil:
+    """The lowest address of a matrix and the first one behind it."""
+    cdef int64_t down = (rows - 1) * row * element, across = (columns - 1) * column * element
+    low[0] = <uintptr_t>data + (down if down < 0 else 0) + (across if across < 0 else 0)
+    high[0] = <uintptr_t>data + (down if down > 0 else 0) + (across if across > 0 else 0) + element
+
+
+cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf,
+                                 PyObject *kwnames) noexcept:
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    cdef PyObject *out = NULL
+    cdef PyObject *result
+    cdef array_object *a
+    cdef array_object *b
+    cdef array_object *c
+    cdef Product p
+    cdef nj_key key
+    cdef nj_slot *slot
+    cdef nj_code *code
+    cdef void *descr
+    cdef cnp.npy_intp *extents
+    cdef cnp.npy_intp dims[2]
+    cdef int a_ndim, b_ndim, ndim
+    cdef void *buffers[4]
+    cdef int64_t status
+    cdef PyThreadState *thread
+    cdef uintptr_t low, high, c_low, c_high
+
+    if kwnames is NULL:
+        if nargs == 3:
+            out = args[2]
+        elif nargs != 2:
+            return general_call(self, args, nargsf, kwnames)
+    elif nargs == 2 and PyTuple_GET_SIZE(kwnames) == 1 and PyTuple_GET_ITEM(kwnames, 0) == OUT:
+        out = args[2]
+    else:
+        return general_call(self, args, nargsf, kwnames)
+    if out == c_None:
+        out = NULL
+
+    # Inputs: exact arrays of one native float type, one or two dimensions, not both of one.
+    if Py_TYPE(args[0]) != array_type or Py_TYPE(args[1]) != array_type:
+        return general_call(self, args, nargsf, kwnames)
+    a = <array_object *>args[0]
+    b = <array_object *>args[1]
+    descr = PyArray_DESCR(a)
+    if descr != PyArray_DESCR(b):
+        return general_call(self, args, nargsf, kwnames)
+    if descr == FLOAT32:
+        p.element = 4
+    elif descr == FLOAT64:
+        p.element = 8
+    else:
+        return general_call(self, args, nargsf, kwnames)
+    a_ndim, b_ndim = PyArray_NDIM(a), PyArray_NDIM(b)
+    if a_ndim == 2:
+        if b_ndim != 2 and b_ndim != 1:
+            return general_call(self, args, nargsf, kwnames)
+    elif a_ndim != 1 or b_ndim != 2:
+        return general_call(self, args, nargsf, kwnames)
+
+    extents = PyArray_DIMS(a)
+    p.m = extents[0] if a_ndim == 2 else 1
+    p.k = extents[a_ndim - 1]
+    extents = PyArray_DIMS(b)
+    p.n = extents[1] if b_ndim == 2 else 1
+    if p.k != extents[0] or p.m == 0 or p.n == 0 or p.k == 0:
+        return general_call(self, args, nargsf, kwnames)
+
+    # Strides. An extent of 1 has none that matter: it gets the contiguous one, for one key.
+    if PyArray_FLAGS(a) & C_CONTIGUOUS:
+        p.a_row, p.a_column = p.k, 1
+    else:
+        if not strides_of(a, p.element, &p.a_row, &p.a_column):
+            return general_call(self, args, nargsf, kwnames)
+        if p.m == 1:
+            p.a_row = p.k
+        if p.k == 1:
+            p.a_column = 1
+    if PyArray_FLAGS(b) & C_CONTIGUOUS:
+        p.b_row, p.b_column = p.n, 1
+    else:
+        if not strides_of(b, p.element, &p.b_row, &p.b_column):
+            return general_call(self, args, nargsf, kwnames)
+        if p.k == 1:
+            p.b_row = p.n
+        if p.n == 1:
+            p.b_column = 1
+
+    # Output: exactly the shape and type, adjacent columns, rows apart, no overlap; or a new array.
+    ndim = 0
+    if a_ndim == 2:
+        dims[0] = p.m
+        ndim = 1
+    if b_ndim == 2:
+        dims[ndim] = p.n
+        ndim += 1
+    p.c_row = p.n
+    if out is not NULL:
+        c = <array_object *>out
+        if (Py_TYPE(out) != array_type or PyArray_DESCR(c) != descr or PyArray_NDIM(c) != ndim
+                or not PyArray_FLAGS(c) & WRITEABLE):
+            return general_call(self, args, nargsf, kwnames)
+        extents = PyArray_DIMS(c)
+        if extents[0] != dims[0] or extents[ndim - 1] != dims[ndim - 1]:
+            return general_call(self, args, nargsf, kwnames)
+        if not PyArray_FLAGS(c) & C_CONTIGUOUS:
+            if ndim != 2 or PyArray_STRIDES(c)[1] != p.element or PyArray_STRIDES(c)[0] & (p.element - 1):
+                return general_call(self, args, nargsf, kwnames)
+            p.c_row = PyArray_STRIDES(c)[0] // p.element
+            if p.c_row < p.n:
+                return general_call(self, args, nargsf, kwnames)
+        span(<char *>PyArray_DATA(c), p.m, p.n, p.c_row, 1, p.element, &c_low, &c_high)
+        span(<char *>PyArray_DATA(a), p.m, p.k, p.a_row, p.a_column, p.element, &low, &high)
+        if low < c_high and c_low < high:
+            return general_call(self, args, nargsf, kwnames)
+        span(<char *>PyArray_DATA(b), p.k, p.n, p.b_row, p.b_column, p.element, &low, &high)
+        if low < c_high and c_low < high:
+            return general_call(self, args, nargsf, kwnames)
+
+    # Key, slot, code.
+    if not make_key(&p, &key):
+        return general_call(self, args, nargsf, kwnames)
+    slot = nj_slots_find(TABLE, &key)
+    code = nj_slot_enter(slot) if slot is not NULL else NULL
+    if code is NULL:
+        # compiles, answers, and leaves the kernel in its slot for the next call
+        return general_call(self, args, nargsf, kwnames)
+
+    if out is NULL:
+        c_incref(<PyObject *>descr)
+        result = PyArray_NewFromDescr(array_type, descr, ndim, dims, NULL, NULL, 0, NULL)
+        if result is NULL:
+            nj_slot_leave(slot)
+            return NULL
+    else:
+        result = out
+        c_incref(result)
+    buffers[0] = code.context
+    buffers[1] = PyArray_DATA(a)
+    buffers[2] = PyArray_DATA(b)
+    buffers[3] = PyArray_DATA(<array_object *>result)
+    if code.flags & NJ_CODE_RELEASES_GIL:
+        thread = PyEval_SaveThread()
+        status = code.entry(buffers, 0)
+        PyEval_RestoreThread(thread)
+    else:
+        status = code.entry(buffers, 0)
+    nj_slot_leave(slot)
+    if status != 0:  # NJ_GEMM_NO_MEMORY: only the blocked driver needs any
+        Py_DECREF(result)
+        set_no_memory()
+        return NULL
+    return result
+
+
+cdef inline PyObject *general_call(PyObject *self, PyObject *const *args, size_t nargsf,
+                                   PyObject *kwnames) noexcept:
+    """Everything that is not the common case. `args` is passed on as it came."""
+    return PyObject_Vectorcall(<PyObject *>(<Matmul><object>self).general, args, PyVectorcall_NARGS(nargsf), kwnames)
+
+
+cdef void set_no_memory() noexcept:
+    PyErr_SetString(PyExc_MemoryError,
+                    "matmul: no memory for packed panels, out is unchanged; free some memory and call again")
+
+
+cdef class Matmul:
+    """The callable behind `nj.matmul`. `general` answers what the fast path does not take."""
+
+    cdef vectorcallfunc vectorcall
+    cdef object general
+    cdef readonly object __signature__
+    cdef readonly str __name__
+    cdef readonly str __module__
+    cdef readonly str __qualname__
+    cdef readonly str __doc__
+
+    def __cinit__(self, general, signature):
+        self.vectorcall = matmul_vectorcall
+        self.general = general
+        self.__signature__ = signature
+        self.__name__ = self.__qualname__ = "matmul"
+        self.__module__ = "neurojit"
+        self.__doc__ = general.__doc__
+
+    def __repr__(self):
+        return "<function neurojit.matmul>"
+
+    def __reduce__(self):
+        return "matmul"
+
+
+cdef void enable_vectorcall():
+    cdef Matmul probe = Matmul.__new__(Matmul, print, None)
+    nj_enable_vectorcall(<PyTypeObject *>Matmul, <char *>&probe.vectorcall - <char *><PyObject *>probe)
+
+
+enable_vectorcall()
+
+
+cdef bint product_of(array_object *a, array_object *b, array_object *c, Product *p) noexcept:
+    """The product of the last two dimensions of three arrays with at least two each."""
+    cdef int da = PyArray_NDIM(a), db = PyArray_NDIM(b), dc = PyArray_NDIM(c)
+    cdef int64_t c_column
+    p.element = 4 if cnp.PyArray_ITEMSIZE(<cnp.ndarray><object>c) == 4 else 8
+    p.m, p.k, p.n = PyArray_DIMS(a)[da - 2], PyArray_DIMS(a)[da - 1], PyArray_DIMS(b)[db - 1]
+    p.a_row, p.a_column = PyArray_STRIDES(a)[da - 2], PyArray_STRIDES(a)[da - 1]
+    p.b_row, p.b_column = PyArray_STRIDES(b)[db - 2], PyArray_STRIDES(b)[db - 1]
+    p.c_row, c_column = PyArray_STRIDES(c)[dc - 2], PyArray_STRIDES(c)[dc - 1]
+    if (p.a_row | p.a_column | p.b_row | p.b_column | p.c_row) & (p.element - 1):
+        return False
+    p.a_row //= p.element
+    p.a_column //= p.element
+    p.b_row //= p.element
+    p.b_column //= p.element
+    p.c_row //= p.element
+    if p.k == 1:
+        p.a_column, p.b_row = 1, p.n
+    if p.m == 1:
+        p.a_row, p.c_row = p.k, p.n
+    if p.n == 1:
+        p.b_column, c_column = 1, p.element
+    return c_column == p.element and p.c_row >= p.n
+
+
+def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+    """(key words, fields) of the product of the arrays' last two dimensions, or None if it has no key.
+
+    The fields are m, n, k, the strides a_row, a_column, b_row, b_column, c_row in elements, and the
+    element size in bytes.
+    """
+    cdef Product p
+    cdef nj_key key
+    if not product_of(<array_object *>a, <array_object *>b, <array_object *>c, &p) or not make_key(&p, &key):
+        return None
+    return (
+        (key.word[0], key.word[1], key.word[2], key.word[3]),
+        (p.m, p.n, p.k, p.a_row, p.a_column, p.b_row, p.b_column, p.c_row, p.element),
+    )
+
+
+def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+    """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the product's slot.
+
+    All have the same number of dimensions and native float32 or float64 elements; leading extents are
+    c's (broadcast with stride 0). Returns False, and c is untouched, when no kernel is published.
+    """
+    cdef Product p
+    cdef nj_key key
+    cdef nj_slot *slot
+    cdef nj_code *code
+    cdef int batch = cnp.PyArray_NDIM(c) - 2, axis
+    cdef int64_t index[64]
+    cdef int64_t count = 1, done, status = 0
+    cdef void *buffers[4]
+    cdef PyThreadState *thread = NULL
+    cdef array_object *x = <array_object *>a
+    cdef array_object *y = <array_object *>b
+    cdef array_object *z = <array_object *>c
+    cdef char *pa = <char *>PyArray_DATA(x)
+    cdef char *pb = <char *>PyArray_DATA(y)
+    cdef char *pc = <char *>PyArray_DATA(z)
+    cdef cnp.npy_intp *extents = PyArray_DIMS(z)
+    if not product_of(x, y, z, &p) or not make_key(&p, &key):
+        return False
+    slot = nj_slots_find(TABLE, &key)
+    code = nj_slot_enter(slot) if slot is not NULL else NULL
+    if code is NULL:
+        return False
+    for axis in range(batch):
+        index[axis] = 0
+        count *= extents[axis]
+    buffers[0] = code.context
+    if code.flags & NJ_CODE_RELEASES_GIL or count * p.m * p.n * p.k > GIL_WORTH_RELEASING:
+        thread = PyEval_SaveThread()
+    for done in range(count):
+        buffers[1], buffers[2], buffers[3] = pa, pb, pc
+        status = code.entry(buffers, 0)
+        if status != 0:
+            break
+        axis = batch - 1
+        while axis >= 0:  # the odometer: one step on, carrying
+            index[axis] += 1
+            pa += PyArray_STRIDES(x)[axis]
+            pb += PyArray_STRIDES(y)[axis]
+            pc += PyArray_STRIDES(z)[axis]
+            if index[axis] < extents[axis]:
+                break
+            pa -= PyArray_STRIDES(x)[axis] * extents[axis]
+            pb -= PyArray_STRIDES(y)[axis] * extents[axis]
+            pc -= PyArray_STRIDES(z)[axis] * extents[axis]
+            index[axis] = 0
+            axis -= 1
+    if thread is not NULL:
+        PyEval_RestoreThread(thread)
+    nj_slot_leave(slot)
+    if status != 0:
+        raise MemoryError("matmul: no memory for packed panels; free some memory and call again")
+    return True

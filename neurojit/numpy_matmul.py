@@ -1,0 +1,151 @@
+"""The whole of numpy.matmul's meaning, for the calls that the fast path does not take.
+
+What can be computed by kernels is brought into their form here: operands promoted to one float type,
+one-dimensional operands given their second dimension, leading dimensions broadcast, overlapping or
+oddly strided outputs replaced by a temporary. What cannot (integers, complex, object, subclasses,
+keywords such as `casting`, and every call that is an error) is NumPy's to answer, with the reason
+counted in `nj.info()`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from neurojit import _matmul, compiler
+
+fallbacks: Counter[str] = Counter()
+"""How often NumPy answered instead, by reason."""
+
+KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
+    """Matrix product of two arrays, as numpy.matmul.
+
+    a: array_like (..., m, k) or (k,); b: array_like (..., k, n) or (k,). Leading dimensions broadcast.
+    out: array of the result's shape, written in place; it may overlap the inputs. Further keywords are
+    those of numpy.matmul. Returns (..., m, n), without the dimension that a 1-D operand did not have.
+
+    float32 and float64 run machine code compiled for the shape on its first call; every other dtype
+    gets NumPy's own answer. Each element is one chain of fused multiply-adds in the order of k, so the
+    result has the same bits on every machine with FMA. Errors are NumPy's: ValueError for shapes and
+    read-only outputs, TypeError for dtypes. Unlike NumPy, no floating-point warnings are given.
+    """
+    reason = _why_not(a, b, out, keywords)
+    if reason is None:
+        x, y = np.asarray(a), np.asarray(b)
+        target = out[0] if isinstance(out, tuple) else out
+        dtype = np.result_type(x, y)
+        shape = _result_shape(x, y)
+        if dtype not in KERNEL_TYPES:
+            reason = f"dtype {dtype}"
+        elif shape is None:
+            reason = "shapes that do not match"
+        elif target is not None and (target.shape != shape or target.dtype != dtype or not target.flags.writeable):
+            reason = "out of another shape, dtype or read-only"
+        else:
+            result, reason = _compute(x, y, target, dtype, shape)
+            if reason is None:
+                return result
+    fallbacks[reason] += 1
+    return np.matmul(a, b, **keywords) if out is None else np.matmul(a, b, out=out, **keywords)
+
+
+def _why_not(a: Any, b: Any, out: Any, keywords: dict[str, Any]) -> str | None:
+    """Why the operands are NumPy's before anything is known of their shapes; None if they are ours."""
+    if keywords:
+        return "keyword " + ", ".join(sorted(keywords))
+    if isinstance(out, tuple):
+        if len(out) != 1:
+            return "out is not one array"
+        out = out[0]
+    if out is not None and type(out) is not np.ndarray:
+        return f"out of type {type(out).__name__}"
+    for operand in (a, b):
+        kind = type(operand)
+        if kind is not np.ndarray and (isinstance(operand, np.ndarray) or hasattr(kind, "__array_ufunc__")):
+            return f"operand of type {kind.__name__}"
+    return None
+
+
+def _result_shape(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
+    """The shape of a @ b, or None where NumPy raises."""
+    if a.ndim == 0 or b.ndim == 0:
+        return None
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        return None
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        return None
+    return (*batch, *(a.shape[-2:-1] if a.ndim > 1 else ()), *(b.shape[-1:] if b.ndim > 1 else ()))
+
+
+def _compute(
+    a: np.ndarray[Any, Any],
+    b: np.ndarray[Any, Any],
+    out: np.ndarray[Any, Any] | None,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+) -> tuple[Any, str | None]:
+    """(a @ b, None) by kernels, or (None, why there is none). A given out is written only on success."""
+    x = _for_kernel(a if a.ndim > 1 else a[None, :], dtype)
+    y = _for_kernel(b if b.ndim > 1 else b[:, None], dtype)
+    batch = shape[: len(shape) - (a.ndim > 1) - (b.ndim > 1)]
+    full = (*batch, x.shape[-2], y.shape[-1])
+    in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
+    c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
+    if c.size == 0 or x.shape[-1] == 0:
+        c[...] = 0
+    else:
+        reason = _multiply(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), c)
+        if reason is not None:
+            return None, reason
+    if out is None:
+        result = c.reshape(shape)
+        return (result if shape else result[()]), None
+    if not in_place:
+        out[...] = c.reshape(shape)
+    return out, None
+
+
+def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> str | None:
+    """c[...] = a @ b by the kernel for this product, compiled if need be; or why that cannot be."""
+    if _matmul.products(a, b, c):
+        return None
+    described = _matmul.describe(a, b, c)
+    if described is None:
+        return "extents or strides beyond 32 bits"
+    key, fields = described
+    reason = compiler.publish_product(key, compiler.Product(*fields))
+    if reason is None and not _matmul.products(a, b, c):
+        reason = "kernel evicted at once"
+    return reason
+
+
+def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """x in the kernels' dtype and byte order, with strides that are whole elements."""
+    x = x.astype(dtype, copy=False) if x.dtype != dtype or not x.dtype.isnative else x
+    if any(stride % dtype.itemsize for stride in x.strides[-2:]):
+        return np.ascontiguousarray(x)
+    return x
+
+
+def _takes_rows(out: np.ndarray[Any, Any], full: tuple[int, ...]) -> bool:
+    """Whether kernels can write `out`: rows of adjacent elements that do not overlap each other."""
+    if out.flags.c_contiguous:
+        return True
+    row, column = out.strides[-2:] if out.ndim == 2 else (0, 0)
+    return out.shape == full and column == out.itemsize and row >= out.shape[1] * column and row % column == 0
+
+
+def _may_overlap(out: np.ndarray[Any, Any], *operands: np.ndarray[Any, Any]) -> bool:
+    return any(np.may_share_memory(out, operand) for operand in operands)
+
+
+matmul = _matmul.Matmul(general, inspect.signature(general))
+"""The public callable: the fast path of `_matmul`, with `general` behind it."""
