@@ -36,7 +36,10 @@ def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
 EXTENSIONS = [
     extension("neurojit.target._cpu", "cpu.c"),
     extension("neurojit.emit._buffer", "code_buffer.c"),
-    extension("neurojit.runtime._runtime", "executable_memory.c", "slots.c", "reference.c", "clock.c"),
+    extension(
+        "neurojit.runtime._runtime",
+        *("executable_memory.c", "code.c", "slots.c", "reference.c", "clock.c"),
+    ),
     extension("neurojit._matmul", "gemm_blocked.c", numpy_api=True),
 ]
 EXTENSIONS = [e for e in EXTENSIONS if all(Path(s).exists() for s in e.sources)]  # until all have landed
