@@ -36,7 +36,10 @@ def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
 EXTENSIONS = [
     extension("neurojit.target._cpu", "cpu.c"),
     extension("neurojit.emit._buffer", "code_buffer.c"),
-    extension("neurojit.runtime._runtime", "executable_memory.c", "slots.c", "reference.c", "clock.c"),
+    extension(
+        "neurojit.runtime._runtime",
+        *("executable_memory.c", "code.c", "slots.c", "reference.c", "clock.c"),
+    ),
     extension("neurojit.runtime._blocked", "gemm_blocked.c"),
     extension("neurojit._matmul", numpy_api=True),
 ]

@@ -1,1 +1,28 @@
+"""Everything between emitted bytes and a kernel that can be called: mapping, slots, the reference, clocks."""
 
+from neurojit.runtime._runtime import (
+    SLOTS,
+    Code,
+    Slot,
+    SlotTable,
+    clock_ns,
+    reference_has_fma_instruction,
+    reference_matmul,
+    ticks,
+    ticks_per_ns,
+)
+from neurojit.runtime.memory import ExecutableMemory, executable_memory
+
+__all__ = [
+    "SLOTS",
+    "Code",
+    "ExecutableMemory",
+    "Slot",
+    "SlotTable",
+    "clock_ns",
+    "executable_memory",
+    "reference_has_fma_instruction",
+    "reference_matmul",
+    "ticks",
+    "ticks_per_ns",
+]

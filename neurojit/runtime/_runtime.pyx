@@ -1,0 +1,433 @@
+"""The C runtime seen from Python: mapped code, slots, the reference kernels, clocks.
+
+Thin: the contracts stand in csrc/*.h. Addresses cross this border as ints; whoever passes one vouches for it.
+"""
+
+import errno
+import os
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+
+from neurojit.errors import ExecutableMemoryError
+
+
+# ---- executable memory ----
+
+def strategy():
+    """How the latest mapping was made: 'untried', 'memfd', 'mprotect' or 'none'."""
+    return nj_strategy_name(nj_current_strategy()).decode()
+
+
+def failures():
+    """The last failure of each strategy that failed, as text."""
+    cdef nj_map_failure failure
+    cdef nj_strategy way
+    reasons = []
+    for way in (NJ_STRATEGY_MEMFD, NJ_STRATEGY_MPROTECT):
+        failure = nj_strategy_failure(way)
+        if failure.error:
+            name = nj_strategy_name(way).decode()
+            step = nj_step_name(failure.step).decode()
+            code = errno.errorcode.get(failure.error, str(failure.error))
+            closed = "; not tried again" if failure.closed else ""
+            reasons.append(f"{name}: {step}: {os.strerror(failure.error)} ({code}){closed}")
+    return tuple(reasons)
+
+
+def usage():
+    """(live bytes, live mappings, mappings ever made)."""
+    cdef nj_memory_usage now = nj_executable_memory_usage()
+    return now.live_bytes, now.live_mappings, now.total_mappings
+
+
+def map_steps():
+    """The names of the steps at which mapping can fail, for `inject_map_failure`."""
+    return tuple(nj_step_name(<nj_map_step>step).decode() for step in range(NJ_STEP_COUNT))
+
+
+def inject_map_failure(str step, int error, int times=1):
+    """Fault injection: the next `times` visits of `step` fail with the errno `error`."""
+    nj_executable_memory_inject(<nj_map_step><int>map_steps().index(step), error, times)
+
+
+def reset_executable_memory():
+    """Forgets refusals and injected failures: every strategy is asked again."""
+    nj_executable_memory_reset()
+
+
+# ---- code ----
+
+cdef enum:
+    MAX_BUFFERS = 64
+
+cdef struct Buffers:
+    void *pointer[MAX_BUFFERS]
+
+
+cdef int fill(Buffers *target, void *context, tuple addresses) except -1:
+    """buffers[0] is the context; the addresses follow."""
+    cdef Py_ssize_t count = len(addresses), i
+    if count >= MAX_BUFFERS:
+        raise ValueError(f"{count} buffers: expected at most {MAX_BUFFERS - 1}")
+    target.pointer[0] = context
+    for i in range(count):
+        target.pointer[1 + i] = <void *><uintptr_t>addresses[i]
+    return 0
+
+
+cdef nj_code *map_code(const void *code, size_t length, const void *context, size_t context_length,
+                       uint32_t flags) except NULL:
+    cdef nj_code *mapped = NULL
+    cdef int error = nj_code_map(&mapped, code, length, context, context_length, flags)
+    if error:
+        reasons = "; ".join(failures()) or os.strerror(error)
+        raise ExecutableMemoryError(f"cannot map {length} bytes of machine code: {reasons}")
+    return mapped
+
+
+@cython.final
+cdef class Code:
+    """One mapped kernel, owned by this object until it is published in a slot.
+
+    A kernel sees its context as buffers[0] and what it is called with from buffers[1] on.
+    """
+
+    def __init__(self):
+        raise TypeError("Code is made by Code.map")
+
+    def __dealloc__(self):
+        if self.code is not NULL:
+            self.code.destroy(self.code)
+
+    @staticmethod
+    cdef Code map_memory(const void *code, size_t length, const void *context, size_t context_length,
+                         uint32_t flags):
+        cdef Code made = Code.__new__(Code)
+        made.code = map_code(code, length, context, context_length, flags)
+        return made
+
+    @staticmethod
+    def map(bytes code not None, *, bint release_gil=False, bytes context=None):
+        """Maps machine code whose first byte is its entry. The context is copied, 64-byte aligned.
+
+        Raises ValueError for empty code, ExecutableMemoryError where no strategy works.
+        """
+        if len(code) == 0:
+            raise ValueError("cannot map 0 bytes of machine code")
+        cdef const char *constants = NULL
+        cdef size_t length = 0
+        if context is not None:
+            constants = context
+            length = len(context)
+        return Code.map_memory(<const char *>code, len(code), constants, length,
+                               NJ_CODE_RELEASES_GIL if release_gil else 0)
+
+    cdef nj_code *give_up(self) except NULL:
+        """The C code, which the caller now owns."""
+        if self.calls_in_flight:
+            raise RuntimeError(f"{self.calls_in_flight} calls are in flight; publish between calls")
+        cdef nj_code *code = self.owned()
+        self.code = NULL
+        return code
+
+    cdef nj_code *owned(self) except NULL:
+        if self.code is NULL:
+            raise RuntimeError("this code was published; call it through its slot")
+        return self.code
+
+    @property
+    def published(self):
+        return self.code is NULL
+
+    @property
+    def address(self):
+        """Of the entry."""
+        return <uintptr_t>self.owned().entry
+
+    @property
+    def size(self):
+        """Bytes mapped, plus those of the context."""
+        return self.owned().bytes
+
+    def call(self, tuple buffers not None, int64_t n=0):
+        """Calls the kernel with buffers[1:] = the addresses `buffers`; returns its result."""
+        cdef nj_code *code = self.owned()
+        cdef Buffers pointers
+        cdef int64_t result
+        fill(&pointers, code.context, buffers)
+        if not code.flags & NJ_CODE_RELEASES_GIL:
+            return code.entry(pointers.pointer, n)
+        self.calls_in_flight += 1
+        with nogil:
+            result = code.entry(pointers.pointer, n)
+        self.calls_in_flight -= 1
+        return result
+
+
+# ---- slots ----
+
+cdef int read_key(nj_key *key, tuple words) except -1:
+    if len(words) != 4:
+        raise ValueError(f"a key has 4 words, got {len(words)}")
+    cdef int i
+    for i in range(4):
+        key.word[i] = words[i]
+    return 0
+
+
+@cython.final
+cdef class Slot:
+    """One slot of a table, made by SlotTable.insert or lookup. Keeps the table alive."""
+
+    def __init__(self):
+        raise TypeError("Slot is made by SlotTable.insert")
+
+    def __eq__(self, other):
+        return isinstance(other, Slot) and self.slot is (<Slot>other).slot
+
+    def __hash__(self):
+        return hash(<uintptr_t>self.slot)
+
+    @property
+    def key(self):
+        cdef nj_key key = self.slot.key
+        return key.word[0], key.word[1], key.word[2], key.word[3]
+
+    @property
+    def calls(self):
+        """How often it was entered with code in it; racing calls may be counted once."""
+        return nj_slot_calls(self.slot)
+
+    @property
+    def published(self):
+        """Whether it had code a moment ago."""
+        return nj_slot_is_published(self.slot)
+
+    def claim(self):
+        """True for the one thread that may compile for this slot, until `unclaim`."""
+        return nj_slot_claim(self.slot)
+
+    def unclaim(self):
+        nj_slot_unclaim(self.slot)
+
+    def call(self, tuple buffers not None, int64_t n=0):
+        """Calls the published kernel, without the GIL; None if there is none."""
+        called, result = self.call_repeatedly(buffers, n, 1)
+        return result if called else None
+
+    def call_repeatedly(self, tuple buffers not None, int64_t n, int64_t times):
+        """Enters, calls and leaves `times` times without the GIL; (calls that found code, sum of results)."""
+        cdef Buffers pointers
+        cdef nj_code *code
+        cdef int64_t called = 0, total = 0, i
+        fill(&pointers, NULL, buffers)
+        with nogil:
+            for i in range(times):
+                code = nj_slot_enter(self.slot)
+                if code is NULL:
+                    continue
+                pointers.pointer[0] = code.context
+                total += code.entry(pointers.pointer, n)
+                nj_slot_leave(self.slot)
+                called += 1
+        return called, total
+
+
+@cython.final
+cdef class SlotTable:
+    """Keys to slots: see csrc/slots.h. Every method may be called from any thread."""
+
+    def __cinit__(self):
+        self.table = nj_slots_create()
+        if self.table is NULL:
+            raise MemoryError("no memory for a slot table")
+
+    def __dealloc__(self):
+        if self.table is not NULL:
+            nj_slots_destroy(self.table)  # left alone if a daemon thread is still inside a kernel
+
+    cdef nj_slot *insert_key(self, const nj_key *key) except NULL:
+        cdef nj_slot *slot = nj_slots_insert(self.table, key)
+        if slot is NULL:
+            raise MemoryError("no memory for a slot")
+        return slot
+
+    cdef void publish_code(self, nj_slot *slot, nj_code *code) noexcept nogil:
+        nj_slot_publish(self.table, slot, code)
+
+    cdef bint evict_slot(self, nj_slot *slot) noexcept nogil:
+        return nj_slot_evict(self.table, slot)
+
+    cdef Slot wrap(self, nj_slot *slot):
+        cdef Slot wrapped = Slot.__new__(Slot)
+        wrapped.table = self
+        wrapped.slot = slot
+        return wrapped
+
+    cdef nj_slot *mine(self, Slot slot) except NULL:
+        if slot.table is not self:
+            raise ValueError("the slot belongs to another table")
+        return slot.slot
+
+    def insert(self, tuple key not None):
+        """The slot of a key of four 64-bit words, made if need be."""
+        cdef nj_key words
+        read_key(&words, key)
+        return self.wrap(self.insert_key(&words))
+
+    def lookup(self, tuple key not None):
+        """The slot of the key, or None."""
+        cdef nj_key words
+        read_key(&words, key)
+        cdef nj_slot *slot = nj_slots_find(self.table, &words)
+        return None if slot is NULL else self.wrap(slot)
+
+    def publish(self, Slot slot not None, Code code not None):
+        """The slot runs `code` from now on, and the table owns it: `code` itself can no more be called."""
+        cdef nj_slot *place = self.mine(slot)
+        cdef nj_code *owned = code.give_up()
+        with nogil:
+            self.publish_code(place, owned)
+
+    def evict(self, Slot slot not None):
+        """Takes the slot's code out; whether there was any. Destroyed once its last caller left."""
+        cdef nj_slot *place = self.mine(slot)
+        cdef bint evicted
+        with nogil:
+            evicted = self.evict_slot(place)
+        return evicted
+
+    def evict_bytes(self, size_t count):
+        """Evicts what was not called lately until `count` bytes are given up; returns the bytes given up."""
+        cdef size_t given_up
+        with nogil:
+            given_up = nj_slots_evict(self.table, count)
+        return given_up
+
+    def reclaim(self):
+        """Destroys retired code whose callers have left; returns how many."""
+        cdef size_t destroyed
+        with nogil:
+            destroyed = nj_slots_reclaim(self.table)
+        return destroyed
+
+    def stats(self):
+        """A dict of counts: see nj_slots_stats."""
+        cdef nj_slots_stats now
+        with nogil:
+            now = nj_slots_statistics(self.table)
+        return now  # Cython makes a struct a dict
+
+
+# ---- the reference ----
+
+cdef extern from "reference.h" nogil:
+    void nj_reference_gemm_f32(
+        int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_column,
+        const float *b, int64_t b_row, int64_t b_column,
+        float *c, int64_t c_row, int64_t c_column, bool accumulate)
+    void nj_reference_gemm_f64(
+        int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_column,
+        const double *b, int64_t b_row, int64_t b_column,
+        double *c, int64_t c_row, int64_t c_column, bool accumulate)
+    bool nj_reference_has_fma_instruction()
+
+
+cdef class Matrix:
+    """A 2-D array of f32 or f64, borrowed through the buffer protocol."""
+
+    cdef Py_buffer view
+    cdef bint held
+    cdef char dtype
+    cdef int64_t rows, columns, row_stride, column_stride
+
+    def __cinit__(self, str name, array, bint writable):
+        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+        if self.view.format not in (b"f", b"d"):
+            raise TypeError(f"{name}: expected native float32 or float64, got format {self.view.format.decode()!r}")
+        if self.view.ndim != 2:
+            raise ValueError(f"{name}: expected 2 dimensions, got {self.view.ndim}")
+        self.dtype = self.view.format[0]
+        self.rows, self.columns = self.view.shape[0], self.view.shape[1]
+        self.row_stride = self.elements(name, self.view.strides[0])
+        self.column_stride = self.elements(name, self.view.strides[1])
+        self.elements(name, <Py_ssize_t>self.view.buf)
+
+    cdef int64_t elements(self, str name, Py_ssize_t distance) except? -1:
+        if distance % self.view.itemsize != 0:
+            raise ValueError(f"{name}: address or stride {distance} is not a multiple of the element size "
+                             f"{self.view.itemsize}; pass an aligned copy")
+        return distance // self.view.itemsize
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+def reference_matmul(a, b, out, *, bint accumulate=False):
+    """out = a @ b, or out += a @ b: one fused multiply-add chain for each element, in order of k.
+
+    a (M, K), b (K, N), out (M, N): all float32 or all float64, any strides, out overlapping neither input.
+    Raises TypeError for other element types, ValueError for shapes that do not fit; out is then untouched.
+    """
+    cdef Matrix A = Matrix("a", a, False), B = Matrix("b", b, False), C = Matrix("out", out, True)
+    if not A.dtype == B.dtype == C.dtype:
+        raise TypeError(f"a, b and out differ in type: {chr(A.dtype)}, {chr(B.dtype)}, {chr(C.dtype)}")
+    if A.columns != B.rows or A.rows != C.rows or B.columns != C.columns:
+        raise ValueError(f"shapes do not fit: a ({A.rows}, {A.columns}), b ({B.rows}, {B.columns}), "
+                         f"out ({C.rows}, {C.columns})")
+    with nogil:
+        if A.dtype == c"f":
+            nj_reference_gemm_f32(
+                A.rows, B.columns, A.columns, <const float *>A.view.buf, A.row_stride, A.column_stride,
+                <const float *>B.view.buf, B.row_stride, B.column_stride,
+                <float *>C.view.buf, C.row_stride, C.column_stride, accumulate)
+        else:
+            nj_reference_gemm_f64(
+                A.rows, B.columns, A.columns, <const double *>A.view.buf, A.row_stride, A.column_stride,
+                <const double *>B.view.buf, B.row_stride, B.column_stride,
+                <double *>C.view.buf, C.row_stride, C.column_stride, accumulate)
+
+
+def reference_has_fma_instruction():
+    """Whether the reference runs on the CPU's FMA instruction; the bits are the same without, but slow."""
+    return nj_reference_has_fma_instruction()
+
+
+# ---- clocks ----
+
+cdef extern from "clock.h" nogil:
+    uint64_t nj_clock_ns()
+    uint64_t nj_ticks()
+    double nj_ticks_per_ns()
+
+
+def clock_ns():
+    """The monotonic clock, in nanoseconds."""
+    return nj_clock_ns()
+
+
+def ticks():
+    """The CPU's constant-rate counter."""
+    return nj_ticks()
+
+
+def ticks_per_ns():
+    """The rate of `ticks`; the first call may measure it for 2 ms."""
+    cdef double rate
+    with nogil:
+        rate = nj_ticks_per_ns()
+    return rate
+
+
+# The slots of this process. Never destroyed: daemon threads may be inside kernels until the very end.
+cdef extern from "Python.h":
+    void Py_INCREF(object o)
+
+SLOTS = SlotTable()
+Py_INCREF(SLOTS)

@@ -1,0 +1,23 @@
+"""Whether this process may execute what it emits, and if not, why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurojit.runtime import _runtime
+
+
+class ExecutableMemory(NamedTuple):
+    """strategy: how the latest mapping was made: 'memfd', 'mprotect', 'none', or 'untried' before the first.
+    reasons: for each strategy that failed, what it last failed of. Byte counts are of whole pages."""
+
+    strategy: str
+    reasons: tuple[str, ...]
+    live_bytes: int
+    live_mappings: int
+    total_mappings: int
+
+
+def executable_memory() -> ExecutableMemory:
+    """The state of this process's executable memory."""
+    return ExecutableMemory(_runtime.strategy(), _runtime.failures(), *_runtime.usage())
