@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neurojit.target.raw import RawFacts
 from neurojit.target.sysfs import expand
 
 
-@dataclass(frozen=True)
-class Cache:
+class Cache(NamedTuple):
     """size and line in bytes; ways: 0 if fully associative or not told; shared_by: hardware threads."""
 
     level: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neurojit.target.caches import Caches, decode_caches
 from neurojit.target.features import FeatureState, decode_features
@@ -17,8 +18,7 @@ from neurojit.target.pipes import Pipes, pipes_of
 from neurojit.target.raw import RawFacts, gather
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """x86-64's name for a design. Display family and model, as the manuals use them."""
 
     family: int
@@ -66,8 +66,7 @@ class Cpu:
         return frozenset(state.name for state in self.features if state.allowed)
 
 
-@dataclass(frozen=True)
-class _Identity:
+class _Identity(NamedTuple):
     vendor: str = "unknown"
     brand: str = ""
     designs: tuple[str, ...] = ("unknown",)

@@ -8,6 +8,7 @@ says why in words, because a slow path without a reason is a bug report waiting.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from neurojit.errors import UnknownIsaError
 from neurojit.target.cpu import Cpu
@@ -92,8 +93,7 @@ NONE = Isa(
 ISAS: tuple[Isa, ...] = (AVX512, AVX2, NEON, RVV, NONE)
 
 
-@dataclass(frozen=True)
-class IsaChoice:
+class IsaChoice(NamedTuple):
     """isa: the row. reason: why, in words, and why not the better ones. cap: what was asked for."""
 
     isa: Isa

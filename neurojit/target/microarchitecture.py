@@ -9,11 +9,10 @@ guides and Linux arch/x86/kernel/cpu/amd.c; Linux arch/arm64/include/asm/cputype
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class X86Design:
+class X86Design(NamedTuple):
     """Models of one family that share a design; `steppings` where a model number was used twice."""
 
     name: str

@@ -8,6 +8,7 @@ file: `python -m neurojit features --raw` writes one, and tests/target/recorded/
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class RawFacts:
             raise RecordingError(f"recorded CPU: expected a JSON object, got {type(document).__name__}")
         if document.get("format") != FORMAT:
             raise RecordingError(f"recorded CPU: expected format {FORMAT}, got {document.get('format')!r}")
-        read = _Reader(document)
+        read = functools.partial(_read, document)
         return cls(
             architecture=read("architecture", str),
             system=read("system", str),
@@ -114,17 +115,13 @@ def _cpuid_from_json(rows: list[list[str]]) -> dict[tuple[int, int], Registers]:
     return table
 
 
-@dataclass(frozen=True)
-class _Reader:
-    document: Mapping[str, Any]
-
-    def __call__(self, name: str, convert: Callable[[Any], T]) -> T:
-        if name not in self.document:
-            raise RecordingError(f"recorded CPU: field {name!r} is missing")
-        try:
-            return convert(self.document[name])
-        except (AttributeError, TypeError, ValueError) as error:
-            raise RecordingError(f"recorded CPU: field {name!r} is malformed: {error}") from error
+def _read(document: Mapping[str, Any], name: str, convert: Callable[[Any], T]) -> T:
+    if name not in document:
+        raise RecordingError(f"recorded CPU: field {name!r} is missing")
+    try:
+        return convert(document[name])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RecordingError(f"recorded CPU: field {name!r} is malformed: {error}") from error
 
 
 def gather() -> RawFacts:
