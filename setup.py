@@ -34,7 +34,7 @@ def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
 
 
 EXTENSIONS = [
-    extension("neurojit.target._cpu", "cpu.c"),
+    extension("neurojit.target._cpu", "cpu.c", "cpu_x86.c", "cpu_aarch64.c", "cpu_riscv.c"),
     extension("neurojit.emit._buffer", "code_buffer.c"),
     extension(
         "neurojit.runtime._runtime",

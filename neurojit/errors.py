@@ -33,3 +33,11 @@ class ExecutableMemoryError(NeurojitError, RuntimeError):
 
 class ValidationError(NeurojitError, RuntimeError):
     """An emitted kernel disagreed with the reference and was not published."""
+
+
+class RecordingError(NeurojitError, ValueError):
+    """A file of recorded CPU facts (`neurojit features --raw`) does not have the form of one."""
+
+
+class UnknownIsaError(NeurojitError, LookupError):
+    """A name that is no row of the ISA table."""
