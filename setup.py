@@ -35,7 +35,7 @@ def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
 
 EXTENSIONS = [
     extension("neurojit.target._cpu", "cpu.c"),
-    extension("neurojit.emit._buffer", "code_buffer.c"),
+    extension("neurojit.emit._buffer", "code_buffer.c", "x86_encoder.c"),
     extension("neurojit.runtime._runtime", "executable_memory.c", "slots.c", "reference.c", "clock.c"),
     extension("neurojit._matmul", "gemm_blocked.c", numpy_api=True),
 ]
