@@ -36,6 +36,10 @@ cdef extern from "Python.h":
     void Py_DECREF(PyObject *) noexcept
     void c_incref "Py_INCREF"(PyObject *) noexcept
     PyObject *c_None "Py_None"
+    void PyErr_SetString(PyObject *, const char *) noexcept
+    PyObject *PyExc_MemoryError
+
+cdef extern from *:
     """
     /* The slots Cython's PyTypeObject declaration leaves out. */
     static void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
@@ -46,8 +50,6 @@ cdef extern from "Python.h":
     }
     """
     void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) noexcept
-    void PyErr_SetString(PyObject *, const char *) noexcept
-    PyObject *PyExc_MemoryError
 
 cdef extern from "numpy/arrayobject.h":
     PyTypeObject *array_type "&PyArray_Type"
@@ -280,23 +282,28 @@ cdef void set_no_memory() noexcept:
 
 
 cdef class Matmul:
-    """The callable behind `nj.matmul`. `general` answers what the fast path does not take."""
+    """Matrix product of two arrays, as numpy.matmul: `nj.matmul(a, b, out=None)`.
+
+    a: array_like (..., m, k) or (k,); b: array_like (..., k, n) or (k,). Leading dimensions broadcast.
+    out: array of the result's shape, written in place; it may overlap the inputs. Further keywords are
+    those of numpy.matmul. Returns (..., m, n), without the dimension that a 1-D operand did not have.
+
+    float32 and float64 run machine code compiled for the shape on its first call; every other dtype
+    gets NumPy's own answer. Each element is one chain of fused multiply-adds in the order of k, so the
+    result has the same bits on every machine with FMA. Errors are NumPy's: ValueError for shapes and
+    read-only outputs, TypeError for dtypes. Unlike NumPy, no floating-point warnings are given.
+    """
 
     cdef vectorcallfunc vectorcall
     cdef object general
     cdef readonly object __signature__
     cdef readonly str __name__
-    cdef readonly str __module__
-    cdef readonly str __qualname__
-    cdef readonly str __doc__
 
     def __cinit__(self, general, signature):
         self.vectorcall = matmul_vectorcall
         self.general = general
         self.__signature__ = signature
-        self.__name__ = self.__qualname__ = "matmul"
-        self.__module__ = "neurojit"
-        self.__doc__ = general.__doc__
+        self.__name__ = "matmul"
 
     def __repr__(self):
         return "<function neurojit.matmul>"

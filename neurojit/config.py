@@ -18,10 +18,12 @@ ENCODER_CHOICES = ("table", "peachpy")
 @dataclass(frozen=True)
 class Config:
     """isa: cap or choose the ISA, None for the best one. encoder: where x86-64 bytes come from.
+    peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
     code_cache_bytes: executable bytes kept before the least recently used kernels are evicted."""
 
     isa: str | None = None
     encoder: str = "table"
+    peachpy_path: str | None = None
     code_cache_bytes: int = 64 << 20
 
     @classmethod
@@ -29,6 +31,7 @@ class Config:
         return cls(
             isa=_choice(environ, "NEUROJIT_ISA", ISA_CHOICES, None),
             encoder=_choice(environ, "NEUROJIT_ENCODER", ENCODER_CHOICES, "table") or "table",
+            peachpy_path=environ.get("PEACHPY_PATH") or None,
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
         )
 

@@ -24,17 +24,7 @@ KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
-    """Matrix product of two arrays, as numpy.matmul.
-
-    a: array_like (..., m, k) or (k,); b: array_like (..., k, n) or (k,). Leading dimensions broadcast.
-    out: array of the result's shape, written in place; it may overlap the inputs. Further keywords are
-    those of numpy.matmul. Returns (..., m, n), without the dimension that a 1-D operand did not have.
-
-    float32 and float64 run machine code compiled for the shape on its first call; every other dtype
-    gets NumPy's own answer. Each element is one chain of fused multiply-adds in the order of k, so the
-    result has the same bits on every machine with FMA. Errors are NumPy's: ValueError for shapes and
-    read-only outputs, TypeError for dtypes. Unlike NumPy, no floating-point warnings are given.
-    """
+    """What `nj.matmul` is when its fast path does not apply. See Matmul for the contract."""
     reason = _why_not(a, b, out, keywords)
     if reason is None:
         x, y = np.asarray(a), np.asarray(b)

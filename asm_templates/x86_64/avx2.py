@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
 from neurojit.asm_templates.x86_64.core import X86Machine
-from neurojit.emit import form
+from neurojit.emit import forms
 
 REGISTER = {128: "xmm", 256: "ymm"}
 
@@ -25,19 +25,19 @@ class Avx2Forms:
         self.broadcast, self.fma, self.fma_memory = {}, {}, {}
         for width, reg in REGISTER.items():
             memory = f"m{width}"
-            self.load[width] = form(f"vmovup{s} {reg}, {memory}")
-            self.load_masked[width] = form(f"vmaskmovp{s} {reg}, {reg}, {memory}")
-            self.store[width] = form(f"vmovup{s} {memory}, {reg}")
-            self.fma[width] = form(f"vfmadd231p{s} {reg}, {reg}, {reg}")
-            self.fma_memory[width] = form(f"vfmadd231p{s} {reg}, {reg}, {memory}")
+            self.load[width] = forms[f"vmovup{s} {reg}, {memory}"]
+            self.load_masked[width] = forms[f"vmaskmovp{s} {reg}, {reg}, {memory}"]
+            self.store[width] = forms[f"vmovup{s} {memory}, {reg}"]
+            self.fma[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {reg}"]
+            self.fma_memory[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {memory}"]
             broadcast = f"vbroadcasts{s} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
-            self.broadcast[width] = form(broadcast)
-        self.zero = form("vxorps xmm, xmm, xmm")
-        self.load_scalar = {4: form("vmovss xmm, m32"), 8: form("vmovsd xmm, m64")}
-        self.store_scalar = {4: form("vmovss m32, xmm"), 8: form("vmovsd m64, xmm")}
-        self.store_third_float = form("vextractps m32, xmm, imm8")
-        self.upper_half = form("vextractf128 xmm, ymm, imm8")
-        self.load_constant = {128: form("vmovups xmm, m128"), 256: form("vmovups ymm, m256")}
+            self.broadcast[width] = forms[broadcast]
+        self.zero = forms["vxorps xmm, xmm, xmm"]
+        self.load_scalar = {4: forms["vmovss xmm, m32"], 8: forms["vmovsd xmm, m64"]}
+        self.store_scalar = {4: forms["vmovss m32, xmm"], 8: forms["vmovsd m64, xmm"]}
+        self.upper_pair = forms["vmovhlps xmm, xmm, xmm"]
+        self.upper_half = forms["vextractf128 xmm, ymm, imm8"]
+        self.load_constant = {128: forms["vmovups xmm, m128"], 256: forms["vmovups ymm, m256"]}
 
 
 avx2_forms = lru_cache(maxsize=2)(Avx2Forms)
@@ -99,7 +99,10 @@ class Avx2Machine(X86Machine):
             self.buffer.mem(self.f.store[128], pointer, offset, register)
         elif size == 12:
             self.buffer.mem(self.f.store_scalar[8], pointer, offset, register)
-            self.buffer.mem_imm(self.f.store_third_float, pointer, offset + 8, 2, register)
+            third = self.vectors.take()
+            self.buffer.regs(self.f.upper_pair, third, register, register)
+            self.buffer.mem(self.f.store_scalar[4], pointer, offset + 8, third)
+            self.vectors.give(third)
         else:
             self.buffer.mem(self.f.store_scalar[size], pointer, offset, register)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
 from neurojit.asm_templates.x86_64.core import X86Machine
-from neurojit.emit import form
+from neurojit.emit import forms
 
 REGISTER = {128: "xmm", 256: "ymm", 512: "zmm"}
 WIDTHS = (128, 256, 512)
@@ -29,19 +29,19 @@ class Avx512Forms:
             reg, memory = REGISTER[width], f"m{width}"
             evex = "" if width == 512 else " {evex}"
             count = width // bits
-            self.load[width] = form(f"vmovup{suffix[1]} {reg}, {memory}{evex}")
-            self.load_masked[width] = form(f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}")
-            self.store[width] = form(f"vmovup{suffix[1]} {memory}, {reg}{evex}")
-            self.store_masked[width] = form(f"vmovup{suffix[1]} {memory}{{k}}, {reg}")
-            self.zero[width] = form("vpxord xmm, xmm, xmm")  # writing xmm clears the whole register
-            self.fma[width] = form(f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}")
-            self.fma_memory[width] = form(f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}")
-            self.fma_broadcast[width] = form(f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}")
-            broadcast = f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
-            self.broadcast[width] = form(broadcast + evex)
-        self.load_scalar = {size: form(f"vmovs{'sd'[size == 8]} xmm, m{size * 8} {{evex}}") for size in (4, 8)}
-        self.store_scalar = {size: form(f"vmovs{'sd'[size == 8]} m{size * 8}, xmm {{evex}}") for size in (4, 8)}
-        self.set_mask = form("kmovw k, r32")
+            self.load[width] = forms[f"vmovup{suffix[1]} {reg}, {memory}{evex}"]
+            self.load_masked[width] = forms[f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}"]
+            self.store[width] = forms[f"vmovup{suffix[1]} {memory}, {reg}{evex}"]
+            self.store_masked[width] = forms[f"vmovup{suffix[1]} {memory}{{k}}, {reg}"]
+            self.zero[width] = forms["vpxord xmm, xmm, xmm"]  # writing xmm clears the whole register
+            self.fma[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}"]
+            self.fma_memory[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}"]
+            self.fma_broadcast[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}"]
+            broadcast = f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vpbroadcastq xmm, m64"
+            self.broadcast[width] = forms[broadcast + evex]
+        self.load_scalar = {size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
+        self.store_scalar = {size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
+        self.set_mask = forms["kmovw k, r32"]
 
 
 avx512_forms = lru_cache(maxsize=2)(Avx512Forms)

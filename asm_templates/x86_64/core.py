@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, form
+from neurojit.emit import CodeBuffer, forms
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
 
@@ -31,20 +31,20 @@ class IntegerForms:
     """Ids of the integer instructions, looked up once."""
 
     def __init__(self) -> None:
-        self.endbr = form("endbr64")
-        self.ret = form("ret")
-        self.vzeroupper = form("vzeroupper")
-        self.mov = form("mov r64, r64")
-        self.mov_load = form("mov r64, m64")
-        self.mov_imm32 = form("mov r64, imm32")
-        self.add = form("add r64, r64")
-        self.add_imm8 = form("add r64, imm8")
-        self.add_imm32 = form("add r64, imm32")
-        self.sub_imm8 = form("sub r64, imm8")
-        self.cmp_imm8 = form("cmp r64, imm8")
-        self.xor = form("xor r64, r64")
-        self.jump_greater = form("jg rel32")
-        self.jump_less = form("jl rel32")
+        self.endbr = forms["endbr64"]
+        self.ret = forms["ret"]
+        self.vzeroupper = forms["vzeroupper"]
+        self.mov = forms["mov r64, r64"]
+        self.mov_load = forms["mov r64, m64"]
+        self.mov_imm32 = forms["mov r64, imm32"]
+        self.add = forms["add r64, r64"]
+        self.add_imm8 = forms["add r64, imm8"]
+        self.add_imm32 = forms["add r64, imm32"]
+        self.sub_imm8 = forms["sub r64, imm8"]
+        self.cmp_imm8 = forms["cmp r64, imm8"]
+        self.xor = forms["xor r64, r64"]
+        self.jump_greater = forms["jg rel32"]
+        self.jump_less = forms["jl rel32"]
 
 
 integer_forms = lru_cache(maxsize=1)(IntegerForms)

@@ -1,0 +1,138 @@
+/* A code buffer: growing bytes, labels, fixups and a record of every instruction; of no ISA.
+ *
+ * The problem.  An emitter appends instructions before it knows where its branches go, must never
+ * leave half an instruction behind when an operand does not fit or memory runs out, and should
+ * afterwards be able to say what it emitted.
+ *
+ * The idea.  An encoder reserves room, writes at the end, then commits: the bytes, one fixup when
+ * the instruction names a label, and one record.  Only reserving can fail, so a commit is whole.  A
+ * fixup knows its bit field and not its instruction, hence serves x86 (32 bits, unscaled) as it
+ * serves the fixed 32-bit words of other ISAs (26 bits, scaled by 4).
+ *
+ * Invariants.  size <= capacity <= NJ_CODE_LIMIT; records are sorted by offset; a call that returns
+ * anything but NJ_OK has changed neither bytes, labels, fixups nor records; after
+ * nj_code_finish() succeeded the buffer takes nothing more. */
+#ifndef NJ_CODE_BUFFER_H
+#define NJ_CODE_BUFFER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum {
+    NJ_OK = 0,
+    NJ_NO_MEMORY,
+    NJ_TOO_LARGE,          /* beyond NJ_CODE_LIMIT */
+    NJ_CLOSED,             /* emission after nj_code_finish */
+    NJ_UNKNOWN_LABEL,      /* not one of this buffer's labels */
+    NJ_LABEL_BOUND_TWICE,
+    NJ_LABEL_UNBOUND,      /* at finish: referred to, never bound */
+    NJ_BRANCH_RANGE,       /* at finish: the distance does not fit its field */
+    NJ_ALIGNMENT,          /* not a power of two, or beyond 4096 */
+    NJ_UNKNOWN_FORM,
+    NJ_WRONG_SHAPE,        /* the form takes other operands */
+    NJ_REGISTER_RANGE,     /* fault.operand says which register operand */
+    NJ_BASE_RANGE,
+    NJ_INDEX_RANGE,        /* includes rsp, which no x86 index can be */
+    NJ_SCALE_RANGE,
+    NJ_DISPLACEMENT_RANGE,
+    NJ_IMMEDIATE_RANGE,
+} nj_emit_status;
+
+enum { NJ_CODE_LIMIT = 1 << 30, NJ_OPERANDS = 4, NJ_LONGEST_INSTRUCTION = 32 };
+
+/* How an instruction addresses memory or code; the last two are records that are no instruction. */
+typedef enum {
+    NJ_ADDRESS_NONE = 0,
+    NJ_ADDRESS_BASE,    /* [base + displacement] */
+    NJ_ADDRESS_INDEXED, /* [base + index * scale + displacement] */
+    NJ_ADDRESS_LABEL,   /* [rip + label] */
+    NJ_ADDRESS_BRANCH,  /* a branch to a label */
+    NJ_PADDING,
+    NJ_DATA,
+} nj_address;
+
+/* What an instruction was asked to be.  Absent registers are -1. */
+typedef struct {
+    int registers[NJ_OPERANDS]; /* in textual order, masks included */
+    int address;                /* nj_address */
+    int base, index, scale;
+    int64_t displacement;
+    int label;
+    int has_immediate;
+    int64_t immediate;
+} nj_operands;
+
+/* The same, as kept for listings: 32 bytes. */
+typedef struct {
+    uint32_t offset;
+    uint16_t form;
+    uint8_t address;
+    uint8_t scale;
+    int8_t registers[NJ_OPERANDS];
+    int8_t base, index;
+    uint8_t has_immediate;
+    uint8_t unused;
+    int32_t displacement; /* or the label */
+    int64_t immediate;    /* or the length of padding and data */
+} nj_record;
+
+/* Where a distance goes: `bits` bits from bit `lsb` of the little-endian 32-bit word, in units of
+ * 1 << shift bytes.  x86 rel32 is {32, 0, 0}. */
+typedef struct {
+    uint8_t bits, lsb, shift;
+} nj_field;
+
+typedef struct {
+    uint32_t at;     /* offset of the word that holds the field */
+    uint32_t origin; /* offset that the distance counts from */
+    int32_t label;
+    nj_field field;
+} nj_fixup;
+
+/* What did not fit, and what would have. */
+typedef struct {
+    int operand;
+    int64_t value, lowest, highest;
+} nj_fault;
+
+typedef struct {
+    uint8_t *bytes;
+    size_t size, capacity;
+    nj_record *records;
+    size_t record_count, record_capacity;
+    int64_t *labels; /* offset, or -1 while unbound */
+    size_t label_count, label_capacity;
+    nj_fixup *fixups;
+    size_t fixup_count, fixup_capacity;
+    int closed;
+    nj_fault fault; /* of the call that failed last */
+} nj_code;
+
+/* Allocations that still succeed before one fails; negative: all do.  For tests. */
+extern int nj_code_allocations_left;
+
+void nj_code_init(nj_code *code);
+void nj_code_free(nj_code *code);
+
+/* Room for `bytes` more bytes, one record and one fixup. */
+nj_emit_status nj_code_reserve(nj_code *code, size_t bytes);
+
+/* Appends the `length` bytes already written at bytes + size, and their record.  Cannot fail after
+ * nj_code_reserve. */
+void nj_code_commit(nj_code *code, int form, const nj_operands *operands, size_t length);
+
+/* A fixup for the instruction about to be committed; `at` and `origin` count from its start. */
+void nj_code_add_fixup(nj_code *code, size_t at, size_t origin, int label, nj_field field);
+
+nj_emit_status nj_code_new_label(nj_code *code, int *label);
+nj_emit_status nj_code_bind(nj_code *code, int label);
+nj_emit_status nj_code_check_label(nj_code *code, int label);
+
+/* Pads to a multiple of `alignment` (a power of two up to 4096) with what `fill` writes. */
+nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length));
+nj_emit_status nj_code_raw(nj_code *code, const void *bytes, size_t length);
+
+/* Resolves every fixup and closes the buffer.  On failure fault.operand is the label. */
+nj_emit_status nj_code_finish(nj_code *code);
+
+#endif

@@ -1,0 +1,120 @@
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+
+cdef extern from "code_buffer.h":
+    ctypedef enum nj_emit_status:
+        NJ_OK
+        NJ_NO_MEMORY
+        NJ_TOO_LARGE
+        NJ_CLOSED
+        NJ_UNKNOWN_LABEL
+        NJ_LABEL_BOUND_TWICE
+        NJ_LABEL_UNBOUND
+        NJ_BRANCH_RANGE
+        NJ_ALIGNMENT
+        NJ_UNKNOWN_FORM
+        NJ_WRONG_SHAPE
+        NJ_REGISTER_RANGE
+        NJ_BASE_RANGE
+        NJ_INDEX_RANGE
+        NJ_SCALE_RANGE
+        NJ_DISPLACEMENT_RANGE
+        NJ_IMMEDIATE_RANGE
+
+    enum: NJ_OPERANDS
+
+    ctypedef enum nj_address:
+        NJ_ADDRESS_NONE
+        NJ_ADDRESS_BASE
+        NJ_ADDRESS_INDEXED
+        NJ_ADDRESS_LABEL
+        NJ_ADDRESS_BRANCH
+        NJ_PADDING
+        NJ_DATA
+
+    ctypedef struct nj_operands:
+        int registers[4]
+        int address
+        int base
+        int index
+        int scale
+        int64_t displacement
+        int label
+        bint has_immediate
+        int64_t immediate
+
+    ctypedef struct nj_record:
+        uint32_t offset
+        uint16_t form
+        uint8_t address
+        uint8_t scale
+        int8_t registers[4]
+        int8_t base
+        int8_t index
+        uint8_t has_immediate
+        int32_t displacement
+        int64_t immediate
+
+    ctypedef struct nj_fault:
+        int operand
+        int64_t value
+        int64_t lowest
+        int64_t highest
+
+    ctypedef struct nj_code:
+        uint8_t *bytes
+        size_t size
+        nj_record *records
+        size_t record_count
+        int64_t *labels
+        size_t label_count
+        nj_fault fault
+
+    int nj_code_allocations_left
+    void nj_code_init(nj_code *code)
+    void nj_code_free(nj_code *code)
+    nj_emit_status nj_code_new_label(nj_code *code, int *label)
+    nj_emit_status nj_code_bind(nj_code *code, int label)
+    nj_emit_status nj_code_check_label(nj_code *code, int label)
+    nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *, size_t) noexcept nogil)
+    nj_emit_status nj_code_raw(nj_code *code, const void *data, size_t length)
+    nj_emit_status nj_code_finish(nj_code *code)
+
+
+cdef extern from "x86_encoder.h":
+    ctypedef struct nj_x86_form:
+        uint8_t pattern[16]
+        uint8_t length
+        uint8_t shape
+        uint8_t registers
+        uint8_t bits[4]
+        uint8_t lowest[4]
+        uint8_t flip[4][5]
+        uint8_t base_flip
+        uint8_t index_flip
+        uint8_t disp8_shift
+        uint8_t immediate_bytes
+        uint8_t immediate_signed
+
+    ctypedef enum nj_x86_shape:
+        NJ_X86_REGISTERS
+        NJ_X86_MEMORY
+        NJ_X86_BRANCH
+
+    nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands)
+    nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
+                                 const uint8_t *data, size_t length)
+    void nj_x86_fill_nops(uint8_t *at, size_t length) noexcept nogil
+
+
+cdef class FormRows:
+    cdef nj_x86_form *rows
+    cdef readonly int count
+    cdef list rows_by_id
+
+
+cdef class CodeBuffer:
+    cdef nj_code code
+    cdef readonly FormRows forms
+    cdef nj_x86_form *rows
+    cdef int emit(self, int form, nj_operands *operands) except -1
