@@ -9,7 +9,7 @@ from neurojit.target.caches import Cache, Caches
 from neurojit.target.cpu import Cpu, decode, host
 from neurojit.target.isa import AVX2, AVX512, ISAS, NEON, NONE, RVV, Isa, IsaChoice, choose_isa, isa_named
 from neurojit.target.pipes import PerWidth, Pipes
-from neurojit.target.raw import RawFacts, gather
+from neurojit.target.raw import RawFacts, Registers, gather
 from neurojit.target.targets import Target, host_choice, host_target, target_for
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "PerWidth",
     "Pipes",
     "RawFacts",
+    "Registers",
     "Target",
     "choose_isa",
     "decode",

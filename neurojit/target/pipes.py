@@ -19,7 +19,7 @@ Sources, by the letter that each row names:
   N  Arm Software Optimization Guides of the named core
   F  Fujitsu, A64FX Microarchitecture Manual
   J  Dougall Johnson, Apple M1 Firestorm Microarchitecture
-  M  measured by us (DATE, CPU in the row's comment)
+  M  measured by us: chains and independent streams of one instruction, clock from a chain of adds
 Where sources differ or are silent the lower throughput stands here.
 """
 
@@ -138,7 +138,7 @@ PIPES: tuple[Pipes, ...] = (
     _x86("Zen 1", "A U D", latency=5, slots=(1, 2, 4), loads=(2, 1, 0.5), stores=(1, 0.5, 0.25)),
     _x86("Zen 2", "A U D", latency=5, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     _x86("Zen 3", "A U D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
-    _x86("Zen 4", "A U D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
+    _x86("Zen 4", "A U D M", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     _x86("Zen 5", "A D", latency=4, slots=(1, 1, 1), loads=(2, 2, 2), stores=(1, 1, 1)),
     _x86("Zen 5 mobile", "A D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     # Arm. fma_latency is that of a whole FMLA; Arm's cores forward late into the accumulator, which
