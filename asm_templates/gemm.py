@@ -28,9 +28,10 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             for rows in schedule.rows:
                 with m.loop(rows.count):
-                    _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
-                    m.advance(a_rows, rows.height * g.a.row_stride * size)
+                    steps = _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
                     if g.c.row_stride is not None:
+                        m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
+                        m.advance(b, -steps * g.b.row_stride * size)
                         m.advance(c_rows, rows.height * g.c.row_stride * size)
             if not last:
                 m.release(a_rows)
@@ -49,8 +50,12 @@ def _tile(
     at: tuple[Pointer, Pointer, Pointer],
     depth: Pointer | None,
     row_stride: Pointer | None,
-) -> None:
-    """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores."""
+) -> int:
+    """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores.
+
+    Returns by how many steps of k the pointers a and b have moved on: the caller takes them back in the
+    same addition that goes to the next tile, which saves two registers and the moves.
+    """
     a, b, c = at
     size = m.element.size
     if g.accumulate:
@@ -60,23 +65,17 @@ def _tile(
 
     if g.k is None:
         assert depth is not None
-        a, b = m.copy(a), m.copy(b)
+        moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
         _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
-        m.release(a)
-        m.release(b)
     else:
         trips, rest = divmod(g.k, schedule.unroll)
-        if trips > 1:
-            a, b = m.copy(a), m.copy(b)
+        moved = g.k - rest if trips > 1 else 0
+        if moved:
             with m.loop(trips):
                 _steps(m, g, accumulators, columns, a, b, schedule.unroll)
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, schedule.unroll * g.b.row_stride * size)
-            _steps(m, g, accumulators, columns, a, b, rest)
-            m.release(a)
-            m.release(b)
-        else:
-            _steps(m, g, accumulators, columns, a, b, g.k)
+        _steps(m, g, accumulators, columns, a, b, g.k - moved)
 
     if row_stride is not None:
         c = m.copy(c)
@@ -90,6 +89,7 @@ def _tile(
             m.advance_by(c, row_stride)
     if row_stride is not None:
         m.release(c)
+    return moved
 
 
 def _steps(
