@@ -14,6 +14,7 @@ cdef extern from "code_buffer.h":
         NJ_ALIGNMENT
         NJ_UNKNOWN_FORM
         NJ_WRONG_SHAPE
+        NJ_ENCODING_LENGTH
         NJ_REGISTER_RANGE
         NJ_BASE_RANGE
         NJ_INDEX_RANGE

@@ -116,10 +116,10 @@ cdef class CodeBuffer:
         start(&operands, NJ_ADDRESS_NONE, a, b, c, d)
         self.emit(form, &operands)
 
-    def imm(self, int form, value, int a=-1, int b=-1, int c=-1):
+    def imm(self, int form, value, int a=-1, int b=-1, int c=-1, int d=-1):
         """Registers and a constant. A 64-bit one may be signed or unsigned."""
         cdef nj_operands operands
-        start(&operands, NJ_ADDRESS_NONE, a, b, c, -1)
+        start(&operands, NJ_ADDRESS_NONE, a, b, c, d)
         operands.has_immediate = 1
         operands.immediate = immediate(self, form, value)
         self.emit(form, &operands)
@@ -208,13 +208,15 @@ cdef class CodeBuffer:
                        int base=-1, int index=-1, int scale=1, long long disp=0, int label=-1, value=None):
         """An instruction encoded elsewhere: checked, recorded and fixed up like any other.
 
-        address: one of the ADDRESS_ constants. EncodeError also for an encoding above 32 bytes."""
+        address: one of the ADDRESS_ constants. EncodeError also for an encoding too short or too long."""
         self.foreign(form, registers, address, base, index, scale, disp, label, value, encoding)
 
     cdef int foreign(self, int form, registers, int address, int base, int index, int scale, long long disp,
                      int label, value, bytes encoding) except -1:
         cdef nj_operands operands
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
+        if address < 0 or address > <int>NJ_ADDRESS_BRANCH:
+            raise EncodeError(f"{describe(self, form)}: address={address} is none of the ADDRESS_ constants")
         a, b, c, d = (*registers, -1, -1, -1, -1)[:NJ_OPERANDS]
         start(&operands, address, a, b, c, d)
         operands.base = base
@@ -316,6 +318,8 @@ cdef int refuse(CodeBuffer buffer, nj_emit_status status, int form, nj_operands 
         raise EncodeError(f"{where}: expected an id from 0 to {buffer.forms.count - 1}, as forms[name] gives")
     if status == NJ_WRONG_SHAPE:
         raise EncodeError(f"{where}: {shape_of(operands)} given; emit what its name says")
+    if status == NJ_ENCODING_LENGTH:
+        raise EncodeError(f"{where}: encoding of {fault.value} bytes, {limits}")
     if status == NJ_REGISTER_RANGE:
         kind = buffer.forms.row(form).registers[fault.operand][0]
         raise EncodeError(f"{where}: register operand {fault.operand} ({kind})={fault.value}, {limits}")

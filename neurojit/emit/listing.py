@@ -103,7 +103,7 @@ def _memory(operand: Operand, record: Record) -> str:
     elif record.address in (ADDRESS_BASE, ADDRESS_INDEXED):
         terms = [R64[record.base]]
         if record.address == ADDRESS_INDEXED:
-            terms.append(f"{record.scale}*{R64[record.index]}" if record.scale > 1 else R64[record.index])
+            terms.append(R64[record.index] + (f"*{record.scale}" if record.scale > 1 else ""))
         if record.displacement:
             terms.append(_number(record.displacement))
     address = " + ".join(terms).replace("+ -", "- ")

@@ -44,11 +44,11 @@ class PeachPyBuffer(CodeBuffer):
         else:
             self._encode(form, (a, b, c, d))
 
-    def imm(self, form: int, value: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+    def imm(self, form: int, value: int, a: int = -1, b: int = -1, c: int = -1, d: int = -1) -> None:
         if self.forms.is_supplementary(form):
-            super().imm(form, value, a, b, c)
+            super().imm(form, value, a, b, c, d)
         else:
-            self._encode(form, (a, b, c), value=value)
+            self._encode(form, (a, b, c, d), value=value)
 
     def mem(self, form: int, base: int, disp: int, a: int = -1, b: int = -1, c: int = -1) -> None:
         if self.forms.is_supplementary(form):
