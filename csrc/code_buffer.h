@@ -30,6 +30,7 @@ typedef enum {
     NJ_ALIGNMENT,          /* not a power of two, or beyond 4096 */
     NJ_UNKNOWN_FORM,
     NJ_WRONG_SHAPE,        /* the form takes other operands */
+    NJ_ENCODING_LENGTH,    /* nj_x86_append: no x86 instruction is that long, or short */
     NJ_REGISTER_RANGE,     /* fault.operand says which register operand */
     NJ_BASE_RANGE,
     NJ_INDEX_RANGE,        /* includes rsp, which no x86 index can be */
@@ -38,7 +39,11 @@ typedef enum {
     NJ_IMMEDIATE_RANGE,
 } nj_emit_status;
 
-enum { NJ_CODE_LIMIT = 1 << 30, NJ_OPERANDS = 4, NJ_LONGEST_INSTRUCTION = 32 };
+enum {
+    NJ_CODE_LIMIT = 1 << 30,
+    NJ_OPERANDS = 4,
+    NJ_ROOM = 32, /* to reserve for an instruction: encoders write whole words past its end */
+};
 
 /* How an instruction addresses memory or code; the last two are records that are no instruction. */
 typedef enum {

@@ -100,7 +100,7 @@ static uint8_t *encode_address(const nj_x86_form *form, const nj_operands *o, ui
     return end + 4;
 }
 
-/* The instruction at `out`, of which NJ_LONGEST_INSTRUCTION bytes may be written; its length. */
+/* Writes the instruction to `out`, up to NJ_ROOM bytes of scratch included, and returns its length. */
 static size_t encode(const nj_x86_form *form, const nj_operands *o, uint8_t *out)
 {
     uint64_t head;
@@ -136,23 +136,24 @@ nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const
 {
     nj_emit_status status = nj_x86_check(code, form, operands);
     if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_LONGEST_INSTRUCTION);
+        status = nj_code_reserve(code, NJ_ROOM);
     if (status == NJ_OK)
         commit(code, form, id, operands, encode(form, operands, code->bytes + code->size));
     return status;
 }
 
-nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
+nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *o,
                              const uint8_t *bytes, size_t length)
 {
-    nj_emit_status status = nj_x86_check(code, form, operands);
-    if (status == NJ_OK && length > NJ_LONGEST_INSTRUCTION)
-        status = NJ_TOO_LARGE;
+    nj_emit_status status = nj_x86_check(code, form, o);
+    size_t shortest = form->length + (o->address >= NJ_ADDRESS_LABEL ? 4u : 0u) + form->immediate_bytes;
+    if (status == NJ_OK && (length < shortest || length > NJ_X86_LONGEST))
+        status = refuse(code, NJ_ENCODING_LENGTH, 0, (int64_t)length, (int64_t)shortest, NJ_X86_LONGEST);
     if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_LONGEST_INSTRUCTION);
+        status = nj_code_reserve(code, NJ_ROOM);
     if (status == NJ_OK) {
         memcpy(code->bytes + code->size, bytes, length);
-        commit(code, form, id, operands, length);
+        commit(code, form, id, o, length);
     }
     return status;
 }

@@ -18,7 +18,7 @@
 
 #include "code_buffer.h"
 
-enum { NJ_X86_PATTERN = 16, NJ_X86_REGISTER_BITS = 5 };
+enum { NJ_X86_PATTERN = 16, NJ_X86_REGISTER_BITS = 5, NJ_X86_LONGEST = 15 };
 
 typedef enum { NJ_X86_REGISTERS = 0, NJ_X86_MEMORY, NJ_X86_BRANCH } nj_x86_shape;
 
@@ -42,7 +42,7 @@ nj_emit_status nj_x86_check(nj_code *code, const nj_x86_form *form, const nj_ope
 /* Checks, encodes and appends one instruction. */
 nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands);
 
-/* Checks, and appends an encoding made elsewhere, of at most NJ_LONGEST_INSTRUCTION bytes.  A field
+/* Checks, and appends an encoding made elsewhere, of 1 to 15 bytes.  A field
  * that refers to a label is the last 4 bytes before the immediate. */
 nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
                              const uint8_t *bytes, size_t length);

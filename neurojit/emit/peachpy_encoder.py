@@ -18,9 +18,9 @@ The first three are circumvented here, the last in learn.py.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from neurojit.emit.form_name import FormName, Operand
 from neurojit.errors import UnknownFormError
 
 LOCK = threading.Lock()
+_loaded: list[Any] = []  # peachpy.x86_64, once it is whole
 
 _ACCUMULATOR, _OPTIONAL_REX, _TWO_BYTE_VEX = 0x03, 0x20, 0x40  # peachpy.x86_64.encoding.Flags
 _FORCE_DISP32 = 4  # `min_disp`: at least so many bytes of displacement
@@ -53,17 +54,20 @@ class Memory:
 
 def load() -> Any:
     """The module peachpy.x86_64, from PEACHPY_PATH or sys.path; None if there is none."""
-    path = CONFIG.peachpy_path
-    if path and path not in sys.path:
-        sys.path.append(path)
-    try:
-        return importlib.import_module("peachpy.x86_64")
-    except ImportError:  # also without six
-        return None
+    if not _loaded:
+        with LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its sources have invalid escape sequences
+            if CONFIG.peachpy_path and CONFIG.peachpy_path not in sys.path:
+                sys.path.append(CONFIG.peachpy_path)
+            try:
+                _loaded.append(importlib.import_module("peachpy.x86_64"))
+            except ImportError:  # also without six
+                return None
+    return _loaded[0]
 
 
 def version() -> str:
-    """PeachPy's version, with that of its distribution package where it knows one."""
+    """PeachPy's own version number."""
     load()
     return str(sys.modules["peachpy"].__version__)
 
