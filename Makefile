@@ -1,17 +1,30 @@
-# Bare `make` prints this help.
-PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
-PEACHPY_DIR := build/peachpy
-PEACHPY_PATH ?= $(abspath $(PEACHPY_DIR)/usr/lib/python3/dist-packages)
+# Bare `make` prints this help. Everything happens in .venv and build/; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+# What the extension modules are built from: a change of any of these builds them again.
+BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find neurojit -name '*.p[yx][xd]')
+
+PEACHPY_DIR := $(abspath build/peachpy)
+PEACHPY_PATH ?= $(PEACHPY_DIR)/usr/lib/python3/dist-packages
 export PEACHPY_PATH
 
-.PHONY: help encodings
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow test-pythons bench bench-short lint wheel encodings peachpy clean
+
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-encodings: $(PEACHPY_PATH)/peachpy/__init__.py  ## write the x86-64 encoder table anew, from PeachPy
-	$(PYTHON) -m neurojit.asm_templates.x86_64.make_encodings
+# ---- set-up ------------------------------------------------------------------------------------------
 
-# Debian's package: PyPI's is for Python 2. Elsewhere set PEACHPY_PATH to a checkout or installation.
-$(abspath $(PEACHPY_DIR))/usr/lib/python3/dist-packages/peachpy/__init__.py:
-	mkdir -p $(PEACHPY_DIR)
-	cd $(PEACHPY_DIR) && apt-get download python3-peachpy && dpkg -x python3-peachpy_*.deb .
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "neurojit needs Python 3.10 or newer: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each extra of pyproject.toml: the package, editable, with what the extra names.
+$(VENV)/.installed-%: $(BUILT_FROM) | $(PY)
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
