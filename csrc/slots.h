@@ -106,8 +106,9 @@ size_t nj_slots_reclaim(nj_slot_table *table);
 
 nj_slots_stats nj_slots_statistics(nj_slot_table *table);
 
-/* One thread at a time compiles for a slot: true for the one that may, until it unclaims. The others
- * need not wait; the reference answers their calls. */
+/* One thread at a time compiles for a slot: true for the one that may, until it unclaims. It looks first
+ * whether the slot is still unpublished: another may have come and gone between a miss and the claim. The
+ * others need not wait; the reference answers their calls. */
 static inline bool nj_slot_claim(nj_slot *slot)
 {
     uint32_t unclaimed = 0;
