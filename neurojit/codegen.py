@@ -6,6 +6,7 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 
 from __future__ import annotations
 
+from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
@@ -13,6 +14,7 @@ from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, new_buffer
+from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.target import Isa
 
@@ -29,9 +31,19 @@ def emit_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.e
 
 def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     """The kernel's listing: offsets, bytes, mnemonics. Emitted anew, so nothing is kept for it."""
+    from neurojit.emit.listing import listing  # for those who read code, not for those who run it
+
     buffer = _gemm_buffer(g, schedule, isa, CONFIG.encoder)
     buffer.finish()
     return listing(buffer)
+
+
+def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
+    """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
+    buffer = new_buffer(CONFIG.encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[dtype], "ceiling")
+    ceiling_template.emit(machine, lanes, chains)
+    return buffer.finish()
 
 
 def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> CodeBuffer:
@@ -42,4 +54,7 @@ def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> Cod
 
 
 def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:
+    """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
+    if isa.name not in MACHINES:
+        raise UnknownIsaError(f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}")
     return MACHINES[isa.name](buffer, element, template, micro=micro)
