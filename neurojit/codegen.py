@@ -13,7 +13,7 @@ from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
-from neurojit.emit import CodeBuffer, new_buffer
+from neurojit.emit import CodeBuffer, listing, new_buffer
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.target import Isa
@@ -26,14 +26,12 @@ MACHINES: dict[str, type[X86Machine]] = {
 
 def emit_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The kernel's machine code."""
-    return _gemm_buffer(g, schedule, isa, encoder).finish()
+    return gemm_buffer(g, schedule, isa, encoder).finish()
 
 
 def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     """The kernel's listing: offsets, bytes, mnemonics. Emitted anew, so nothing is kept for it."""
-    from neurojit.emit.listing import listing  # for those who read code, not for those who run it
-
-    buffer = _gemm_buffer(g, schedule, isa, CONFIG.encoder)
+    buffer = gemm_buffer(g, schedule, isa)
     buffer.finish()
     return listing(buffer)
 
@@ -46,7 +44,8 @@ def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
     return buffer.finish()
 
 
-def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> CodeBuffer:
+def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
     buffer = new_buffer(encoder)
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)

@@ -90,7 +90,7 @@ def _lines(buffer: CodeBuffer) -> Iterator[str]:
             text = f"({record.length} bytes of padding)"
         else:
             text = instruction_text(buffer.forms.row(record.form).form, record)
-        shown = encoding[:BYTES_SHOWN].hex(" ") + (" .." if len(encoding) > BYTES_SHOWN else "")
+        shown = encoding[:BYTES_SHOWN].hex(" ") + (".." if len(encoding) > BYTES_SHOWN else "")
         yield f"{record.offset:04x}  {shown:<{3 * BYTES_SHOWN + 1}} {text}"
     for _, label in labels:
         yield f"L{label}:"
