@@ -386,7 +386,8 @@ cdef class Matrix:
     cdef int64_t rows, columns, row_stride, column_stride
 
     def __cinit__(self, str name, array, bint writable):
-        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+        PyObject_GetBuffer(array, &self.view, flags)
         self.held = True
         cdef bytes kind = self.view.format
         if kind not in (b"f", b"d", b"=f", b"=d"):  # NumPy writes `=` for unaligned arrays
