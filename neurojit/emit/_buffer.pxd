@@ -77,7 +77,8 @@ cdef extern from "code_buffer.h":
     nj_emit_status nj_code_new_label(nj_code *code, int *label)
     nj_emit_status nj_code_bind(nj_code *code, int label)
     nj_emit_status nj_code_check_label(nj_code *code, int label)
-    nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *, size_t) noexcept nogil)
+    nj_emit_status nj_code_align(nj_code *code, int64_t alignment,
+                                 void (*fill)(uint8_t *, size_t) noexcept nogil)
     nj_emit_status nj_code_raw(nj_code *code, const void *data, size_t length)
     nj_emit_status nj_code_finish(nj_code *code)
 
@@ -122,5 +123,5 @@ cdef class CodeBuffer:
     cdef readonly FormRows forms
     cdef nj_x86_form *rows
     cdef int emit(self, int form, nj_operands *operands) except -1
-    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale, long long disp,
-                     int label, object value, bytes encoding) except -1
+    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale,
+                     long long disp, int label, object value, bytes encoding) except -1

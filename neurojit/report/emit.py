@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from neurojit.emit import CodeBuffer
     from neurojit.plan.gemm import Gemm, GemmSchedule
     from neurojit.target import Target
 
@@ -59,7 +57,7 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
     Raises UnknownIsaError for an ISA that neurojit does not know or has no vector machine for.
     """
     from neurojit.codegen import gemm_buffer
-    from neurojit.emit import listing
+    from neurojit.emit.listing import listing, mnemonics
     from neurojit.plan.gemm import Gemm, schedule_gemm
     from neurojit.target import host, host_target, target_for
 
@@ -68,17 +66,8 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
     schedule = schedule_gemm(gemm, chosen)
     buffer = gemm_buffer(gemm, schedule, chosen.isa)
     size = len(buffer.finish())
-    counts = Counter(_mnemonics(buffer))
+    counts = Counter(mnemonics(buffer))
     return Emission(gemm, schedule, chosen, size, dict(counts.most_common()), listing(buffer))
-
-
-def _mnemonics(buffer: CodeBuffer) -> Iterator[str]:
-    """Of every instruction in the buffer; padding and data are none."""
-    from neurojit.emit.listing import DATA, PADDING, Record
-
-    for record in map(Record._make, buffer.records()):
-        if record.address not in (PADDING, DATA):
-            yield buffer.forms.row(record.form).form.mnemonic
 
 
 def schedule_lines(schedule: GemmSchedule) -> list[str]:

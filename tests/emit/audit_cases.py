@@ -54,7 +54,9 @@ def cases(row: Row, form: int) -> Iterator[Record]:
     steps = displacements(row.disp8)
     for n, registers in enumerate(every_choice):
         base = BASES[n % len(BASES)]
-        yield Record(0, 0, form, ADDRESS_BASE, registers, base, -1, 1, row.disp8, immediates[n % len(immediates)])
+        yield Record(
+            0, 0, form, ADDRESS_BASE, registers, base, -1, 1, row.disp8, immediates[n % len(immediates)]
+        )
     for base in range(16):
         yield Record(0, 0, form, ADDRESS_BASE, last, base, -1, 1, 0, immediates[0])
     for n, displacement in enumerate(steps):

@@ -15,7 +15,8 @@ FMA = forms["vfmadd231ps ymm, ymm, ymm"]
 FMA_EVEX = forms["vfmadd231ps ymm, ymm, ymm {evex}"]
 LOAD = forms["vmovups zmm{k}{z}, m512"]
 LEA = forms["lea r64, m"]
-ADD8, ADD32, MOV64, MOV32 = forms["add r64, imm8"], forms["add r64, imm32"], forms["mov r64, imm64"], forms["mov r32, imm32"]
+ADD8, ADD32 = forms["add r64, imm8"], forms["add r64, imm32"]
+MOV64, MOV32 = forms["mov r64, imm64"], forms["mov r32, imm32"]
 SHIFT = forms["vpslld ymm, ymm, imm8"]
 CMP = forms["vcmpps k, zmm, m512, imm8"]
 JMP, JNE, RET = forms["jmp rel32"], forms["jne rel32"], forms["ret"]
@@ -94,13 +95,13 @@ def test_records(buffer: CodeBuffer) -> None:
     buffer.mem(LOAD, 7, -64, 9, 1)
     buffer.imm(ADD8, -5, 4)
     buffer.align(8)
-    records = [Record._make(r) for r in buffer.records()]
+    records = [Record(*fields) for fields in buffer.records()]
     assert records[0] == Record(0, 5, FMA, ADDRESS_NONE, (1, 2, 3), -1, -1, 1, 0, None)
     assert records[1] == Record(5, 7, LOAD, ADDRESS_BASE, (9, 1), 7, -1, 1, -64, None)
     assert records[2] == Record(12, 4, ADD8, ADDRESS_NONE, (4,), -1, -1, 1, 0, -5)
     assert len(records) == 3  # 16 is a multiple of 8 already
     buffer.align(32)
-    assert Record._make(buffer.records()[3])[:4] == (16, 16, 0, PADDING)
+    assert buffer.records()[3][:4] == (16, 16, 0, PADDING)
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -1, 2**63, -(2**63), 0xBFF0000000000000])
@@ -129,7 +130,10 @@ REFUSED: list[tuple[Callable[[CodeBuffer], object], str]] = [
     (lambda b: b.mem(LEA, -1, 0, 0), "base=-1, expected 0 to 15"),
     (lambda b: b.mem(LEA, 0, 2**31, 0), "displacement=2147483648, expected -2147483648 to 2147483647"),
     (lambda b: b.mem(LEA, 0, -(2**31) - 1, 0), "displacement=-2147483649"),
-    (lambda b: b.mem_indexed(LEA, 0, 4, 1, 0, 0), "index=4, expected 0 to 15 except 4: rsp cannot be an index"),
+    (
+        lambda b: b.mem_indexed(LEA, 0, 4, 1, 0, 0),
+        "index=4, expected 0 to 15 except 4: rsp cannot be an index",
+    ),
     (lambda b: b.mem_indexed(LEA, 0, 16, 1, 0, 0), "index=16"),
     (lambda b: b.mem_indexed(LEA, 0, -1, 1, 0, 0), "index=-1"),
     (lambda b: b.mem_indexed(LEA, 0, 1, 3, 0, 0), "scale=3, expected 1, 2, 4 or 8"),
@@ -157,7 +161,10 @@ REFUSED: list[tuple[Callable[[CodeBuffer], object], str]] = [
     (lambda b: b.align(8192), "align=8192"),
     (lambda b: b.append_encoded(RET, b"", ()), "ret: encoding of 0 bytes, expected 1 to 15"),
     (lambda b: b.append_encoded(RET, bytes(16), ()), "encoding of 16 bytes"),
-    (lambda b: b.append_encoded(JMP, b"\xe9", (), ADDRESS_BRANCH, label=b.new_label()), "1 bytes, expected 5 to 15"),
+    (
+        lambda b: b.append_encoded(JMP, b"\xe9", (), ADDRESS_BRANCH, label=b.new_label()),
+        "1 bytes, expected 5 to 15",
+    ),
     (lambda b: b.append_encoded(RET, b"\xc3", (), PADDING), "address=5 is none of the ADDRESS_ constants"),
     (lambda b: b.append_encoded(-1, b"\xc3", ()), "form -1"),
     (lambda b: b.check(ADD8, (0,), value=300), "immediate=300"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from audit_cases import cases, emit
 
+from neurojit.asm_templates.x86_64.forms import ARITHMETIC, FMA
 from neurojit.emit import CodeBuffer, forms
 from neurojit.emit.listing import Record, instruction_text
 from neurojit.emit.row import Row
@@ -36,7 +37,9 @@ def audited() -> list[Audited]:
             rows.append(row)
             texts.append(instruction_text(row.form, case))
     code = buffer.code()
-    encodings = [code[r.offset : r.offset + r.length] for r in map(Record._make, buffer.records())]
+    encodings = [
+        code[r.offset : r.offset + r.length] for r in (Record(*fields) for fields in buffer.records())
+    ]
     return [Audited(*each) for each in zip(rows, texts, encodings, strict=True)]
 
 
@@ -47,7 +50,9 @@ def pseudo_prefix(row: Row) -> str:
 
 def assemble(lines: list[str], folder: Path) -> bytes:
     (folder / "a.s").write_text("".join(f"{line}\n" for line in [".intel_syntax noprefix", ".text", *lines]))
-    run = subprocess.run(["as", "--64", "-o", "a.o", "a.s"], cwd=folder, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["as", "--64", "-o", "a.o", "a.s"], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr[:4000]
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "a.o", "a.bin"], cwd=folder, check=True)
     return (folder / "a.bin").read_bytes()
@@ -55,7 +60,7 @@ def assemble(lines: list[str], folder: Path) -> bytes:
 
 needs_as = pytest.mark.skipif(
     not (shutil.which("as") and shutil.which("objcopy")),
-    reason="no GNU binutils: the encodings are not held against an independent assembler (apt install binutils)",
+    reason="no GNU binutils: encodings are not held against an independent assembler (apt install binutils)",
 )
 
 # Where GNU as takes another encoding of the same instruction, and why ours is as good. These are
@@ -65,8 +70,11 @@ LEGALLY_DIFFERENT = (
     *("add", "sub", "cmp", "and", "or", "xor", "imul", "shl", "shr", "sar"),
     "mov r32, imm32",  # C7 /0 id, as for r64; GNU as: B8+r id
     # EVEX scalar instructions ignore vector length L'L: PeachPy writes 10, GNU as 00.
-    *(f"{op}{s} xmm, xmm, xmm {{evex}}" for s in ("ss", "sd") for op in ("vadd", "vsub", "vmul", "vdiv", "vmin", "vmax")),
-    *(f"{op}{s} xmm, xmm, xmm {{evex}}" for s in ("ss", "sd") for op in ("vfmadd231", "vfmadd213", "vfnmadd231", "vfnmadd213")),
+    *(
+        f"{mnemonic}{suffix} xmm, xmm, xmm {{evex}}"
+        for suffix in ("ss", "sd")
+        for mnemonic in ARITHMETIC + FMA
+    ),
 )
 
 

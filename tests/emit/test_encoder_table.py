@@ -24,7 +24,7 @@ ENCODINGS = FOLDER.joinpath("encodings.txt").read_text()
 SUPPLEMENT = FOLDER.joinpath("supplement.txt").read_text()
 needs_peachpy = pytest.mark.skipif(
     peachpy_encoder.load() is None,
-    reason="no PeachPy (run `make encodings`, or set PEACHPY_PATH): the encoder table is not held against its source",
+    reason="no PeachPy (run `make encodings`, or set PEACHPY_PATH): the table is not held against its source",
 )
 LOAD = "vmovups zmm{k}{z}, m512 : 62 f1 7c c8 10 00 ; zmm=5.3,5.4,5.5,1.7,1.4 mask=3.0,3.1,3.2"
 LOAD += " modrm=5 base=1.5 index=1.6 disp8=64 isa=avx512f"
@@ -100,7 +100,9 @@ def test_more_than_four_registers_are_refused() -> None:
         Row.parse(f"kmany k, k, k, k, k : 62 00 00 00 00 00 ; {five}")
 
 
-@pytest.mark.parametrize("name", ["VMULPS xmm, xmm", "", "vmulps xmm, xmm99", "vmulps xmm; ymm", "add r64 ,r64"])
+@pytest.mark.parametrize(
+    "name", ["VMULPS xmm, xmm", "", "vmulps xmm, xmm99", "vmulps xmm; ymm", "add r64 ,r64"]
+)
 def test_malformed_names_are_refused(name: str) -> None:
     with pytest.raises(UnknownFormError, match="expected"):
         FormName.parse(name)
@@ -120,7 +122,9 @@ def test_table_is_not_read_at_import() -> None:
 
 def test_ids_are_stable_across_threads() -> None:
     table, found, names = FormTable(), [], FORMS[:200]
-    threads = [threading.Thread(target=lambda: found.append([table[name] for name in names])) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append([table[name] for name in names])) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -175,7 +179,9 @@ def test_encodings_that_are_not_affine_are_refused(monkeypatch: pytest.MonkeyPat
 
 @needs_peachpy
 def test_encodings_more_than_a_bit_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peachpy_encoder, "encode", lambda form, registers, memory, *_: bytes([*registers, 3 * registers[0]]))
+    monkeypatch.setattr(
+        peachpy_encoder, "encode", lambda form, registers, *_: bytes(3 * n for n in registers)
+    )
     with pytest.raises(EncodeError, match="one bit apart"):
         learn("add r64, r64")
 

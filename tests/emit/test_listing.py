@@ -60,7 +60,8 @@ def test_golden(program: Callable[[CodeBuffer], None], request: pytest.FixtureRe
     text = listing(buffer)
     if request.config.getoption("--bless"):
         golden.write_text(text)
-    difference = "\n".join(difflib.unified_diff(golden.read_text().splitlines(), text.splitlines(), lineterm=""))
+    expected = golden.read_text().splitlines()
+    difference = "\n".join(difflib.unified_diff(expected, text.splitlines(), lineterm=""))
     assert not difference, f"{difference}\nif this is meant: pytest --bless {Path(__file__).name}"
 
 

@@ -17,14 +17,16 @@ needs_peachpy = pytest.mark.skipif(
 )
 
 
-def random_instruction(buffer: CodeBuffer, row: Row, form: int, choose: random.Random, labels: list[int]) -> None:
+def random_instruction(
+    buffer: CodeBuffer, row: Row, form: int, choose: random.Random, labels: list[int]
+) -> None:
     registers = [choose.randrange(kind == "mask", 1 << len(flips)) for kind, flips in row.registers]
     base, index = choose.randrange(16), choose.choice([i for i in range(16) if i != 4])
     exponent = choose.randrange(32)
     displacement = choose.randrange(-(2**exponent), 2**exponent) * choose.choice([1, row.disp8 or 1])
     displacement = max(-(2**31), min(2**31 - 1, displacement))
     bits = 8 * row.immediate_bytes
-    value = choose.randrange(2**bits) - (2 ** (bits - 1) if row.immediate.startswith("s") else 0) if bits else 0
+    value = choose.randrange(2**bits) - (2**bits >> 1) * row.immediate.startswith("s")
     if row.branch:
         buffer.jump(form, choose.choice(labels))
     elif row.modrm < 0:
@@ -112,17 +114,21 @@ def test_the_same_operands_are_refused() -> None:
 
 def test_without_peachpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peachpy_encoder, "load", lambda: None)
-    with pytest.raises(UnknownFormError, match=r"NEUROJIT_ENCODER=peachpy: PeachPy is not importable: `make encodings`"):
+    with pytest.raises(
+        UnknownFormError, match=r"NEUROJIT_ENCODER=peachpy: PeachPy is not .*`make encodings`"
+    ):
         new_buffer("peachpy")
 
 
 def test_peachpy_path_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     """A path without PeachPy: not importable, and said so rather than raised."""
     monkeypatch.setattr(peachpy_encoder, "_loaded", [])
+    table = FormTable()
+    table.names()
     monkeypatch.setattr("importlib.import_module", _no_module)
     assert peachpy_encoder.load() is None
     with pytest.raises(UnknownFormError, match="PEACHPY_PATH"):
-        FormTable()["vpabsd zmm, zmm"]
+        table["vpabsd zmm, zmm"]
 
 
 def _no_module(name: str) -> None:
