@@ -8,7 +8,7 @@ export PEACHPY_PATH
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-encodings: $(PEACHPY_PATH)/peachpy/__init__.py  ## write the x86-64 encoder table anew, from PeachPy
+encodings: $(PEACHPY_PATH)/peachpy/__init__.py  ## write the x86-64 encoder table anew, from PeachPy (needs the package built)
 	$(PYTHON) -m neurojit.asm_templates.x86_64.make_encodings
 
 # Debian's package: PyPI's is for Python 2. Elsewhere set PEACHPY_PATH to a checkout or installation.
