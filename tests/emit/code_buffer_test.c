@@ -11,7 +11,7 @@ static int failures;
 /* AArch64: B has 26 bits of words from bit 0, B.cond 19 from bit 5. */
 static const nj_field B = {26, 0, 2}, B_COND = {19, 5, 2};
 
-static nj_emit_status word(nj_code *code, uint32_t bits, int label, nj_field field)
+static nj_emit_status word(nj_code_buffer *code, uint32_t bits, int label, nj_field field)
 {
     nj_operands operands = {.registers = {-1, -1, -1, -1}, .address = NJ_ADDRESS_BRANCH, .label = label};
     nj_emit_status status = nj_code_reserve(code, 4);
@@ -23,7 +23,7 @@ static nj_emit_status word(nj_code *code, uint32_t bits, int label, nj_field fie
     return NJ_OK;
 }
 
-static uint32_t word_at(const nj_code *code, size_t offset)
+static uint32_t word_at(const nj_code_buffer *code, size_t offset)
 {
     uint32_t bits;
     memcpy(&bits, code->bytes + offset, 4);
@@ -32,7 +32,7 @@ static uint32_t word_at(const nj_code *code, size_t offset)
 
 static void fields_are_patched_and_nothing_else(void)
 {
-    nj_code code;
+    nj_code_buffer code;
     int back, ahead;
     nj_code_init(&code);
     CHECK(nj_code_new_label(&code, &back) == NJ_OK && nj_code_new_label(&code, &ahead) == NJ_OK);
@@ -51,7 +51,7 @@ static void fields_are_patched_and_nothing_else(void)
 static nj_emit_status branch_over(size_t distance)
 {
     static const uint8_t zeros[1 << 20];
-    nj_code code;
+    nj_code_buffer code;
     int label;
     nj_code_init(&code);
     CHECK(nj_code_new_label(&code, &label) == NJ_OK);
@@ -73,7 +73,7 @@ static void distances_are_checked(void)
 
 static void size_is_limited(void)
 {
-    nj_code code;
+    nj_code_buffer code;
     nj_code_init(&code);
     CHECK(nj_code_reserve(&code, (size_t)NJ_CODE_LIMIT + 1) == NJ_TOO_LARGE);
     CHECK(nj_code_reserve(&code, SIZE_MAX) == NJ_TOO_LARGE);
