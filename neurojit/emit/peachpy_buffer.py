@@ -99,14 +99,14 @@ class PeachPyBuffer(CodeBuffer):
         for n in range(1, times + 1):
             for r in body:
                 displacement = r.displacement + n * shifts.get(r.base, 0)
-                if r.address == ADDRESS_NONE and r.immediate is None:
-                    self.regs(r.form, *r.registers)
-                elif r.address == ADDRESS_NONE:
+                if r.address == ADDRESS_NONE and r.immediate is not None:
                     self.imm(r.form, r.immediate, *r.registers)
-                elif r.address == ADDRESS_BASE and r.immediate is None:
-                    self.mem(r.form, r.base, displacement, *r.registers)
-                elif r.address == ADDRESS_BASE:
+                elif r.address == ADDRESS_NONE:
+                    self.regs(r.form, *r.registers)
+                elif r.address == ADDRESS_BASE and r.immediate is not None:
                     self.mem_imm(r.form, r.base, displacement, r.immediate, *r.registers)
+                elif r.address == ADDRESS_BASE:
+                    self.mem(r.form, r.base, displacement, *r.registers)
                 elif r.address == ADDRESS_INDEXED:
                     self.mem_indexed(r.form, r.base, r.index, r.scale, displacement, *r.registers)
                 else:
