@@ -38,7 +38,7 @@ EXTENSIONS = [
     extension("neurojit.emit._buffer", "code_buffer.c", "x86_encoder.c"),
     extension(
         "neurojit.runtime._runtime",
-        *("executable_memory.c", "code.c", "slots.c", "reference.c", "clock.c"),
+        *("executable_memory.c", "code.c", "slots.c", "reference.c", "abi_check.c", "clock.c"),
     ),
     extension("neurojit.runtime._blocked", "gemm_blocked.c"),
     extension("neurojit._matmul", numpy_api=True),

@@ -4,7 +4,7 @@
 
 #include "lock.h"
 
-#define FIRST_ENTRIES 256
+#define FIRST_BITS 8 /* of an entry's number */
 
 /* Everything but the index is under the lock. */
 struct nj_slots_state {
@@ -65,11 +65,13 @@ static nj_slot *allocate_slot(void) { return aligned_alloc(NJ_CACHE_LINE, sizeof
 static void free_slot(nj_slot *slot) { free(slot); }
 #endif
 
-static nj_slot_index *new_index(uint64_t entries, nj_slot_index *older)
+static nj_slot_index *new_index(unsigned int bits, nj_slot_index *older)
 {
+    uint64_t entries = UINT64_C(1) << bits;
     nj_slot_index *index = malloc(sizeof *index + entries * sizeof index->entry[0]);
     if (index == NULL) return NULL;
     index->mask = entries - 1;
+    index->shift = 64 - bits;
     index->older = older;
     for (uint64_t at = 0; at < entries; at++) atomic_init(&index->entry[at], NULL);
     return index;
@@ -80,7 +82,7 @@ nj_slot_table *nj_slots_create(void)
     handle_forks();
     nj_slot_table *table = malloc(sizeof *table);
     struct nj_slots_state *state = malloc(sizeof *state);
-    nj_slot_index *index = new_index(FIRST_ENTRIES, NULL);
+    nj_slot_index *index = new_index(FIRST_BITS, NULL);
     if (!table || !state || !index) {
         free(index);
         free(state);
@@ -102,7 +104,7 @@ nj_slot_table *nj_slots_create(void)
 
 static void index_slot(nj_slot_index *index, nj_slot *slot)
 {
-    uint64_t at = nj_key_hash(&slot->key) & index->mask;
+    uint64_t at = nj_key_hash(&slot->key) >> index->shift;
     while (atomic_load_explicit(&index->entry[at], memory_order_relaxed)) at = (at + 1) & index->mask;
     atomic_store_explicit(&index->entry[at], slot, memory_order_release);
 }
@@ -112,10 +114,9 @@ static nj_slot_index *index_with_room(nj_slot_table *table)
 {
     struct nj_slots_state *state = table->state;
     nj_slot_index *index = atomic_load_explicit(&table->index, memory_order_relaxed);
-    uint64_t entries = index->mask + 1;
-    if (2 * (state->stats.slots + 1) <= entries) return index;
+    if (2 * (state->stats.slots + 1) <= index->mask + 1) return index;
 
-    nj_slot_index *larger = new_index(4 * entries, index);
+    nj_slot_index *larger = new_index(64 - index->shift + 2, index);
     if (larger == NULL) return NULL;
     for (nj_slot *slot = state->first; slot; slot = slot->next) index_slot(larger, slot);
     atomic_store_explicit(&table->index, larger, memory_order_release);

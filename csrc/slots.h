@@ -63,7 +63,8 @@ typedef struct nj_slot {
 } nj_slot;
 
 typedef struct nj_slot_index {
-    uint64_t mask; /* entries - 1 */
+    uint64_t mask;      /* entries - 1 */
+    unsigned int shift; /* of a hash, to its entry */
     struct nj_slot_index *older;
     _Atomic(nj_slot *) entry[];
 } nj_slot_index;
@@ -105,8 +106,9 @@ size_t nj_slots_reclaim(nj_slot_table *table);
 
 nj_slots_stats nj_slots_statistics(nj_slot_table *table);
 
-/* One thread at a time compiles for a slot: true for the one that may, until it unclaims. The others
- * need not wait; the reference answers their calls. */
+/* One thread at a time compiles for a slot: true for the one that may, until it unclaims. It looks first
+ * whether the slot is still unpublished: another may have come and gone between a miss and the claim. The
+ * others need not wait; the reference answers their calls. */
 static inline bool nj_slot_claim(nj_slot *slot)
 {
     uint32_t unclaimed = 0;
@@ -115,24 +117,12 @@ static inline bool nj_slot_claim(nj_slot *slot)
 
 static inline void nj_slot_unclaim(nj_slot *slot) { atomic_store(&slot->claimed, 0); }
 
-/* The 128-bit product of two words folded to 64 bits: every input bit reaches the low bits. */
-static inline uint64_t nj_fold(uint64_t a, uint64_t b)
-{
-#if defined(__SIZEOF_INT128__)
-    __extension__ typedef unsigned __int128 wide;
-    wide product = (wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-#else
-    uint64_t mixed = a * 0x9e3779b97f4a7c15u + b * 0xc2b2ae3d27d4eb4fu;
-    return (mixed ^ mixed >> 32) * 0x9e3779b97f4a7c15u >> 16;
-#endif
-}
-
-/* Two independent multiplications. The constants are hexadecimal digits of pi, against zero words. */
+/* Multilinear hashing: the high bits of the sum are well mixed, so an index takes its entry from there.
+ * Four independent multiplications; the constants are digits of pi, made odd. */
 static inline uint64_t nj_key_hash(const nj_key *key)
 {
-    return nj_fold(key->word[0] ^ 0x243f6a8885a308d3u, key->word[1] ^ 0x13198a2e03707344u) +
-           nj_fold(key->word[2] ^ 0xa4093822299f31d0u, key->word[3] ^ 0x082efa98ec4e6c89u);
+    return key->word[0] * 0x243f6a8885a308d3u + key->word[1] * 0x13198a2e03707345u +
+           key->word[2] * 0xa4093822299f31d1u + key->word[3] * 0x082efa98ec4e6c89u;
 }
 
 static inline bool nj_key_equal(const nj_key *a, const nj_key *b)
@@ -145,7 +135,7 @@ static inline bool nj_key_equal(const nj_key *a, const nj_key *b)
 static inline nj_slot *nj_slots_find(const nj_slot_table *table, const nj_key *key)
 {
     const nj_slot_index *index = atomic_load_explicit(&table->index, memory_order_acquire);
-    for (uint64_t at = nj_key_hash(key) & index->mask;; at = (at + 1) & index->mask) {
+    for (uint64_t at = nj_key_hash(key) >> index->shift;; at = (at + 1) & index->mask) {
         nj_slot *slot = atomic_load_explicit(&index->entry[at], memory_order_acquire);
         if (slot == NULL || nj_key_equal(&slot->key, key)) return slot;
     }

@@ -13,6 +13,10 @@ class Statistics(TypedDict):
     evictions: int
     destroyed: int
 
+class AbiReport(TypedDict):
+    result: int
+    violations: tuple[str, ...]
+
 def strategy() -> str: ...
 def failures() -> tuple[str, ...]: ...
 def usage() -> tuple[int, int, int]: ...
@@ -30,6 +34,9 @@ class Code:
     @property
     def size(self) -> int: ...
     def call(self, buffers: tuple[int, ...], n: int = 0) -> int: ...
+    def call_checked(
+        self, buffers: tuple[int, ...], n: int = 0, *, stack_offset: int = 0, mxcsr: int = 0
+    ) -> AbiReport | None: ...
 
 @final
 class Slot:

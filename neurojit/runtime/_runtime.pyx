@@ -61,6 +61,19 @@ def reset_executable_memory():
 
 # ---- code ----
 
+cdef extern from "abi_check.h" nogil:
+    ctypedef enum nj_abi_violation:
+        NJ_ABI_VIOLATION_COUNT
+    ctypedef struct nj_abi_report:
+        int64_t result
+        uint32_t violations
+    ctypedef struct nj_abi_call:
+        unsigned int stack_offset
+        uint32_t mxcsr
+    bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how, nj_abi_report *report)
+    const char *nj_abi_violation_name(nj_abi_violation violation)
+
+
 cdef enum:
     MAX_BUFFERS = 64
 
@@ -166,6 +179,31 @@ cdef class Code:
             result = code.entry(pointers.pointer, n)
         self.calls_in_flight -= 1
         return result
+
+    def call_checked(self, tuple buffers not None, int64_t n=0, *, unsigned int stack_offset=0, uint32_t mxcsr=0):
+        """Calls the kernel through the ABI check (csrc/abi_check.h), with the GIL held.
+
+        stack_offset: of the caller's stack pointer below a multiple of 64, one of 0, 16, 32, 48. mxcsr: the
+        caller's, 0 for this thread's own. Returns {'result': int, 'violations': names of what the kernel broke};
+        None, and nothing is called, where the check is not written for this CPU and system.
+        """
+        if stack_offset not in (0, 16, 32, 48):
+            raise ValueError(f"stack_offset {stack_offset}: expected 0, 16, 32 or 48")
+        cdef nj_code *code = self.owned()
+        cdef nj_abi_call how
+        cdef nj_abi_report report
+        cdef Buffers pointers
+        cdef int violation
+        fill(&pointers, code.context, buffers)
+        how.stack_offset = stack_offset
+        how.mxcsr = mxcsr
+        if not nj_call_checked(code.entry, pointers.pointer, n, how, &report):
+            return None
+        broken = tuple(
+            nj_abi_violation_name(<nj_abi_violation>violation).decode()
+            for violation in range(NJ_ABI_VIOLATION_COUNT) if report.violations >> violation & 1
+        )
+        return {"result": report.result, "violations": broken}
 
 
 # ---- slots ----
