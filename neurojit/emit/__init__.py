@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from neurojit.emit._buffer import CodeBuffer, fail_allocation_after
+from neurojit.emit.listing import listing
 from neurojit.emit.table import FormTable
 
 forms = FormTable()
@@ -23,4 +24,4 @@ def new_buffer(encoder: str = "table") -> CodeBuffer:
     return CodeBuffer(forms)
 
 
-__all__ = ["CodeBuffer", "FormTable", "fail_allocation_after", "forms", "new_buffer"]
+__all__ = ["CodeBuffer", "FormTable", "fail_allocation_after", "forms", "listing", "new_buffer"]

@@ -101,6 +101,7 @@ cdef extern from "x86_encoder.h":
         NJ_X86_MEMORY
         NJ_X86_BRANCH
 
+    nj_emit_status nj_x86_check(nj_code *code, const nj_x86_form *form, const nj_operands *operands)
     nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands)
     nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
                                  const uint8_t *data, size_t length)
@@ -114,7 +115,9 @@ cdef class FormRows:
 
 
 cdef class CodeBuffer:
-    cdef nj_code code
+    cdef nj_code buffer
     cdef readonly FormRows forms
     cdef nj_x86_form *rows
     cdef int emit(self, int form, nj_operands *operands) except -1
+    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale, long long disp,
+                     int label, object value, bytes encoding) except -1

@@ -11,10 +11,9 @@ from neurojit.errors import EncodeError
 # Rows never move, so that buffers may keep a pointer while other threads learn forms.
 cdef int CAPACITY = 4096
 
-GENERAL_REGISTERS = (
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)
+# How a record addresses memory or code; the last two are records that are no instruction.
+ADDRESS_NONE, ADDRESS_BASE, ADDRESS_INDEXED = NJ_ADDRESS_NONE, NJ_ADDRESS_BASE, NJ_ADDRESS_INDEXED
+ADDRESS_LABEL, ADDRESS_BRANCH, PADDING, DATA = NJ_ADDRESS_LABEL, NJ_ADDRESS_BRANCH, NJ_PADDING, NJ_DATA
 
 
 def fail_allocation_after(int successes):
@@ -96,17 +95,17 @@ cdef class CodeBuffer:
     shared between threads while they emit."""
 
     def __cinit__(self, FormRows forms):
-        nj_code_init(&self.code)
+        nj_code_init(&self.buffer)
         self.forms = forms
         self.rows = forms.rows
 
     def __dealloc__(self):
-        nj_code_free(&self.code)
+        nj_code_free(&self.buffer)
 
     cdef int emit(self, int form, nj_operands *operands) except -1:
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
         if 0 <= form < self.forms.count:
-            status = nj_x86_emit(&self.code, &self.rows[form], form, operands)
+            status = nj_x86_emit(&self.buffer, &self.rows[form], form, operands)
         if status != NJ_OK:
             refuse(self, status, form, operands)
         return 0
@@ -170,42 +169,53 @@ cdef class CodeBuffer:
     def new_label(self):
         """A label, as yet unbound."""
         cdef int label = -1
-        cdef nj_emit_status status = nj_code_new_label(&self.code, &label)
+        cdef nj_emit_status status = nj_code_new_label(&self.buffer, &label)
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
         return label
 
     def bind(self, int label):
         """Binds `label` to here."""
-        cdef nj_emit_status status = nj_code_bind(&self.code, label)
+        cdef nj_emit_status status = nj_code_bind(&self.buffer, label)
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
 
     def label_offset(self, int label):
         """Where `label` is bound, in bytes from the start; None while it is not."""
-        cdef nj_emit_status status = nj_code_check_label(&self.code, label)
+        cdef nj_emit_status status = nj_code_check_label(&self.buffer, label)
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
-        return self.code.labels[label] if self.code.labels[label] >= 0 else None
+        return self.buffer.labels[label] if self.buffer.labels[label] >= 0 else None
 
     def align(self, long long alignment):
         """Pads with multi-byte NOPs to a multiple of `alignment`, a power of two up to 4096."""
-        cdef nj_emit_status status = nj_code_align(&self.code, alignment, nj_x86_fill_nops)
+        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, nj_x86_fill_nops)
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
 
     def raw(self, bytes data not None):
         """Appends data, for instance constants that `rip` refers to."""
-        cdef nj_emit_status status = nj_code_raw(&self.code, <const char *>data, len(data))
+        cdef nj_emit_status status = nj_code_raw(&self.buffer, <const char *>data, len(data))
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
 
+    def check(self, int form, registers, int address=NJ_ADDRESS_NONE, int base=-1, int index=-1, int scale=1,
+              long long disp=0, int label=-1, value=None):
+        """Raises what emitting these operands would raise, and emits nothing."""
+        self.foreign(form, registers, address, base, index, scale, disp, label, value, None)
+
     def append_encoded(self, int form, bytes encoding not None, registers, int address=NJ_ADDRESS_NONE,
                        int base=-1, int index=-1, int scale=1, long long disp=0, int label=-1, value=None):
-        """An instruction encoded elsewhere: checked, recorded and fixed up like any other."""
+        """An instruction encoded elsewhere: checked, recorded and fixed up like any other.
+
+        address: one of the ADDRESS_ constants. EncodeError also for an encoding above 32 bytes."""
+        self.foreign(form, registers, address, base, index, scale, disp, label, value, encoding)
+
+    cdef int foreign(self, int form, registers, int address, int base, int index, int scale, long long disp,
+                     int label, value, bytes encoding) except -1:
         cdef nj_operands operands
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
-        a, b, c, d = (*registers, -1, -1, -1, -1)[:4]
+        a, b, c, d = (*registers, -1, -1, -1, -1)[:NJ_OPERANDS]
         start(&operands, address, a, b, c, d)
         operands.base = base
         operands.index = index
@@ -216,29 +226,37 @@ cdef class CodeBuffer:
             operands.has_immediate = 1
             operands.immediate = immediate(self, form, value)
         if 0 <= form < self.forms.count:
-            status = nj_x86_append(&self.code, &self.rows[form], form, &operands,
-                                   <const unsigned char *>encoding, len(encoding))
+            if encoding is None:
+                status = nj_x86_check(&self.buffer, &self.rows[form], &operands)
+            else:
+                status = nj_x86_append(&self.buffer, &self.rows[form], form, &operands,
+                                       <const unsigned char *>encoding, len(encoding))
         if status != NJ_OK:
             refuse(self, status, form, &operands)
+        return 0
 
     def finish(self):
         """The code, every reference to a label resolved. The buffer takes nothing more after it.
 
         EncodeError: a label that is referred to was never bound, or lies beyond 2^31 bytes."""
-        cdef nj_emit_status status = nj_code_finish(&self.code)
+        cdef nj_emit_status status = nj_code_finish(&self.buffer)
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
-        return self.code.bytes[:self.code.size]
+        return self.code()
+
+    def code(self):
+        """The bytes so far; references to labels are zeros until finish()."""
+        return self.buffer.bytes[:self.buffer.size] if self.buffer.size else b""
 
     @property
     def size(self):
         """Bytes so far."""
-        return self.code.size
+        return self.buffer.size
 
     @property
     def labels(self):
         """The offset of each label, None for an unbound one."""
-        return [self.label_offset(label) for label in range(<int>self.code.label_count)]
+        return [self.label_offset(label) for label in range(<int>self.buffer.label_count)]
 
     def records(self):
         """One tuple per instruction, padding or data, in order; listing.Record names the fields."""
@@ -246,9 +264,9 @@ cdef class CodeBuffer:
         cdef size_t i
         cdef int k
         result = []
-        for i in range(self.code.record_count):
-            r = &self.code.records[i]
-            end = self.code.records[i + 1].offset if i + 1 < self.code.record_count else self.code.size
+        for i in range(self.buffer.record_count):
+            r = &self.buffer.records[i]
+            end = self.buffer.records[i + 1].offset if i + 1 < self.buffer.record_count else self.buffer.size
             registers = tuple([<int>r.registers[k] for k in range(NJ_OPERANDS) if r.registers[k] >= 0])
             result.append((
                 r.offset, end - r.offset, r.form, r.address, registers, r.base, r.index, r.scale,
@@ -275,19 +293,19 @@ cdef str describe(CodeBuffer buffer, int form):
 
 cdef int refuse(CodeBuffer buffer, nj_emit_status status, int form, nj_operands *operands) except -1:
     """Raises what `status` means."""
-    fault = buffer.code.fault
+    fault = buffer.buffer.fault
     limits = f"expected {fault.lowest} to {fault.highest}"
     where = describe(buffer, form) if form >= 0 or operands is not NULL else "code buffer"
     if status == NJ_NO_MEMORY:
-        raise MemoryError(f"{where}: code buffer of {buffer.code.size} bytes cannot grow")
+        raise MemoryError(f"{where}: code buffer of {buffer.buffer.size} bytes cannot grow")
     if status == NJ_TOO_LARGE:
-        raise EncodeError(f"{where}: {buffer.code.size} bytes so far: expected at most 2^30 in all")
+        raise EncodeError(f"{where}: {buffer.buffer.size} bytes so far: expected at most 2^30 in all")
     if status == NJ_CLOSED:
         raise EncodeError(f"{where}: the buffer is finished; emit into a new one")
     if status == NJ_UNKNOWN_LABEL:
         raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {fault.highest + 1}; use new_label()")
     if status == NJ_LABEL_BOUND_TWICE:
-        raise EncodeError(f"{where}: label L{fault.value} is bound already, at {buffer.code.labels[fault.value]}")
+        raise EncodeError(f"{where}: label L{fault.value} is bound already, at {buffer.buffer.labels[fault.value]}")
     if status == NJ_LABEL_UNBOUND:
         raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind(label) once")
     if status == NJ_BRANCH_RANGE:

@@ -14,7 +14,7 @@ from neurojit.emit._buffer import FormRows
 from neurojit.emit.learn import learn
 from neurojit.emit.row import Row
 
-FILES = ("encodings.txt", "supplement.txt")
+ENCODINGS, SUPPLEMENT = "encodings.txt", "supplement.txt"
 
 
 class FormTable(FormRows):
@@ -26,6 +26,7 @@ class FormTable(FormRows):
         self._package = package
         self._ids: dict[str, int] = {}
         self._lines: dict[str, str] | None = None
+        self._supplement: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self.learned: list[str] = []  # names that came from PeachPy at run time
 
@@ -51,12 +52,18 @@ class FormTable(FormRows):
                     self.learned.append(name)
             return self._ids[name]
 
+    def is_supplementary(self, form: int) -> bool:
+        """Whether the row of the id `form` was typed by hand, because PeachPy does not know it."""
+        return self.row(form).name in self._supplement
+
     def _read(self) -> dict[str, str]:
         if self._lines is None:
-            lines: dict[str, str] = {}
-            for file in FILES:
-                for line in resources.files(self._package).joinpath(file).read_text().splitlines():
-                    if line and line[0] != "#":
-                        lines[line[: line.index(" : ")]] = line.split("  # ")[0]
-            self._lines = lines
+            encodings, supplement = self._rows(ENCODINGS), self._rows(SUPPLEMENT)
+            self._supplement = frozenset(supplement)
+            self._lines = {**encodings, **supplement}
         return self._lines
+
+    def _rows(self, file: str) -> dict[str, str]:
+        text = resources.files(self._package).joinpath(file).read_text()
+        rows = [line.split("  # ")[0] for line in text.splitlines() if line and line[0] != "#"]
+        return {row[: row.index(" : ")]: row for row in rows}

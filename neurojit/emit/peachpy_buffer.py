@@ -1,0 +1,80 @@
+"""A code buffer that encodes every instruction through PeachPy, to hold the table against.
+
+Same methods, same bytes, about five hundred times slower. Labels, fixups, padding and records are CodeBuffer's; only
+the bytes of an instruction come from PeachPy. Forms of supplement.txt, which PeachPy does not know, come
+from their rows.
+"""
+
+from __future__ import annotations
+
+from neurojit.emit import peachpy_encoder
+from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_BRANCH, ADDRESS_INDEXED, ADDRESS_LABEL, ADDRESS_NONE, CodeBuffer
+from neurojit.emit.peachpy_encoder import Memory
+from neurojit.emit.table import FormTable
+from neurojit.errors import UnknownFormError
+
+RIP = Memory(-1)
+
+
+class PeachPyBuffer(CodeBuffer):
+    """CodeBuffer's contract. UnknownFormError at construction if PeachPy is not importable."""
+
+    forms: FormTable
+
+    def __init__(self, forms: FormTable) -> None:
+        if peachpy_encoder.load() is None:
+            raise UnknownFormError(f"NEUROJIT_ENCODER=peachpy: {peachpy_encoder.HOW_TO_GET_IT}")
+
+    def _encode(
+        self, form: int, registers: tuple[int, ...], address: int = ADDRESS_NONE, memory: Memory | None = None,
+        label: int = -1, value: int | None = None,
+    ) -> None:
+        row = self.forms.row(form)
+        at = memory or Memory(-1)
+        self.check(form, registers, address, at.base, at.index, at.scale, at.displacement, label, value)
+        numbers = [n for n in registers if n >= 0]
+        encoding = peachpy_encoder.encode(row.form, numbers, memory, value or 0)
+        self.append_encoded(
+            form, encoding, registers, address, at.base, at.index, at.scale, at.displacement, label, value
+        )
+
+    def regs(self, form: int, a: int = -1, b: int = -1, c: int = -1, d: int = -1) -> None:
+        if self.forms.is_supplementary(form):
+            super().regs(form, a, b, c, d)
+        else:
+            self._encode(form, (a, b, c, d))
+
+    def imm(self, form: int, value: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+        if self.forms.is_supplementary(form):
+            super().imm(form, value, a, b, c)
+        else:
+            self._encode(form, (a, b, c), value=value)
+
+    def mem(self, form: int, base: int, disp: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+        if self.forms.is_supplementary(form):
+            super().mem(form, base, disp, a, b, c)
+        else:
+            self._encode(form, (a, b, c), ADDRESS_BASE, Memory(base, displacement=disp))
+
+    def mem_imm(self, form: int, base: int, disp: int, value: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+        if self.forms.is_supplementary(form):
+            super().mem_imm(form, base, disp, value, a, b, c)
+        else:
+            self._encode(form, (a, b, c), ADDRESS_BASE, Memory(base, displacement=disp), value=value)
+
+    def mem_indexed(
+        self, form: int, base: int, index: int, scale: int, disp: int, a: int = -1, b: int = -1, c: int = -1
+    ) -> None:
+        if self.forms.is_supplementary(form):
+            super().mem_indexed(form, base, index, scale, disp, a, b, c)
+        else:
+            self._encode(form, (a, b, c), ADDRESS_INDEXED, Memory(base, index, scale, disp))
+
+    def rip(self, form: int, label: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+        if self.forms.is_supplementary(form):
+            super().rip(form, label, a, b, c)
+        else:
+            self._encode(form, (a, b, c), ADDRESS_LABEL, RIP, label)
+
+    def jump(self, form: int, label: int) -> None:
+        self._encode(form, (), ADDRESS_BRANCH, None, label)
