@@ -102,17 +102,17 @@ def _steps(
     count: int,
 ) -> None:
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
+    if count == 0:
+        return
     size = m.element.size
     height, widest = len(accumulators), max(columns)
-    a_row, a_step = g.a.row_stride * size, g.a.column_stride * size
-    b_step = g.b.row_stride * size
-    for step in range(count):
-        offset = step * b_step
-        vectors = []
+    a_row = g.a.row_stride * size
+    with m.repeat(count, {a: g.a.column_stride * size, b: g.b.row_stride * size}):
+        vectors, offset = [], 0
         for lanes in columns:
             vectors.append(m.vector(lanes, b, offset, uses=height))
             offset += lanes * size
-        offset = step * a_step
+        offset = 0
         for row in accumulators:
             scalar = m.scalar(widest, a, offset, uses=len(columns))
             for accumulator, vector in zip(row, vectors, strict=True):

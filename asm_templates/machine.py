@@ -35,13 +35,14 @@ ELEMENTS = {element.name: element for element in (F32, F64)}
 
 
 class Vector:
-    """A vector register holding `lanes` elements."""
+    """A vector register, seen at `width` bits, holding `lanes` elements."""
 
-    __slots__ = ("lanes", "register")
+    __slots__ = ("lanes", "register", "width")
 
-    def __init__(self, register: int, lanes: int) -> None:
+    def __init__(self, register: int, lanes: int, width: int) -> None:
         self.register = register
         self.lanes = lanes
+        self.width = width
 
 
 class InMemory:
@@ -143,6 +144,14 @@ class Machine(ABC):
     @abstractmethod
     def skip_unless_at_least(self, counter: Pointer, bound: int) -> AbstractContextManager[None]:
         """Run the body only if counter >= bound."""
+
+    @abstractmethod
+    def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
+        """Unroll the body `times` >= 1 times; the n-th time, each pointer's offsets are n steps further.
+
+        The body, which must not branch, runs once in Python: the repetitions are made from what it
+        emitted, so unrolling costs next to nothing at compile time.
+        """
 
     @abstractmethod
     def leave(self) -> None:

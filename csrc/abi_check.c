@@ -230,7 +230,8 @@ static uint32_t violations(const struct nj_abi_frame *f)
     return found;
 }
 
-bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how, nj_abi_report *report)
+bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
+                     nj_abi_report *report)
 {
     static nj_lock one_at_a_time = NJ_LOCK_INIT;
     nj_lock_acquire(&one_at_a_time);
@@ -256,7 +257,8 @@ bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_c
 
 #else
 
-bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how, nj_abi_report *report)
+bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
+                     nj_abi_report *report)
 {
     (void)kernel, (void)buffers, (void)n, (void)how, (void)report;
     return false;

@@ -52,7 +52,8 @@ typedef struct nj_abi_call {
 } nj_abi_call;
 
 /* Calls the kernel and fills in the report; false, and nothing called, where no trampoline is written. */
-bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how, nj_abi_report *report);
+bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
+                     nj_abi_report *report);
 
 const char *nj_abi_violation_name(nj_abi_violation violation);
 

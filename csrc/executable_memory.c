@@ -144,8 +144,9 @@ static int create_memfd(int *fd)
     if (error) return error;
     /* The file itself is never run, only mapped, so it takes the flag that vm.memfd_noexec=2 demands.
      * Kernels before 6.3 do not know it. */
-    long got = syscall(SYS_memfd_create, "neurojit", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-    if (got < 0 && errno == EINVAL) got = syscall(SYS_memfd_create, "neurojit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    const unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    long got = syscall(SYS_memfd_create, "neurojit", flags | MFD_NOEXEC_SEAL);
+    if (got < 0 && errno == EINVAL) got = syscall(SYS_memfd_create, "neurojit", flags);
     if (got < 0) return errno;
     *fd = (int)got;
     return 0;

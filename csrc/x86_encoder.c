@@ -157,6 +157,46 @@ nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, con
     return status;
 }
 
+static nj_emit_status repeat_once(nj_code *code, const nj_x86_form *rows, size_t first, size_t last, int64_t n,
+                                  const int64_t shift[16])
+{
+    for (size_t i = first; i < last; i++) {
+        nj_record r = code->records[i]; /* a copy: emission may move the records */
+        if (r.address != NJ_ADDRESS_NONE && r.address != NJ_ADDRESS_BASE && r.address != NJ_ADDRESS_INDEXED)
+            return NJ_WRONG_SHAPE;
+        nj_operands o = {
+            .registers = {r.registers[0], r.registers[1], r.registers[2], r.registers[3]},
+            .address = r.address,
+            .base = r.base,
+            .index = r.index,
+            .scale = r.scale,
+            .displacement = r.displacement,
+            .label = -1,
+            .has_immediate = r.has_immediate,
+            .immediate = r.immediate,
+        };
+        if (r.address != NJ_ADDRESS_NONE)
+            o.displacement += n * shift[r.base];
+        nj_emit_status status = nj_x86_emit(code, &rows[r.form], r.form, &o);
+        if (status != NJ_OK)
+            return status;
+    }
+    return NJ_OK;
+}
+
+nj_emit_status nj_x86_repeat(nj_code *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16])
+{
+    const size_t size = code->size, last = code->record_count;
+    nj_emit_status status = NJ_OK;
+    for (int n = 1; n <= times && status == NJ_OK; n++)
+        status = repeat_once(code, rows, first, last, n, shift);
+    if (status != NJ_OK) {
+        code->size = size;
+        code->record_count = last;
+    }
+    return status;
+}
+
 /* The recommended multi-byte NOPs: Intel SDM vol. 2B, NOP, table 4-12. */
 static const uint8_t NOPS[9][9] = {
     {0x90},

@@ -47,6 +47,12 @@ nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const
 nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
                              const uint8_t *bytes, size_t length);
 
+/* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
+ * displacement from base register r grows by n * shift[r]: an unrolled loop, whose body was emitted
+ * once. Branches, labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing
+ * is emitted, and code->fault tells the limit that was passed. */
+nj_emit_status nj_x86_repeat(nj_code *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16]);
+
 /* Multi-byte NOPs, for nj_code_align. */
 void nj_x86_fill_nops(uint8_t *at, size_t length);
 

@@ -68,18 +68,18 @@ class Avx2Machine(X86Machine):
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
         self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes)
+        return Vector(register, lanes, self._width(lanes))
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register = self.vectors.take()
+        register, width = self.vectors.take(), self._width(lanes)
         size = lanes * self.element.size
         if size in (4, 8):
             self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
         elif lanes in self._masks:
-            self.buffer.mem(self.f.load_masked[self._width(lanes)], pointer, offset, register, self._masks[lanes])
+            self.buffer.mem(self.f.load_masked[width], pointer, offset, register, self._masks[lanes])
         else:
-            self.buffer.mem(self.f.load[self._width(lanes)], pointer, offset, register)
-        return Vector(register, lanes)
+            self.buffer.mem(self.f.load[width], pointer, offset, register)
+        return Vector(register, lanes, width)
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         size = vector.lanes * self.element.size
@@ -111,13 +111,13 @@ class Avx2Machine(X86Machine):
         return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
 
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
-        register = self.vectors.take()
-        self.buffer.mem(self.f.broadcast[self._width(lanes)], pointer, offset, register)
-        return Vector(register, lanes)
+        register, width = self.vectors.take(), self._width(lanes)
+        self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
+        return Vector(register, lanes, width)
 
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         assert type(scalar) is Vector
-        width = self._width(accumulator.lanes)
+        width = accumulator.width
         if type(vector) is Vector:
             self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
         else:

@@ -24,7 +24,7 @@ class Avx512Forms:
         single = element.name == "f32"
         suffix, scalar, bits = ("ps", "ss", 32) if single else ("pd", "sd", 64)
         self.load, self.load_masked, self.store, self.store_masked = {}, {}, {}, {}
-        self.broadcast, self.zero, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}, {}
+        self.broadcast, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}
         for width in WIDTHS:
             reg, memory = REGISTER[width], f"m{width}"
             evex = "" if width == 512 else " {evex}"
@@ -33,7 +33,6 @@ class Avx512Forms:
             self.load_masked[width] = forms[f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}"]
             self.store[width] = forms[f"vmovup{suffix[1]} {memory}, {reg}{evex}"]
             self.store_masked[width] = forms[f"vmovup{suffix[1]} {memory}{{k}}, {reg}"]
-            self.zero[width] = forms["vpxord xmm, xmm, xmm"]  # writing xmm clears the whole register
             self.fma[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma_memory[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}"]
             self.fma_broadcast[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}"]
@@ -41,6 +40,7 @@ class Avx512Forms:
             self.broadcast[width] = forms[broadcast + evex]
         self.load_scalar = {size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
         self.store_scalar = {size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
+        self.zero = forms["vpxord xmm, xmm, xmm"]  # writing xmm clears the whole register
         self.set_mask = forms["kmovw k, r32"]
 
 
@@ -73,19 +73,19 @@ class Avx512Machine(X86Machine):
 
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
-        self.buffer.regs(self.f.zero[self._width(lanes)], register, register, register)
-        return Vector(register, lanes)
+        self.buffer.regs(self.f.zero, register, register, register)
+        return Vector(register, lanes, self._width(lanes))
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register = self.vectors.take()
+        register, width = self.vectors.take(), self._width(lanes)
         size = lanes * self.element.size
         if size in (4, 8):
             self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
         elif lanes in self._masks:
-            self.buffer.mem(self.f.load_masked[self._width(lanes)], pointer, offset, register, self._masks[lanes])
+            self.buffer.mem(self.f.load_masked[width], pointer, offset, register, self._masks[lanes])
         else:
-            self.buffer.mem(self.f.load[self._width(lanes)], pointer, offset, register)
-        return Vector(register, lanes)
+            self.buffer.mem(self.f.load[width], pointer, offset, register)
+        return Vector(register, lanes, width)
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         lanes = vector.lanes
@@ -94,10 +94,10 @@ class Avx512Machine(X86Machine):
             self.buffer.mem(self.f.store_scalar[size], pointer, offset, vector.register)
         elif lanes in self._masks:
             self.buffer.mem(
-                self.f.store_masked[self._width(lanes)], pointer, offset, self._masks[lanes], vector.register
+                self.f.store_masked[vector.width], pointer, offset, self._masks[lanes], vector.register
             )
         else:
-            self.buffer.mem(self.f.store[self._width(lanes)], pointer, offset, vector.register)
+            self.buffer.mem(self.f.store[vector.width], pointer, offset, vector.register)
 
     def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         whole = lanes * self.element.size in (16, 32, 64)
@@ -109,12 +109,12 @@ class Avx512Machine(X86Machine):
         return self._spread(lanes, pointer, offset)
 
     def _spread(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register = self.vectors.take()
-        self.buffer.mem(self.f.broadcast[self._width(lanes)], pointer, offset, register)
-        return Vector(register, lanes)
+        register, width = self.vectors.take(), self._width(lanes)
+        self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
+        return Vector(register, lanes, width)
 
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
-        width = self._width(accumulator.lanes)
+        width = accumulator.width
         if type(vector) is Vector:
             if type(scalar) is Vector:
                 self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)

@@ -134,6 +134,13 @@ class X86Machine(Machine):
         yield
         self.buffer.bind(past)
 
+    @contextmanager
+    def repeat(self, times: int, steps: dict[Pointer, int]) -> Iterator[None]:
+        first = self.buffer.mark
+        yield
+        if times > 1:
+            self.buffer.repeat(first, times - 1, steps)
+
     def leave(self) -> None:
         self.buffer.regs(self.i.vzeroupper)
         self.buffer.regs(self.i.xor, RAX, RAX)

@@ -235,6 +235,31 @@ cdef class CodeBuffer:
             refuse(self, status, form, &operands)
         return 0
 
+    @property
+    def mark(self):
+        """Where `repeat` may start again: the number of instructions so far."""
+        return self.buffer.record_count
+
+    def repeat(self, size_t first, int times, dict shifts not None):
+        """Emits the instructions from `mark` `first` on again, `times` times.
+
+        shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
+        n times so much. EncodeError, and nothing is emitted, for branches, labels, padding and data, or
+        a displacement beyond 32 bits."""
+        cdef int64_t shift[16]
+        memset(shift, 0, sizeof(shift))
+        for base, distance in shifts.items():
+            if not 0 <= base < 16:
+                raise EncodeError(f"repeat: base={base}, expected 0 to 15")
+            shift[<int>base] = distance
+        if first > self.buffer.record_count:
+            raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
+        cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, shift)
+        if status == NJ_WRONG_SHAPE:
+            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+        if status != NJ_OK:
+            refuse(self, status, -1, NULL)
+
     def finish(self):
         """The code, every reference to a label resolved. The buffer takes nothing more after it.
 

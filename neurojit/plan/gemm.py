@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import itemgetter
 
 from neurojit.target import Isa, Target
 
@@ -111,27 +111,30 @@ def ceil_div(a: int, b: int) -> int:
 
 
 def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
-    """The cheapest cover of C that the model finds for this target."""
+    """The cheapest cover of C that the model finds for this target.
+
+    Covers within 1% of the cheapest count as equal; of those the one with the least code is taken,
+    which compiles sooner and leaves more of the instruction cache to others.
+    """
     k = g.k if g.k is not None else 256
     unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else UNROLL
-    size = ELEMENT_SIZE[g.dtype]
-    best: tuple[float, tuple[RowBlock, ...], tuple[ColumnBlock, ...]] | None = None
-    for columns in _column_covers(g.n, size, target.isa):
-        widest = max(len(block.lanes) for block in columns)
-        tallest = max_height(target.isa, widest)
-        for count in range(ceil_div(g.m, tallest), ceil_div(g.m, tallest) + 3):
-            if count > g.m:
-                break
-            rows = _equal_rows(g.m, count)
-            cycles = sum(
-                row.count * column.count * tile_cycles(row.height, column.lanes, k, size, target)
-                for row in rows
-                for column in columns
-            )
-            if best is None or cycles < best[0]:
-                best = (cycles, rows, columns)
-    assert best is not None
-    return GemmSchedule(best[1], best[2], unroll, best[0])
+    model = _model(target, ELEMENT_SIZE[g.dtype])
+    covers: list[tuple[float, int, tuple[RowBlock, ...], tuple[ColumnBlock, ...]]] = []
+    for columns in column_covers(g.n, model.full, model.size):
+        tallest = max_height(target.isa, max([len(block.lanes) for block in columns]))
+        least = ceil_div(g.m, tallest)
+        for count in range(least, min(least + 3, g.m + 1)):
+            rows = equal_rows(g.m, count)
+            cycles, code = 0.0, 0
+            for column in columns:
+                cost = model.columns(column.lanes)
+                for row in rows:
+                    cycles += row.count * column.count * cost.cycles(row.height, k)
+                    code += (row.height + 1) * len(column.lanes)
+            covers.append((cycles, code, rows, columns))
+    enough = min(covers, key=itemgetter(0))[0] * 1.01
+    cycles, _, rows, columns = min((cover for cover in covers if cover[0] <= enough), key=itemgetter(1))
+    return GemmSchedule(rows, columns, unroll, cycles)
 
 
 def max_height(isa: Isa, vectors: int) -> int:
@@ -140,34 +143,41 @@ def max_height(isa: Isa, vectors: int) -> int:
     return max(1, (isa.vector_registers - vectors - spare) // vectors)
 
 
-def _equal_rows(m: int, count: int) -> tuple[RowBlock, ...]:
+def equal_rows(m: int, count: int) -> tuple[RowBlock, ...]:
     """m rows as `count` tiles as equal as can be: 20 is 10 + 10, not 14 + 6."""
     height, taller = divmod(m, count)
-    blocks = (RowBlock(height + 1, taller), RowBlock(height, count - taller))
-    return tuple(block for block in blocks if block.count and block.height)
+    if taller == 0:
+        return (RowBlock(height, count),)
+    return (RowBlock(height + 1, taller), RowBlock(height, count - taller))
 
 
-@lru_cache(maxsize=4096)
-def _column_covers(n: int, size: int, isa: Isa) -> tuple[tuple[ColumnBlock, ...], ...]:
-    """Ways to cut n columns: so many full-width vectors a tile, then one narrower tile at the edge."""
-    full = isa.widest // 8 // size
-    covers = []
-    for vectors in (1, 2, 3, 4, 6):
+def column_covers(n: int, full: int, size: int) -> list[tuple[ColumnBlock, ...]]:
+    """Ways to cut n columns: tiles of so many full-width vectors, then the edge.
+
+    The edge is a tile of its own, or rides along in the last full tile: 24 is one tile of 16 + 8.
+    """
+    covers: list[tuple[ColumnBlock, ...]] = []
+    for vectors in TILE_VECTORS:
         width = vectors * full
         count, rest = divmod(n, width)
+        whole = (full,) * vectors
         for edge in _edges(rest, full, size):
-            blocks = [ColumnBlock((full,) * vectors, count)] if count else []
-            if edge:
-                if count and len(edge) <= 2 and vectors + len(edge) <= 6:
-                    # the edge rides along in the last full tile: 24 is one tile of 16 + 8
-                    merged = (*blocks[0].lanes, *edge)
-                    covers.append((*([ColumnBlock(blocks[0].lanes, count - 1)] if count > 1 else []),
-                                   ColumnBlock(merged, 1)))
-                blocks.append(ColumnBlock(edge, 1))
-            covers.append(tuple(blocks))
+            if not edge:
+                covers.append((ColumnBlock(whole, count),))
+            elif count == 0:
+                covers.append((ColumnBlock(edge, 1),))
+            else:
+                covers.append((ColumnBlock(whole, count), ColumnBlock(edge, 1)))
+                if len(edge) <= 2 and vectors + len(edge) <= TILE_VECTORS[-1]:
+                    merged = ColumnBlock(whole + edge, 1)
+                    covers.append((ColumnBlock(whole, count - 1), merged) if count > 1 else (merged,))
         if width >= n:
             break
-    return tuple(dict.fromkeys(covers))
+    return covers
+
+
+TILE_VECTORS = (1, 2, 3, 4, 6)
+"""Full-width vectors side by side in one tile."""
 
 
 def _edges(rest: int, full: int, size: int) -> Iterator[tuple[int, ...]]:
@@ -180,7 +190,7 @@ def _edges(rest: int, full: int, size: int) -> Iterator[tuple[int, ...]]:
     yield (*head, rest)
     pieces = []
     lanes = full // 2
-    while rest >= 16 // size and lanes * size >= 16:  # halves down to 128 bits
+    while lanes * size >= 16:  # halves down to 128 bits
         if rest >= lanes:
             pieces.append(lanes)
             rest -= lanes
@@ -191,22 +201,53 @@ def _edges(rest: int, full: int, size: int) -> Iterator[tuple[int, ...]]:
         yield (*head, *pieces)
 
 
-@lru_cache(maxsize=65536)
-def tile_cycles(height: int, lanes: tuple[int, ...], k: int, size: int, target: Target) -> float:
-    """Cycles of one tile over all of k."""
-    pipes, isa = target.pipes, target.isa
-    embeds = isa.mask_registers > 0
-    slots = loads = stores = 0.0
-    for count in lanes:
-        width = register_bits(count * size)
-        slots += height * pipes.fma_slots[width]
-        loads += 1 / pipes.loads_per_cycle[width]
-        stores += height * (1 / pipes.stores_per_cycle[width] + _partial_penalty(count * size, isa))
-    # a broadcast reads one element, whatever it fills; embedded, every multiply-add does its own
-    broadcasts = height * (len(lanes) if embeds else 1)
-    loads += broadcasts / pipes.loads_per_cycle[128]
-    step = max(slots / pipes.fma_pipes, loads, pipes.fma_latency)
-    return k * step + stores + pipes.fma_latency
+class _ColumnCost:
+    """What a tile of certain vectors costs: per row and step, per step, and per row once."""
+
+    __slots__ = ("latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+
+    def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
+        pipes, isa = target.pipes, target.isa
+        self.slots_per_row = self.loads = self.stores_per_row = 0.0
+        for count in lanes:
+            width = register_bits(count * size)
+            self.slots_per_row += pipes.fma_slots[width] / pipes.fma_pipes
+            self.loads += 1 / pipes.loads_per_cycle[width]
+            self.stores_per_row += 1 / pipes.stores_per_cycle[width] + _partial_penalty(count * size, isa)
+        # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
+        self.loads_per_row = (len(lanes) if isa.mask_registers else 1) / pipes.loads_per_cycle[128]
+        self.latency = pipes.fma_latency
+
+    def cycles(self, height: int, k: int) -> float:
+        step = max(height * self.slots_per_row, height * self.loads_per_row + self.loads, self.latency)
+        return k * step + height * self.stores_per_row + self.latency
+
+
+class _Model:
+    """The costs of one target and element size, each column shape computed once."""
+
+    def __init__(self, target: Target, size: int) -> None:
+        self.target = target
+        self.size = size
+        self.full = target.isa.widest // 8 // size
+        self._columns: dict[tuple[int, ...], _ColumnCost] = {}
+
+    def columns(self, lanes: tuple[int, ...]) -> _ColumnCost:
+        cost = self._columns.get(lanes)
+        if cost is None:
+            cost = self._columns[lanes] = _ColumnCost(lanes, self.size, self.target)
+        return cost
+
+
+_models: dict[tuple[int, int], _Model] = {}
+
+
+def _model(target: Target, size: int) -> _Model:
+    # By identity: hashing a target, a tree of frozen values, costs more than the whole choice.
+    model = _models.get((id(target), size))
+    if model is None or model.target is not target:
+        model = _models[id(target), size] = _Model(target, size)
+    return model
 
 
 def _partial_penalty(size: int, isa: Isa) -> float:

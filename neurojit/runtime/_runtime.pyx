@@ -70,7 +70,8 @@ cdef extern from "abi_check.h" nogil:
     ctypedef struct nj_abi_call:
         unsigned int stack_offset
         uint32_t mxcsr
-    bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how, nj_abi_report *report)
+    bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
+                         nj_abi_report *report)
     const char *nj_abi_violation_name(nj_abi_violation violation)
 
 
@@ -180,11 +181,12 @@ cdef class Code:
         self.calls_in_flight -= 1
         return result
 
-    def call_checked(self, tuple buffers not None, int64_t n=0, *, unsigned int stack_offset=0, uint32_t mxcsr=0):
+    def call_checked(self, tuple buffers not None, int64_t n=0, *,
+                     unsigned int stack_offset=0, uint32_t mxcsr=0):
         """Calls the kernel through the ABI check (csrc/abi_check.h), with the GIL held.
 
         stack_offset: of the caller's stack pointer below a multiple of 64, one of 0, 16, 32, 48. mxcsr: the
-        caller's, 0 for this thread's own. Returns {'result': int, 'violations': names of what the kernel broke};
+        caller's, 0 for this thread's own. Returns {'result': int, 'violations': names of what it broke};
         None, and nothing is called, where the check is not written for this CPU and system.
         """
         if stack_offset not in (0, 16, 32, 48):
@@ -261,10 +263,10 @@ cdef class Slot:
         """Enters, calls and leaves `times` times without the GIL; (calls that found code, sum of results)."""
         cdef Buffers pointers
         cdef nj_code *code
-        cdef int64_t called = 0, total = 0, i
+        cdef int64_t called = 0, total = 0, _
         fill(&pointers, NULL, buffers)
         with nogil:
-            for i in range(times):
+            for _ in range(times):
                 code = nj_slot_enter(self.slot)
                 if code is NULL:
                     continue
@@ -384,13 +386,15 @@ cdef class Matrix:
     cdef int64_t rows, columns, row_stride, column_stride
 
     def __cinit__(self, str name, array, bint writable):
-        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        cdef int flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+        PyObject_GetBuffer(array, &self.view, flags)
         self.held = True
-        if self.view.format not in (b"f", b"d"):
-            raise TypeError(f"{name}: expected native float32 or float64, got format {self.view.format.decode()!r}")
+        cdef bytes kind = self.view.format
+        if kind not in (b"f", b"d", b"=f", b"=d"):  # NumPy writes `=` for unaligned arrays
+            raise TypeError(f"{name}: expected native float32 or float64, got {kind.decode()!r}")
         if self.view.ndim != 2:
             raise ValueError(f"{name}: expected 2 dimensions, got {self.view.ndim}")
-        self.dtype = self.view.format[0]
+        self.dtype = kind[len(kind) - 1]
         self.rows, self.columns = self.view.shape[0], self.view.shape[1]
         self.row_stride = self.elements(name, self.view.strides[0])
         self.column_stride = self.elements(name, self.view.strides[1])

@@ -23,7 +23,8 @@ RETURNS_ADDRESS_OF_CONTEXT = b"\x48\x8b\x07\xc3"
 # mov rax, [rdi+8]; lock inc dword [rax]; again: pause; cmp dword [rax+4], 0; je again; mov eax, 7; ret
 WAITS = b"\x48\x8b\x47\x08\xf0\xff\x00\xf3\x90\x83\x78\x04\x00\x74\xf8\xb8\x07\x00\x00\x00\xc3"
 
-# Counts itself in at buffers[1][0] and never returns: mov rax, [rdi+8]; lock inc dword [rax]; again: jmp again
+# Counts itself in at buffers[1][0] and never returns.
+# mov rax, [rdi+8]; lock inc dword [rax]; again: jmp again
 NEVER_RETURNS = b"\x48\x8b\x47\x08\xf0\xff\x00\xeb\xfe"
 
 # ud2

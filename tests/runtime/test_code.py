@@ -42,9 +42,12 @@ def test_published_code_belongs_to_the_table() -> None:
     assert not code.published
     table.publish(slot, code)
     assert code.published
-    for use in (lambda: code.call(()), lambda: code.address, lambda: code.size, lambda: code.call_checked(())):
+    for use in (Code.call, Code.call_checked):
         with pytest.raises(RuntimeError, match="was published"):
-            use()
+            use(code, ())
+    for attribute in ("address", "size"):
+        with pytest.raises(RuntimeError, match="was published"):
+            getattr(code, attribute)
     with pytest.raises(RuntimeError, match="was published"):
         table.publish(slot, code)
     del code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import threading
 
@@ -18,6 +17,7 @@ from neurojit.runtime._runtime import inject_map_failure, map_steps
 
 pytestmark = needs_x86
 
+PAGE = os.sysconf("SC_PAGESIZE")
 MEMFD_STEPS = ("memfd_create", "write", "fcntl(F_ADD_SEALS)", "mmap(memfd, R|X)")
 ANONYMOUS_STEPS = ("mmap(anonymous, R|W)", "mprotect(R|X)")
 
@@ -34,27 +34,28 @@ def test_mapped_code_runs_and_is_given_back() -> None:
     assert during.strategy == "memfd"
     assert during.reasons == ()
     assert during.live_mappings == before.live_mappings + 1
-    assert during.live_bytes == before.live_bytes + mmap.PAGESIZE == before.live_bytes + code.size
+    assert during.live_bytes == before.live_bytes + PAGE == before.live_bytes + code.size
     del code
     after = executable_memory()
     assert after.live_bytes == before.live_bytes
     assert after.total_mappings == before.total_mappings + 1
 
 
-@pytest.mark.parametrize("length", [1, mmap.PAGESIZE - 1, mmap.PAGESIZE, mmap.PAGESIZE + 1, 3 * mmap.PAGESIZE])
+@pytest.mark.parametrize("length", [1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE])
 @pytest.mark.parametrize("denied", [None, "memfd_create"])
 def test_rest_of_the_last_page_traps(length: int, denied: str | None) -> None:
     if denied:
         inject_map_failure(denied, errno.EPERM)
     text = (RETURNS_N + b"\x90" * length)[:length]
     code = Code.map(text)
-    assert code.size % mmap.PAGESIZE == 0
+    assert code.size % PAGE == 0
     assert ctypes.string_at(code.address, code.size) == text.ljust(code.size, b"\xcc")
 
 
 def test_sealed_file_cannot_be_written_through_proc() -> None:
     code = Code.map(returns(1))
-    (area,) = (line.split()[0] for line in MAPS.read_text().splitlines() if line.startswith(f"{code.address:x}-"))
+    areas = [line.split()[0] for line in MAPS.read_text().splitlines()]
+    (area,) = (area for area in areas if area.startswith(f"{code.address:x}-"))
     with pytest.raises(PermissionError):  # by the seal, or before that for want of privilege
         overwrite(f"/proc/self/map_files/{area}")
     assert code.call(()) == 1
@@ -161,18 +162,23 @@ if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 
 
 
 def test_memfd_works_where_gaining_execution_is_denied(child: Child) -> None:
-    done = child(DENY_WRITE_EXECUTE + """
+    done = child(
+        DENY_WRITE_EXECUTE
+        + """
 from neurojit.runtime import Code, executable_memory
 from machine_code import returns
 print(Code.map(returns(42)).call(()), executable_memory().strategy, executable_memory().reasons)
-""")
+"""
+    )
     if "no MDWE" in done.stdout:
         pytest.skip("this kernel has no PR_SET_MDWE")
     assert done.stdout == "42 memfd ()\n", done.stderr
 
 
 def test_no_jit_where_everything_is_denied(child: Child) -> None:
-    done = child(DENY_WRITE_EXECUTE + """
+    done = child(
+        DENY_WRITE_EXECUTE
+        + """
 import resource
 from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
@@ -186,7 +192,8 @@ for attempt in range(2):
 print(executable_memory().strategy, executable_memory().live_bytes)
 resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10))
 print(Code.map(returns(42)).call(()), executable_memory().strategy)
-""")
+"""
+    )
     if "no MDWE" in done.stdout:
         pytest.skip("this kernel has no PR_SET_MDWE")
     refused = (
@@ -203,10 +210,13 @@ from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
 from machine_code import returns
 code = None
+text = returns(42) + bytes({size})
 before = resources()
-{limit}
+hard_and_soft = resource.getrlimit(resource.{name})
+used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.{name}, ({soft}, hard_and_soft[1]))
 try:
-    code = Code.map(returns(42) + bytes(1 << 20))
+    code = Code.map(text)
     print(code.call(()), executable_memory().strategy, *executable_memory().reasons)
 except ExecutableMemoryError as error:
     print(error)
@@ -217,31 +227,27 @@ assert executable_memory().live_bytes == 0
 print(Code.map(returns(43)).call(()), executable_memory().strategy)
 """
 
-KEEP = "hard_and_soft = resource.getrlimit(resource.{name}); "
 
-
-def limited(name: str, limit: str) -> str:
-    return LIMITED.format(limit=KEEP.format(name=name) + limit, name=name)
+def limited(name: str, soft: str, size: int) -> str:
+    return LIMITED.format(name=name, soft=soft, size=size)
 
 
 def test_no_file_descriptors(child: Child) -> None:
-    done = child(limited("RLIMIT_NOFILE", "resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard_and_soft[1]))"))
-    assert done.stdout == "42 mprotect memfd: memfd_create: Too many open files (EMFILE)\n43 memfd\n", done.stderr
+    done = child(limited("RLIMIT_NOFILE", "0", 1 << 20))
+    assert done.stdout == "42 mprotect memfd: memfd_create: Too many open files (EMFILE)\n43 memfd\n", (
+        done.stderr
+    )
 
 
 def test_file_size_limit(child: Child) -> None:
-    done = child(limited("RLIMIT_FSIZE", "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard_and_soft[1]))"))
+    done = child(limited("RLIMIT_FSIZE", "4096", 1 << 20))
     assert done.stdout == "42 mprotect memfd: write: File too large (EFBIG)\n43 memfd\n", done.stderr
 
 
 def test_no_address_space(child: Child) -> None:
-    limit = """
-text = returns(42) + bytes(64 << 20)
-used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20), hard_and_soft[1]))
-"""
-    done = child(limited("RLIMIT_AS", limit).replace("returns(42) + bytes(1 << 20)", "text"))
+    done = child(limited("RLIMIT_AS", "used + (32 << 20)", 64 << 20))
     assert done.stdout == (
-        "cannot map 67108874 bytes of machine code: memfd: mmap(memfd, R|X): Cannot allocate memory (ENOMEM); "
+        "cannot map 67108874 bytes of machine code: "
+        "memfd: mmap(memfd, R|X): Cannot allocate memory (ENOMEM); "
         "mprotect: mmap(anonymous, R|W): Cannot allocate memory (ENOMEM)\n43 memfd\n"
     ), done.stderr

@@ -28,10 +28,19 @@ def in_child(work):
 """
 
 
-@pytest.mark.parametrize("denied", ["", "import errno; from neurojit.runtime import _runtime; "
-                                        "_runtime.inject_map_failure('memfd_create', errno.EPERM)"])
+@pytest.mark.parametrize(
+    "denied",
+    [
+        "",
+        "import errno; from neurojit.runtime import _runtime; "
+        "_runtime.inject_map_failure('memfd_create', errno.EPERM)",
+    ],
+)
 def test_child_compiles_and_evicts(child: Child, denied: str) -> None:
-    done = child(PRELUDE + denied + """
+    done = child(
+        PRELUDE
+        + denied
+        + """
 slots = [SLOTS.insert((number, 0, 0, 0)) for number in range(20)]
 for number, slot in enumerate(slots):
     SLOTS.publish(slot, Code.map(returns(number)))
@@ -51,17 +60,20 @@ in_child(work)
 assert (executable_memory(), SLOTS.stats()) == state
 assert [slot.call(()) for slot in slots] == list(range(20))
 print("ok")
-""")
+"""
+    )
     assert done.stdout == "ok\n", done.stdout + done.stderr
 
 
 def test_counts_of_threads_that_are_not_in_the_child(child: Child) -> None:
     """A kernel in flight in the parent holds its code there, but not in the child."""
-    done = child(PRELUDE + """
+    done = child(
+        PRELUDE
+        + """
 slot = SLOTS.insert((1, 0, 0, 0))
 SLOTS.publish(slot, Code.map(WAITS))
 flags = array.array("i", [0, 0])
-thread = threading.Thread(target=slot.call, args=((flags.buffer_info()[0],),))
+thread = threading.Thread(target=slot.call, args=((flags.buffer_info()[0],),), daemon=True)
 thread.start()
 while flags[0] == 0: pass
 assert slot.claim()
@@ -78,12 +90,15 @@ flags[1] = 1
 thread.join()
 assert SLOTS.reclaim() == 1
 print("ok")
-""")
+"""
+    )
     assert done.stdout == "ok\n", done.stdout + done.stderr
 
 
 def test_fork_while_other_threads_publish_and_evict(child: Child) -> None:
-    done = child(PRELUDE + """
+    done = child(
+        PRELUDE
+        + """
 slots = [SLOTS.insert((number, 0, 0, 0)) for number in range(8)]
 stop = threading.Event()
 
@@ -97,7 +112,7 @@ def storm(number):
             SLOTS.insert((number, fresh, 1, 1))
         SLOTS.stats()
 
-threads = [threading.Thread(target=storm, args=(number,)) for number in range(3)]
+threads = [threading.Thread(target=storm, args=(number,), daemon=True) for number in range(3)]
 for thread in threads: thread.start()
 
 def work():
@@ -114,5 +129,6 @@ for _ in range(40):
 stop.set()
 for thread in threads: thread.join()
 print("ok")
-""")
+"""
+    )
     assert done.stdout == "ok\n", done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 from conftest import Child, needs_x86
@@ -98,12 +99,30 @@ def interrupt():
     flags[1] = 1
 threading.Thread(target=interrupt).start()
 try:
-    result = code.call((flags.buffer_info()[0],))
+    code.call((flags.buffer_info()[0],))
     while True: pass
 except KeyboardInterrupt:
-    print("interrupted, with", globals().get("result", 7))
+    print("interrupted after the call:", flags[1] == 1, code.call((flags.buffer_info()[0],)))
 """)
-    assert done.stdout == "interrupted, with 7\n", done.stderr
+    assert done.stdout == "interrupted after the call: True 7\n", done.stderr
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="_xxsubinterpreters became _interpreters")
+def test_second_interpreter_gets_a_clean_error(child: Child) -> None:
+    done = child("""
+import _xxsubinterpreters as interpreters
+import neurojit.runtime
+second = interpreters.create()
+try:
+    interpreters.run_string(second, "import neurojit.runtime")
+except interpreters.RunFailedError as error:
+    print(error)
+interpreters.destroy(second)
+from machine_code import returns
+print(neurojit.runtime.Code.map(returns(42)).call(()))
+""")
+    assert "ImportError" in done.stdout, done.stderr
+    assert done.stdout.endswith("42\n")
 
 
 def test_exit_while_threads_are_inside_kernels(child: Child) -> None:
@@ -118,7 +137,8 @@ for table in (SLOTS, local):
     slot = table.insert((1, 2, 3, 4))
     table.publish(slot, Code.map(NEVER_RETURNS))
     threading.Thread(target=slot.call, args=((address,),), daemon=True).start()
-threading.Thread(target=Code.map(NEVER_RETURNS, release_gil=True).call, args=((address,),), daemon=True).start()
+code = Code.map(NEVER_RETURNS, release_gil=True)
+threading.Thread(target=code.call, args=((address,),), daemon=True).start()
 while flags[0] < 3: pass
 print("leaving")
 """)

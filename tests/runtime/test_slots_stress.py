@@ -12,7 +12,10 @@ import pytest
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
-SOURCES = [str(HERE / "slots_stress.c"), *(str(CSRC / name) for name in ("slots.c", "code.c", "executable_memory.c"))]
+SOURCES = [
+    str(HERE / "slots_stress.c"),
+    *(str(CSRC / name) for name in ("slots.c", "code.c", "executable_memory.c")),
+]
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
