@@ -113,8 +113,8 @@ def ceil_div(a: int, b: int) -> int:
 def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     """The cheapest cover of C that the model finds for this target.
 
-    Covers within 1% of the cheapest count as equal; of those the one with the least code is taken,
-    which compiles sooner and leaves more of the instruction cache to others.
+    Covers that the model cannot tell from the cheapest count as equal; of those the one with the least
+    code is taken, which compiles sooner and leaves more of the instruction cache to others.
     """
     k = g.k if g.k is not None else 256
     unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else UNROLL
@@ -134,7 +134,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
                     cycles += row.count * column.count * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
             covers.append((cycles, code, rows, columns))
-    enough = min(covers, key=itemgetter(0))[0] * 1.01
+    enough = min(covers, key=itemgetter(0))[0] * TOLERANCE
     cycles, _, rows, columns = min((cover for cover in covers if cover[0] <= enough), key=itemgetter(1))
     return GemmSchedule(rows, columns, unroll, cycles)
 
@@ -203,10 +203,21 @@ def _edges(rest: int, full: int, size: int) -> Iterator[tuple[int, ...]]:
         yield (*head, *pieces)
 
 
+STORES_SEEN = 0.25
+"""The part of a tile's stores that its neighbours' multiply-adds do not hide. Fitted on Zen 4."""
+TILE_CYCLES = 1.0
+"""What a tile costs besides: zeroing, pointers, the loop's exit. Fitted on Zen 4."""
+LOADS_SEEN = 0.2
+"""The part of a step's loads that multiply-adds do not hide even when their ports are the bound, where
+broadcasts are instructions of their own. Fitted on Zen 4."""
+TOLERANCE = 1.005
+"""The model's own error: covers within it count as equal, and the shorter code wins."""
+
+
 class _ColumnCost:
     """What a tile of certain vectors costs: per row and step, per step, and per row once."""
 
-    __slots__ = ("latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+    __slots__ = ("embeds", "latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
 
     def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
         pipes, isa = target.pipes, target.isa
@@ -217,12 +228,16 @@ class _ColumnCost:
             self.loads += 1 / pipes.loads_per_cycle[width]
             self.stores_per_row += 1 / pipes.stores_per_cycle[width] + _partial_penalty(count * size, isa)
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
-        self.loads_per_row = (len(lanes) if isa.mask_registers else 1) / pipes.loads_per_cycle[128]
+        self.embeds = isa.mask_registers > 0
+        self.loads_per_row = (len(lanes) if self.embeds else 1) / pipes.loads_per_cycle[128]
         self.latency = pipes.fma_latency
 
     def cycles(self, height: int, k: int) -> float:
-        step = max(height * self.slots_per_row, height * self.loads_per_row + self.loads, self.latency)
-        return k * step + height * self.stores_per_row + self.latency
+        loads = height * self.loads_per_row + self.loads
+        step = max(height * self.slots_per_row, loads, self.latency)
+        if not self.embeds:
+            step += loads * LOADS_SEEN
+        return k * step + height * self.stores_per_row * STORES_SEEN + TILE_CYCLES
 
 
 class _Model:
@@ -256,7 +271,7 @@ def _partial_penalty(size: int, isa: Isa) -> float:
     """Extra cycles of a store that fills its register only partly."""
     if size in (4, 8, 16, 32, 64):
         return 0.0
-    return 1.0 if isa.mask_registers else 2.0
+    return 1.0 if isa.mask_registers else 4.0
 
 
 def register_bits(size: int) -> int:
