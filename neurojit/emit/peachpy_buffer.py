@@ -93,21 +93,3 @@ class PeachPyBuffer(CodeBuffer):
 
     def jump(self, form: int, label: int) -> None:
         self._encode(form, (), ADDRESS_BRANCH, None, label)
-
-    def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None:
-        body = [Record(*record) for record in self.records()[first:]]
-        for n in range(1, times + 1):
-            for r in body:
-                displacement = r.displacement + n * shifts.get(r.base, 0)
-                if r.address == ADDRESS_NONE and r.immediate is None:
-                    self.regs(r.form, *r.registers)
-                elif r.address == ADDRESS_NONE:
-                    self.imm(r.form, r.immediate, *r.registers)
-                elif r.address == ADDRESS_BASE and r.immediate is None:
-                    self.mem(r.form, r.base, displacement, *r.registers)
-                elif r.address == ADDRESS_BASE:
-                    self.mem_imm(r.form, r.base, displacement, r.immediate, *r.registers)
-                elif r.address == ADDRESS_INDEXED:
-                    self.mem_indexed(r.form, r.base, r.index, r.scale, displacement, *r.registers)
-                else:
-                    raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
