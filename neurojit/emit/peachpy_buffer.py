@@ -93,3 +93,27 @@ class PeachPyBuffer(CodeBuffer):
 
     def jump(self, form: int, label: int) -> None:
         self._encode(form, (), ADDRESS_BRANCH, None, label)
+
+    def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None:
+        body = [Record(*record) for record in self.records()[first:]]
+        for n in range(1, times + 1):
+            for record in body:
+                self._emit_again(record, n * shifts.get(record.base, 0))
+
+    def _emit_again(self, record: Record, shift: int) -> None:
+        form, registers, value = record.form, record.registers, record.immediate
+        displacement = record.displacement + shift
+        if record.address == ADDRESS_NONE:
+            if value is None:
+                self.regs(form, *registers)
+            else:
+                self.imm(form, value, *registers)
+        elif record.address == ADDRESS_BASE:
+            if value is None:
+                self.mem(form, record.base, displacement, *registers)
+            else:
+                self.mem_imm(form, record.base, displacement, value, *registers)
+        elif record.address == ADDRESS_INDEXED:
+            self.mem_indexed(form, record.base, record.index, record.scale, displacement, *registers)
+        else:
+            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
