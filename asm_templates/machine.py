@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import final
 
 from neurojit.errors import RegisterPressureError
 
@@ -34,6 +35,7 @@ F64 = Element("f64", 8)
 ELEMENTS = {element.name: element for element in (F32, F64)}
 
 
+@final
 class Vector:
     """A vector register, seen at `width` bits, holding `lanes` elements."""
 
@@ -45,6 +47,7 @@ class Vector:
         self.width = width
 
 
+@final
 class InMemory:
     """An element or a vector left in memory, to be read by the instruction that uses it."""
 

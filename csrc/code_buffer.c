@@ -23,12 +23,12 @@ static void *grow(void *old, size_t *capacity, size_t needed, size_t first, size
     return grown;
 }
 
-void nj_code_init(nj_code *code)
+void nj_code_init(nj_code_buffer *code)
 {
     memset(code, 0, sizeof *code);
 }
 
-void nj_code_free(nj_code *code)
+void nj_code_free(nj_code_buffer *code)
 {
     free(code->bytes);
     free(code->records);
@@ -37,7 +37,7 @@ void nj_code_free(nj_code *code)
     nj_code_init(code);
 }
 
-nj_emit_status nj_code_reserve(nj_code *code, size_t bytes)
+nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes)
 {
     if (code->closed)
         return NJ_CLOSED;
@@ -65,7 +65,7 @@ nj_emit_status nj_code_reserve(nj_code *code, size_t bytes)
     return NJ_OK;
 }
 
-void nj_code_commit(nj_code *code, int form, const nj_operands *operands, size_t length)
+void nj_code_commit(nj_code_buffer *code, int form, const nj_operands *operands, size_t length)
 {
     nj_record *record = &code->records[code->record_count++];
     int names_label = operands->address == NJ_ADDRESS_LABEL || operands->address == NJ_ADDRESS_BRANCH;
@@ -84,7 +84,7 @@ void nj_code_commit(nj_code *code, int form, const nj_operands *operands, size_t
     code->size += length;
 }
 
-void nj_code_add_fixup(nj_code *code, size_t at, size_t origin, int label, nj_field field)
+void nj_code_add_fixup(nj_code_buffer *code, size_t at, size_t origin, int label, nj_field field)
 {
     nj_fixup *fixup = &code->fixups[code->fixup_count++];
     fixup->at = (uint32_t)(code->size + at);
@@ -93,7 +93,7 @@ void nj_code_add_fixup(nj_code *code, size_t at, size_t origin, int label, nj_fi
     fixup->field = field;
 }
 
-nj_emit_status nj_code_check_label(nj_code *code, int label)
+nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
 {
     if (label >= 0 && (size_t)label < code->label_count)
         return NJ_OK;
@@ -103,7 +103,7 @@ nj_emit_status nj_code_check_label(nj_code *code, int label)
     return NJ_UNKNOWN_LABEL;
 }
 
-nj_emit_status nj_code_new_label(nj_code *code, int *label)
+nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label)
 {
     if (code->closed)
         return NJ_CLOSED;
@@ -119,7 +119,7 @@ nj_emit_status nj_code_new_label(nj_code *code, int *label)
     return NJ_OK;
 }
 
-nj_emit_status nj_code_bind(nj_code *code, int label)
+nj_emit_status nj_code_bind(nj_code_buffer *code, int label)
 {
     if (code->closed)
         return NJ_CLOSED;
@@ -134,14 +134,14 @@ nj_emit_status nj_code_bind(nj_code *code, int label)
     return NJ_OK;
 }
 
-static void commit_block(nj_code *code, int kind, size_t length)
+static void commit_block(nj_code_buffer *code, int kind, size_t length)
 {
     nj_operands block = {.registers = {-1, -1, -1, -1}, .address = kind, .base = -1, .index = -1};
     block.immediate = (int64_t)length;
     nj_code_commit(code, 0, &block, length);
 }
 
-nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length))
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length))
 {
     if (alignment < 1 || alignment > 4096 || (alignment & (alignment - 1)) != 0) {
         code->fault.value = alignment;
@@ -156,7 +156,7 @@ nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint
     return NJ_OK;
 }
 
-nj_emit_status nj_code_raw(nj_code *code, const void *bytes, size_t length)
+nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length)
 {
     nj_emit_status status = nj_code_reserve(code, length);
     if (status != NJ_OK || length == 0)
@@ -167,7 +167,7 @@ nj_emit_status nj_code_raw(nj_code *code, const void *bytes, size_t length)
 }
 
 /* Its label is bound, and at a distance that fits its field. */
-static nj_emit_status check_fixup(nj_code *code, const nj_fixup *fixup)
+static nj_emit_status check_fixup(nj_code_buffer *code, const nj_fixup *fixup)
 {
     nj_field field = fixup->field;
     int64_t unit = (int64_t)1 << field.shift, target = code->labels[fixup->label];
@@ -183,7 +183,7 @@ static nj_emit_status check_fixup(nj_code *code, const nj_fixup *fixup)
     return NJ_OK;
 }
 
-static void patch(nj_code *code, const nj_fixup *fixup)
+static void patch(nj_code_buffer *code, const nj_fixup *fixup)
 {
     int64_t distance = code->labels[fixup->label] - (int64_t)fixup->origin;
     uint32_t mask = (uint32_t)((((uint64_t)1 << fixup->field.bits) - 1) << fixup->field.lsb), word;
@@ -193,7 +193,7 @@ static void patch(nj_code *code, const nj_fixup *fixup)
     memcpy(code->bytes + fixup->at, &word, sizeof word);
 }
 
-nj_emit_status nj_code_finish(nj_code *code)
+nj_emit_status nj_code_finish(nj_code_buffer *code)
 {
     for (size_t i = 0; i < code->fixup_count; i++) {
         nj_emit_status status = check_fixup(code, &code->fixups[i]);

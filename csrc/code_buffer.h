@@ -30,6 +30,7 @@ typedef enum {
     NJ_ALIGNMENT,          /* not a power of two, or beyond 4096 */
     NJ_UNKNOWN_FORM,
     NJ_WRONG_SHAPE,        /* the form takes other operands */
+    NJ_ENCODING_LENGTH,    /* nj_x86_append: no x86 instruction is that long, or short */
     NJ_REGISTER_RANGE,     /* fault.operand says which register operand */
     NJ_BASE_RANGE,
     NJ_INDEX_RANGE,        /* includes rsp, which no x86 index can be */
@@ -38,7 +39,11 @@ typedef enum {
     NJ_IMMEDIATE_RANGE,
 } nj_emit_status;
 
-enum { NJ_CODE_LIMIT = 1 << 30, NJ_OPERANDS = 4, NJ_LONGEST_INSTRUCTION = 32 };
+enum {
+    NJ_CODE_LIMIT = 1 << 30,
+    NJ_OPERANDS = 4,
+    NJ_ROOM = 32, /* to reserve for an instruction: encoders write whole words past its end */
+};
 
 /* How an instruction addresses memory or code; the last two are records that are no instruction. */
 typedef enum {
@@ -106,33 +111,33 @@ typedef struct {
     size_t fixup_count, fixup_capacity;
     int closed;
     nj_fault fault; /* of the call that failed last */
-} nj_code;
+} nj_code_buffer;
 
 /* Allocations that still succeed before one fails; negative: all do.  For tests. */
 extern int nj_code_allocations_left;
 
-void nj_code_init(nj_code *code);
-void nj_code_free(nj_code *code);
+void nj_code_init(nj_code_buffer *code);
+void nj_code_free(nj_code_buffer *code);
 
 /* Room for `bytes` more bytes, one record and one fixup. */
-nj_emit_status nj_code_reserve(nj_code *code, size_t bytes);
+nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes);
 
 /* Appends the `length` bytes already written at bytes + size, and their record.  Cannot fail after
  * nj_code_reserve. */
-void nj_code_commit(nj_code *code, int form, const nj_operands *operands, size_t length);
+void nj_code_commit(nj_code_buffer *code, int form, const nj_operands *operands, size_t length);
 
 /* A fixup for the instruction about to be committed; `at` and `origin` count from its start. */
-void nj_code_add_fixup(nj_code *code, size_t at, size_t origin, int label, nj_field field);
+void nj_code_add_fixup(nj_code_buffer *code, size_t at, size_t origin, int label, nj_field field);
 
-nj_emit_status nj_code_new_label(nj_code *code, int *label);
-nj_emit_status nj_code_bind(nj_code *code, int label);
-nj_emit_status nj_code_check_label(nj_code *code, int label);
+nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label);
+nj_emit_status nj_code_bind(nj_code_buffer *code, int label);
+nj_emit_status nj_code_check_label(nj_code_buffer *code, int label);
 
 /* Pads to a multiple of `alignment` (a power of two up to 4096) with what `fill` writes. */
-nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length));
-nj_emit_status nj_code_raw(nj_code *code, const void *bytes, size_t length);
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length));
+nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length);
 
 /* Resolves every fixup and closes the buffer.  On failure fault.operand is the label. */
-nj_emit_status nj_code_finish(nj_code *code);
+nj_emit_status nj_code_finish(nj_code_buffer *code);
 
 #endif

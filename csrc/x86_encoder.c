@@ -4,7 +4,7 @@
 
 static const nj_field REL32 = {.bits = 32, .lsb = 0, .shift = 0};
 
-static nj_emit_status refuse(nj_code *code, nj_emit_status status, int operand, int64_t value, int64_t lowest,
+static nj_emit_status refuse(nj_code_buffer *code, nj_emit_status status, int operand, int64_t value, int64_t lowest,
                              int64_t highest)
 {
     code->fault.operand = operand;
@@ -14,7 +14,7 @@ static nj_emit_status refuse(nj_code *code, nj_emit_status status, int operand, 
     return status;
 }
 
-static nj_emit_status check_address(nj_code *code, const nj_operands *o)
+static nj_emit_status check_address(nj_code_buffer *code, const nj_operands *o)
 {
     if (o->address == NJ_ADDRESS_LABEL || o->address == NJ_ADDRESS_BRANCH)
         return nj_code_check_label(code, o->label);
@@ -31,7 +31,7 @@ static nj_emit_status check_address(nj_code *code, const nj_operands *o)
     return NJ_OK;
 }
 
-static nj_emit_status check_immediate(nj_code *code, const nj_x86_form *form, int64_t value)
+static nj_emit_status check_immediate(nj_code_buffer *code, const nj_x86_form *form, int64_t value)
 {
     int bits = 8 * form->immediate_bytes;
     if (bits == 64)
@@ -43,7 +43,7 @@ static nj_emit_status check_immediate(nj_code *code, const nj_x86_form *form, in
     return NJ_OK;
 }
 
-nj_emit_status nj_x86_check(nj_code *code, const nj_x86_form *form, const nj_operands *o)
+nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *o)
 {
     static const uint8_t SHAPE_OF_ADDRESS[] = {
         [NJ_ADDRESS_NONE] = NJ_X86_REGISTERS,  [NJ_ADDRESS_BASE] = NJ_X86_MEMORY,
@@ -100,7 +100,7 @@ static uint8_t *encode_address(const nj_x86_form *form, const nj_operands *o, ui
     return end + 4;
 }
 
-/* The instruction at `out`, of which NJ_LONGEST_INSTRUCTION bytes may be written; its length. */
+/* Writes the instruction to `out`, up to NJ_ROOM bytes of scratch included, and returns its length. */
 static size_t encode(const nj_x86_form *form, const nj_operands *o, uint8_t *out)
 {
     uint64_t head;
@@ -125,39 +125,40 @@ static size_t encode(const nj_x86_form *form, const nj_operands *o, uint8_t *out
     return (size_t)(end - out) + form->immediate_bytes;
 }
 
-static void commit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *o, size_t length)
+static void commit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *o, size_t length)
 {
     if (o->address == NJ_ADDRESS_LABEL || o->address == NJ_ADDRESS_BRANCH)
         nj_code_add_fixup(code, length - form->immediate_bytes - 4, length, o->label, REL32);
     nj_code_commit(code, id, o, length);
 }
 
-nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands)
+nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands)
 {
     nj_emit_status status = nj_x86_check(code, form, operands);
     if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_LONGEST_INSTRUCTION);
+        status = nj_code_reserve(code, NJ_ROOM);
     if (status == NJ_OK)
         commit(code, form, id, operands, encode(form, operands, code->bytes + code->size));
     return status;
 }
 
-nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
+nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *o,
                              const uint8_t *bytes, size_t length)
 {
-    nj_emit_status status = nj_x86_check(code, form, operands);
-    if (status == NJ_OK && length > NJ_LONGEST_INSTRUCTION)
-        status = NJ_TOO_LARGE;
+    nj_emit_status status = nj_x86_check(code, form, o);
+    size_t shortest = form->length + (o->address >= NJ_ADDRESS_LABEL ? 4u : 0u) + form->immediate_bytes;
+    if (status == NJ_OK && (length < shortest || length > NJ_X86_LONGEST))
+        status = refuse(code, NJ_ENCODING_LENGTH, 0, (int64_t)length, (int64_t)shortest, NJ_X86_LONGEST);
     if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_LONGEST_INSTRUCTION);
+        status = nj_code_reserve(code, NJ_ROOM);
     if (status == NJ_OK) {
         memcpy(code->bytes + code->size, bytes, length);
-        commit(code, form, id, operands, length);
+        commit(code, form, id, o, length);
     }
     return status;
 }
 
-static nj_emit_status repeat_once(nj_code *code, const nj_x86_form *rows, size_t first, size_t last, int64_t n,
+static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows, size_t first, size_t last, int64_t n,
                                   const int64_t shift[16])
 {
     for (size_t i = first; i < last; i++) {
@@ -184,7 +185,7 @@ static nj_emit_status repeat_once(nj_code *code, const nj_x86_form *rows, size_t
     return NJ_OK;
 }
 
-nj_emit_status nj_x86_repeat(nj_code *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16])
+nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16])
 {
     const size_t size = code->size, last = code->record_count;
     nj_emit_status status = NJ_OK;

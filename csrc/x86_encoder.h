@@ -18,7 +18,7 @@
 
 #include "code_buffer.h"
 
-enum { NJ_X86_PATTERN = 16, NJ_X86_REGISTER_BITS = 5 };
+enum { NJ_X86_PATTERN = 16, NJ_X86_REGISTER_BITS = 5, NJ_X86_LONGEST = 15 };
 
 typedef enum { NJ_X86_REGISTERS = 0, NJ_X86_MEMORY, NJ_X86_BRANCH } nj_x86_shape;
 
@@ -37,21 +37,21 @@ typedef struct {
 } nj_x86_form;
 
 /* The form's requirements on `operands`; on failure code->fault tells the field's limits. */
-nj_emit_status nj_x86_check(nj_code *code, const nj_x86_form *form, const nj_operands *operands);
+nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands);
 
 /* Checks, encodes and appends one instruction. */
-nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands);
+nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands);
 
-/* Checks, and appends an encoding made elsewhere, of at most NJ_LONGEST_INSTRUCTION bytes.  A field
+/* Checks, and appends an encoding made elsewhere, of 1 to 15 bytes.  A field
  * that refers to a label is the last 4 bytes before the immediate. */
-nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
+nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands,
                              const uint8_t *bytes, size_t length);
 
 /* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
  * displacement from base register r grows by n * shift[r]: an unrolled loop, whose body was emitted
  * once. Branches, labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing
  * is emitted, and code->fault tells the limit that was passed. */
-nj_emit_status nj_x86_repeat(nj_code *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16]);
+nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16]);
 
 /* Multi-byte NOPs, for nj_code_align. */
 void nj_x86_fill_nops(uint8_t *at, size_t length);

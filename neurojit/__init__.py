@@ -3,11 +3,42 @@
     import neurojit as nj
     c = nj.matmul(a, b)          # numpy.matmul, by machine code compiled for the shape
     nj.info()                    # ISA, executable memory, kernels, and what NumPy answered and why
+
+The public names are loaded when first asked for, so that importing the package costs next to nothing
+and the command line works without NumPy.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from neurojit import errors
-from neurojit.numpy_matmul import matmul
-from neurojit.state import Info, info
+
+if TYPE_CHECKING:
+    from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.state import Info as Info
+    from neurojit.state import info as info
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "matmul": "neurojit.numpy_matmul",
+    "Info": "neurojit.state",
+    "info": "neurojit.state",
+}
+"""Where each public name lives."""
+
 __all__ = ["Info", "__version__", "errors", "info", "matmul"]
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module 'neurojit' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

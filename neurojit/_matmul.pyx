@@ -273,7 +273,8 @@ cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t n
 cdef inline PyObject *general_call(PyObject *self, PyObject *const *args, size_t nargsf,
                                    PyObject *kwnames) noexcept:
     """Everything that is not the common case. `args` is passed on as it came."""
-    return PyObject_Vectorcall(<PyObject *>(<Matmul><object>self).general, args, PyVectorcall_NARGS(nargsf), kwnames)
+    cdef PyObject *general = <PyObject *>(<Matmul><object>self).general
+    return PyObject_Vectorcall(general, args, PyVectorcall_NARGS(nargsf), kwnames)
 
 
 cdef void set_no_memory() noexcept:
@@ -373,7 +374,7 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     cdef nj_code *code
     cdef int batch = cnp.PyArray_NDIM(c) - 2, axis
     cdef int64_t index[64]
-    cdef int64_t count = 1, done, status = 0
+    cdef int64_t count = 1, _done, status = 0
     cdef void *buffers[4]
     cdef PyThreadState *thread = NULL
     cdef array_object *x = <array_object *>a
@@ -395,7 +396,7 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     buffers[0] = code.context
     if code.flags & NJ_CODE_RELEASES_GIL or count * p.m * p.n * p.k > GIL_WORTH_RELEASING:
         thread = PyEval_SaveThread()
-    for done in range(count):
+    for _done in range(count):
         buffers[1], buffers[2], buffers[3] = pa, pb, pc
         status = code.entry(buffers, 0)
         if status != 0:

@@ -6,13 +6,15 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 
 from __future__ import annotations
 
+from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
-from neurojit.emit import CodeBuffer, new_buffer
+from neurojit.emit import CodeBuffer, listing, new_buffer
+from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.target import Isa
 
@@ -24,17 +26,26 @@ MACHINES: dict[str, type[X86Machine]] = {
 
 def emit_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The kernel's machine code."""
-    return _gemm_buffer(g, schedule, isa, encoder).finish()
+    return gemm_buffer(g, schedule, isa, encoder).finish()
 
 
 def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     """The kernel's listing: offsets, bytes, mnemonics. Emitted anew, so nothing is kept for it."""
-    buffer = _gemm_buffer(g, schedule, isa, CONFIG.encoder)
+    buffer = gemm_buffer(g, schedule, isa)
     buffer.finish()
     return listing(buffer)
 
 
-def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> CodeBuffer:
+def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
+    """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
+    buffer = new_buffer(CONFIG.encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[dtype], "ceiling")
+    ceiling_template.emit(machine, lanes, chains)
+    return buffer.finish()
+
+
+def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
     buffer = new_buffer(encoder)
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)
@@ -42,4 +53,7 @@ def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> Cod
 
 
 def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:
+    """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
+    if isa.name not in MACHINES:
+        raise UnknownIsaError(f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}")
     return MACHINES[isa.name](buffer, element, template, micro=micro)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neurojit import _matmul, compiler
+from neurojit import _matmul
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -120,6 +120,8 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
     described = _matmul.describe(a, b, c)
     if described is None:
         return "extents or strides beyond 32 bits"
+    from neurojit import compiler  # on the first kernel: it and what it imports cost more than all the rest
+
     key, fields = described
     reason = compiler.publish_product(key, compiler.Product(*fields))
     if reason is None and not _matmul.products(a, b, c):

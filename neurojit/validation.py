@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 Run = Callable[[Array, Array, Array], int]
 """Calls the kernel on A, B and C as strided views and returns its result code."""
 
-DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 FRAME = 16  # elements before and behind C, and between its rows where the stride leaves room
 
 
@@ -63,7 +63,7 @@ def _numbers(seed: int, count: int, dtype: np.dtype[Any], special: bool) -> Arra
     bits *= np.uint64(0xBF58476D1CE4E5B9)
     bits ^= bits >> np.uint64(32)
     fraction = (bits >> np.uint64(40)).astype(dtype) / dtype.type(1 << 23) - dtype.type(1)
-    numbers = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) - 8)
+    numbers: Array = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) - 8)
     if special:
         info = np.finfo(dtype)
         values = np.array(
@@ -96,4 +96,5 @@ def _frame(g: Gemm, c_row_stride: int, dtype: np.dtype[Any]) -> Array:
 
 def _inside(frame: Array, g: Gemm, c_row_stride: int) -> Array:
     item = frame.itemsize
-    return np.lib.stride_tricks.as_strided(frame[FRAME:], (g.m, g.n), (c_row_stride * item, item))
+    inside: Array = np.lib.stride_tricks.as_strided(frame[FRAME:], (g.m, g.n), (c_row_stride * item, item))
+    return inside

@@ -6,177 +6,168 @@ its form here and run `make encodings`; what PeachPy does not know goes into sup
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-VEX = (("xmm", 128, ""), ("ymm", 256, ""))
-EVEX = (("xmm", 128, " {evex}"), ("ymm", 256, " {evex}"), ("zmm", 512, ""))
-ELEMENT = {"ps": 32, "pd": 64, "ss": 32, "sd": 64}
+Width = tuple[str, int, str]  # vector register, bits of memory, mark of the encoding
 
-ARITHMETIC = ("vadd", "vsub", "vmul", "vdiv", "vmin", "vmax", "vfmadd231", "vfmadd213", "vfnmadd231", "vfnmadd213")
+VEX: tuple[Width, ...] = (("xmm", 128, ""), ("ymm", 256, ""))
+VL: tuple[Width, ...] = (("xmm", 128, " {evex}"), ("ymm", 256, " {evex}"))  # AVX-512 VL
+ZMM: tuple[Width, ...] = (("zmm", 512, ""),)
+EVEX, ALL = VL + ZMM, VEX + VL + ZMM
+EVEX_ONLY: tuple[Width, ...] = (("xmm", 128, ""), ("ymm", 256, ""), ("zmm", 512, ""))  # no VEX encoding
+SS: tuple[Width, ...] = (("xmm", 32, ""), ("xmm", 32, " {evex}"))
+SD: tuple[Width, ...] = (("xmm", 64, ""), ("xmm", 64, " {evex}"))
+
+ARITHMETIC = ("vadd", "vsub", "vmul", "vdiv", "vmin", "vmax")
+FMA = ("vfmadd231", "vfmadd213", "vfnmadd231", "vfnmadd213")
 BITWISE = ("vand", "vandn", "vor", "vxor")
 CONDITIONS = ("e", "ne", "l", "le", "g", "ge", "b", "be", "a", "ae", "s", "ns")
 
 
-def moves() -> Iterator[str]:
-    for mnemonic in ("vmovups", "vmovupd", "vmovaps", "vmovapd"):
-        for v, bits, mark in (*VEX, *EVEX):
-            yield from (f"{mnemonic} {v}, {v}{mark}", f"{mnemonic} {v}, m{bits}{mark}", f"{mnemonic} m{bits}, {v}{mark}")
-        for v, bits, _ in EVEX:
-            yield from (f"{mnemonic} {v}{{k}}{{z}}, {v}", f"{mnemonic} {v}{{k}}, {v}")
-            yield from (f"{mnemonic} {v}{{k}}{{z}}, m{bits}", f"{mnemonic} {v}{{k}}, m{bits}", f"{mnemonic} m{bits}{{k}}, {v}")
-    for mnemonic, bits in (("vmovss", 32), ("vmovsd", 64)):
-        for mark in ("", " {evex}"):
-            yield from (f"{mnemonic} xmm, m{bits}{mark}", f"{mnemonic} m{bits}, xmm{mark}", f"{mnemonic} xmm, xmm, xmm{mark}")
-        yield from (f"{mnemonic} xmm{{k}}{{z}}, m{bits}", f"{mnemonic} m{bits}{{k}}, xmm")
-    for mnemonic in ("vmaskmovps", "vmaskmovpd"):
-        for v, bits, _ in VEX:
-            yield from (f"{mnemonic} {v}, {v}, m{bits}", f"{mnemonic} m{bits}, {v}, {v}")
-    for v, bits, mark in (VEX[0], VEX[1], EVEX[2]):
-        yield from (f"vmovntps m{bits}, {v}{mark}", f"vmovntpd m{bits}, {v}{mark}")
-    yield from ("vmovd xmm, r32", "vmovd r32, xmm", "vmovq xmm, r64", "vmovq r64, xmm")
-    yield from ("vmovq xmm, m64", "vmovq m64, xmm", "vmovd xmm, m32", "vmovd m32, xmm")
-    for v, bits in (("xmm", 128), ("ymm", 256)):
-        yield from (f"vmovdqu {v}, m{bits}", f"vmovdqu m{bits}, {v}")
-    for mnemonic in ("vmovdqu32", "vmovdqu64"):
-        yield from (f"{mnemonic} zmm, m512", f"{mnemonic} m512, zmm", f"{mnemonic} zmm{{k}}{{z}}, m512", f"{mnemonic} m512{{k}}, zmm")
+def over(mnemonics: str, shapes: str, widths: Sequence[Width] = ZMM) -> Iterator[str]:
+    """Every mnemonic with every shape (between `|`) over every width.
+
+    In a shape V is the vector register, M memory as wide, B an element broadcast (of 32 bits, or 64 for
+    mnemonics in pd). Masks and broadcasts need no mark to be EVEX."""
+    for mnemonic in mnemonics.split():
+        element = 64 if mnemonic.endswith("pd") else 32
+        for v, bits, mark in widths:
+            for shape in shapes.split(" | "):
+                operands = shape.replace("V", v).replace("M", f"m{bits}")
+                operands = operands.replace("B", f"m{element}{{1to{bits // element}}}")
+                yield f"{mnemonic} {operands}{'' if '{' in operands else mark}"
 
 
-def broadcasts() -> Iterator[str]:
-    yield from ("vmovddup xmm, m64", "vmovddup xmm, xmm")
-    for mark in ("", " {evex}"):
-        for v in ("xmm", "ymm", "zmm")[: 2 if mark == "" else 3]:
-            end = "" if v == "zmm" else mark
-            if v + end != "xmm {evex}":  # PeachPy does not know it: supplement.txt
-                yield from (f"vbroadcastss {v}, m32{end}", f"vbroadcastss {v}, xmm{end}")
-            if v != "xmm":
-                yield from (f"vbroadcastsd {v}, m64{end}", f"vbroadcastsd {v}, xmm{end}")
-            yield from (f"vpbroadcastd {v}, m32{end}", f"vpbroadcastd {v}, xmm{end}")
-            yield from (f"vpbroadcastq {v}, m64{end}", f"vpbroadcastq {v}, xmm{end}")
-    for v, _, mark in EVEX:
-        yield from (f"vpbroadcastd {v}, r32{mark}", f"vpbroadcastq {v}, r64{mark}")
-    yield from ("vbroadcastf128 ymm, m128", "vbroadcastf32x4 zmm, m128", "vbroadcastf64x4 zmm, m256")
+def suffixed(stems: Sequence[str], *suffixes: str) -> str:
+    return " ".join(stem + suffix for suffix in suffixes for stem in stems)
 
 
-def binary(mnemonic: str, suffix: str, vex: bool = True) -> Iterator[str]:
-    """Three-operand vector arithmetic: registers, memory, embedded broadcast, write masks."""
-    element = ELEMENT[suffix]
-    for v, bits, mark in (*(VEX if vex else ()), *EVEX):
-        yield from (f"{mnemonic}{suffix} {v}, {v}, {v}{mark}", f"{mnemonic}{suffix} {v}, {v}, m{bits}{mark}")
-    for v, bits, _ in EVEX:
-        yield f"{mnemonic}{suffix} {v}, {v}, m{element}{{1to{bits // element}}}"
-        yield f"{mnemonic}{suffix} {v}{{k}}, {v}, {v}"
-        yield f"{mnemonic}{suffix} {v}{{k}}{{z}}, {v}, {v}"
+MOVES = (
+    *over("vmovups vmovupd vmovaps vmovapd", "V, V | V, M | M, V", ALL),
+    *over("vmovups vmovupd vmovaps vmovapd", "V{k}{z}, V | V{k}, V | V{k}{z}, M | V{k}, M | M{k}, V", EVEX),
+    *over("vmovss", "V, M | M, V | V, V, V", SS),
+    *over("vmovsd", "V, M | M, V | V, V, V", SD),
+    *over("vmovss", "V{k}{z}, M | M{k}, V", SS[:1]),
+    *over("vmovsd", "V{k}{z}, M | M{k}, V", SD[:1]),
+    *over("vmaskmovps vmaskmovpd", "V, V, M | M, V, V", VEX),
+    *over("vmovntps vmovntpd", "M, V", VEX + ZMM),
+    *over("vmovdqu", "V, M | M, V", VEX),
+    *over("vmovdqu32 vmovdqu64", "V, M | M, V | V{k}{z}, M | M{k}, V"),
+    *over("vmovd", "xmm, r32 | r32, xmm | xmm, m32 | m32, xmm"),
+    *over("vmovq", "xmm, r64 | r64, xmm | xmm, m64 | m64, xmm"),
+)
 
+BROADCASTS = (
+    *over("vmovddup", "xmm, m64 | xmm, xmm"),
+    *over("vbroadcastss", "V, m32 | V, xmm", VEX + EVEX[1:]),  # xmm {evex}: supplement.txt
+    *over("vbroadcastsd", "V, m64 | V, xmm", VEX[1:] + EVEX[1:]),
+    *over("vpbroadcastd", "V, m32 | V, xmm", ALL),
+    *over("vpbroadcastq", "V, m64 | V, xmm", ALL),
+    *over("vpbroadcastd", "V, r32", EVEX),
+    *over("vpbroadcastq", "V, r64", EVEX),
+    *over("vbroadcastf128", "ymm, m128"),
+    *over("vbroadcastf32x4", "V, m128"),
+    *over("vbroadcastf64x4", "V, m256"),
+)
 
-def arithmetic() -> Iterator[str]:
-    for mnemonic in ARITHMETIC:
-        for suffix in ("ps", "pd"):
-            yield from binary(mnemonic, suffix)
-        for suffix in ("ss", "sd"):
-            for mark in ("", " {evex}"):
-                yield from (f"{mnemonic}{suffix} xmm, xmm, xmm{mark}", f"{mnemonic}{suffix} xmm, xmm, m{ELEMENT[suffix]}{mark}")
-    for mnemonic in BITWISE:
-        for suffix in ("ps", "pd"):
-            yield from binary(mnemonic, suffix)
-    for suffix in ("ps", "pd"):
-        yield from binary("vscalef", suffix, vex=False)
-        element = ELEMENT[suffix]
-        for v, bits, mark in (*VEX, *EVEX):
-            yield from (f"vsqrt{suffix} {v}, {v}{mark}", f"vsqrt{suffix} {v}, m{bits}{mark}")
-        for v, bits, _ in EVEX if suffix == "ps" else EVEX[2:]:  # PeachPy knows no more: supplement.txt
-            yield f"vsqrt{suffix} {v}, m{element}{{1to{bits // element}}}"
-        for v, _, _ in VEX:
-            yield f"vround{suffix} {v}, {v}, imm8"
-        for v, _, mark in EVEX:
-            yield from (f"vrndscale{suffix} {v}, {v}, imm8{mark}", f"vgetexp{suffix} {v}, {v}{mark}")
-    for suffix in ("ss", "sd"):
-        yield from (f"vsqrt{suffix} xmm, xmm, xmm", f"vsqrt{suffix} xmm, xmm, m{ELEMENT[suffix]}")
-        yield f"vround{suffix} xmm, xmm, xmm, imm8"
+FLOATS = (
+    *over(suffixed(ARITHMETIC + FMA + BITWISE, "ps", "pd"), "V, V, V | V, V, M", ALL),
+    *over(suffixed(ARITHMETIC + FMA + BITWISE, "ps", "pd"), "V, V, B | V{k}, V, V | V{k}{z}, V, V", EVEX),
+    *over(suffixed(ARITHMETIC + FMA, "ss"), "V, V, V | V, V, M", SS),
+    *over(suffixed(ARITHMETIC + FMA, "sd"), "V, V, V | V, V, M", SD),
+    *over("vscalefps vscalefpd", "V, V, V | V, V, M", EVEX),
+    *over("vscalefps vscalefpd", "V, V, B | V{k}, V, V | V{k}{z}, V, V", EVEX),
+    *over("vsqrtps vsqrtpd", "V, V | V, M", ALL),
+    *over("vsqrtps", "V, B", EVEX),
+    *over("vsqrtpd", "V, B"),  # narrower: supplement.txt
+    *over("vsqrtss", "V, V, V | V, V, M", SS[:1]),
+    *over("vsqrtsd", "V, V, V | V, V, M", SD[:1]),
+    *over("vroundps vroundpd", "V, V, imm8", VEX),
+    *over("vroundss vroundsd", "xmm, xmm, xmm, imm8"),
+    *over("vrndscaleps vrndscalepd", "V, V, imm8", EVEX),
+    *over("vgetexpps vgetexppd", "V, V", EVEX),
+)
 
+INTEGERS = (
+    *over("vpaddd vpsubd vpaddq vpsubq vpmulld vpmaxsd vpminsd", "V, V, V | V, V, M", ALL),
+    *over("vpslld vpsrld vpsrad vpsllq vpsrlq", "V, V, imm8", ALL),
+    *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
+    *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
+    *over("vpternlogd", "V, V, V, imm8", EVEX_ONLY),
+)
 
-def integers() -> Iterator[str]:
-    for mnemonic in ("vpaddd", "vpsubd", "vpaddq", "vpsubq", "vpmulld", "vpmaxsd", "vpminsd"):
-        for v, bits, mark in (*VEX, *EVEX):
-            yield from (f"{mnemonic} {v}, {v}, {v}{mark}", f"{mnemonic} {v}, {v}, m{bits}{mark}")
-    for mnemonic in ("vpslld", "vpsrld", "vpsrad", "vpsllq", "vpsrlq"):
-        yield from (f"{mnemonic} {v}, {v}, imm8{mark}" for v, _, mark in (*VEX, *EVEX))
-    for mnemonic in ("vpand", "vpandn", "vpor", "vpxor", "vpcmpeqd", "vpcmpgtd"):
-        yield from (f"{mnemonic} {v}, {v}, {v}" for v, _, _ in VEX)
-    for mnemonic in ("vpandd", "vpandq", "vpord", "vporq", "vpxord", "vpxorq"):
-        yield from (f"{mnemonic} {v}, {v}, {v}" for v, _, _ in EVEX)  # these have EVEX alone
-    yield from (f"vpternlogd {v}, {v}, {v}, imm8" for v, _, _ in EVEX)
+CONVERSIONS = (
+    *over("vcvtps2dq vcvttps2dq vcvtdq2ps", "V, V | V, M", ALL),
+    *over("vcvtps2pd vcvtdq2pd", "ymm, xmm", (VEX[1], VL[1])),
+    *over("vcvtpd2ps vcvtpd2dq", "xmm, ymm", (VEX[1], VL[1])),
+    *over("vcvtps2pd vcvtdq2pd", "zmm, ymm"),
+    *over("vcvtpd2ps vcvtpd2dq", "ymm, zmm"),
+    *over("vcvtps2pd", "xmm, xmm | ymm, m128 | zmm, m256"),
+    *over("vcvtpd2ps", "xmm, xmm"),
+    *over("vcvtss2sd", "xmm, xmm, xmm | xmm, xmm, m32"),
+    *over("vcvtsd2ss", "xmm, xmm, xmm"),
+    *over("vcvtsi2ss vcvtsi2sd", "xmm, xmm, r64"),
+    *over("vcvttss2si vcvttsd2si", "r64, xmm"),
+    *over("vcvtph2ps", "ymm, xmm | ymm, m128 | zmm, ymm | zmm, m256"),
+    *over("vcvtps2ph", "xmm, ymm, imm8 | m128, ymm, imm8 | ymm, zmm, imm8 | m256, zmm, imm8"),
+    *over("vpmovsxbd vpmovzxbd", "ymm, m64 | zmm, m128"),
+    *over("vpmovzxwd", "ymm, m128 | zmm, m256 | ymm, xmm | zmm, ymm"),
+)
 
+COMPARISONS = (
+    *over("vcmpps vcmppd", "V, V, V, imm8 | V, V, M, imm8", VEX),
+    *over("vcmpps vcmppd", "k, V, V, imm8 | k, V, M, imm8 | k{k}, V, V, imm8", EVEX_ONLY),
+    *over("vblendvps vblendvpd", "V, V, V, V", VEX),
+    *over("vblendmps vblendmpd", "V{k}, V, V", EVEX),
+    *over("vmovmskps vmovmskpd", "r32, V", VEX),
+    *over("vucomiss vucomisd", "xmm, xmm"),
+)
 
-def conversions() -> Iterator[str]:
-    for mnemonic in ("vcvtps2dq", "vcvttps2dq", "vcvtdq2ps"):
-        for v, bits, mark in (*VEX, *EVEX):
-            yield from (f"{mnemonic} {v}, {v}{mark}", f"{mnemonic} {v}, m{bits}{mark}")
-    for wide, half in (("ymm", "xmm"), ("zmm", "ymm")):
-        marks = ("", " {evex}") if wide == "ymm" else ("",)
-        for mark in marks:
-            yield from (f"vcvtps2pd {wide}, {half}{mark}", f"vcvtpd2ps {half}, {wide}{mark}")
-            yield from (f"vcvtdq2pd {wide}, {half}{mark}", f"vcvtpd2dq {half}, {wide}{mark}")
-    yield from ("vcvtps2pd xmm, xmm", "vcvtpd2ps xmm, xmm", "vcvtps2pd ymm, m128", "vcvtps2pd zmm, m256")
-    yield from ("vcvtss2sd xmm, xmm, xmm", "vcvtsd2ss xmm, xmm, xmm", "vcvtss2sd xmm, xmm, m32")
-    yield from ("vcvtsi2ss xmm, xmm, r64", "vcvtsi2sd xmm, xmm, r64", "vcvttss2si r64, xmm", "vcvttsd2si r64, xmm")
-    yield from ("vcvtph2ps ymm, xmm", "vcvtph2ps ymm, m128", "vcvtps2ph xmm, ymm, imm8", "vcvtps2ph m128, ymm, imm8")
-    yield from ("vcvtph2ps zmm, ymm", "vcvtph2ps zmm, m256", "vcvtps2ph ymm, zmm, imm8", "vcvtps2ph m256, zmm, imm8")
-    yield from ("vpmovsxbd ymm, m64", "vpmovsxbd zmm, m128", "vpmovzxbd ymm, m64", "vpmovzxbd zmm, m128")
-    yield from ("vpmovzxwd ymm, m128", "vpmovzxwd zmm, m256", "vpmovzxwd ymm, xmm", "vpmovzxwd zmm, ymm")
+SHUFFLES = (
+    *over("vpermilps vpermilpd", "V, V, imm8", ALL),
+    *over("vshufps vshufpd", "V, V, V, imm8", ALL),
+    *over("vunpcklps vunpckhps vunpcklpd vunpckhpd", "V, V, V", ALL),
+    *over("vmovshdup vmovsldup", "V, V", ALL),
+    *over("vmovhlps vmovlhps", "xmm, xmm, xmm"),
+    *over("vperm2f128", "ymm, ymm, ymm, imm8 | ymm, ymm, m256, imm8"),
+    *over("vextractf128", "xmm, ymm, imm8 | m128, ymm, imm8"),
+    *over("vinsertf128", "ymm, ymm, xmm, imm8 | ymm, ymm, m128, imm8"),
+    *over("vpermps", "ymm, ymm, ymm | ymm, ymm, m256 | zmm, zmm, zmm"),
+    *over("vpermpd", "ymm, ymm, imm8 | zmm, zmm, zmm"),
+    *over("vpermt2ps vpermt2pd", "zmm, zmm, zmm"),
+    *over("vextractf32x4", "xmm, ymm, imm8 | m128, ymm, imm8"),
+    *over("vextractf32x4 vextractf64x2", "xmm, zmm, imm8 | m128, zmm, imm8"),
+    *over("vextractf32x8 vextractf64x4", "ymm, zmm, imm8 | m256, zmm, imm8"),
+    *over("vinsertf32x4", "ymm, ymm, xmm, imm8"),
+    *over("vinsertf32x4 vinsertf64x2", "zmm, zmm, xmm, imm8"),
+    *over("vinsertf32x8 vinsertf64x4", "zmm, zmm, ymm, imm8"),
+    *over("vshuff32x4 vshuff64x2 valignd", "zmm, zmm, zmm, imm8"),
+    *over("vinsertps", "xmm, xmm, xmm, imm8 | xmm, xmm, m32, imm8"),
+    *over("vpshufb", "ymm, ymm, ymm"),
+)
 
+MASKS = (
+    *over("kmovb kmovw kmovd", "k, r32 | r32, k"),
+    *over("kmovq", "k, r64 | r64, k"),
+    *over("kmovb kmovw kmovd kmovq kortestb kortestw kortestd kortestq", "k, k"),
+    *over("kandb kandw kandd kandq korb korw kord korq kxnorb kxnorw kxnord kxnorq", "k, k, k"),
+)
 
-def comparisons() -> Iterator[str]:
-    for suffix in ("ps", "pd"):
-        for v, bits, _ in VEX:
-            yield from (f"vcmp{suffix} {v}, {v}, {v}, imm8", f"vcmp{suffix} {v}, {v}, m{bits}, imm8")
-            yield f"vblendv{suffix} {v}, {v}, {v}, {v}"
-            yield f"vmovmsk{suffix} r32, {v}"
-        for v, bits, _ in EVEX:
-            yield from (f"vcmp{suffix} k, {v}, {v}, imm8", f"vcmp{suffix} k, {v}, m{bits}, imm8")
-            yield from (f"vcmp{suffix} k{{k}}, {v}, {v}, imm8", f"vblendm{suffix} {v}{{k}}, {v}, {v}")
-    yield from ("vucomiss xmm, xmm", "vucomisd xmm, xmm")
+# Integers are 64 bits wide (REX.W) wherever possible, so that there is one form; jumps always have 32 bits.
+GENERAL = (
+    *over("mov", "r64, r64 | r64, m64 | m64, r64 | r64, imm32 | r64, imm64 | m64, imm32"),
+    *over("mov", "r32, imm32 | r32, m32 | m32, r32"),
+    *over("movsxd", "r64, m32"),
+    *over("lea", "r64, m"),
+    *over("add sub cmp and or xor", "r64, r64 | r64, m64 | r64, imm8 | r64, imm32"),
+    *over("test", "r64, r64"),
+    *over("imul", "r64, r64 | r64, m64 | r64, r64, imm32"),
+    *over("shl shr sar", "r64, imm8"),
+    *over("neg not inc dec push pop", "r64"),
+    *over(" ".join(f"cmov{condition}" for condition in CONDITIONS), "r64, r64"),
+    *over(" ".join(["jmp", *(f"j{condition}" for condition in CONDITIONS)]), "rel32"),
+    *over("prefetcht0 prefetcht1 prefetcht2 prefetchnta prefetchw", "m8"),
+    *("ret", "ud2", "vzeroupper", "sfence", "rdtsc"),
+)
 
-
-def shuffles() -> Iterator[str]:
-    for v, bits, mark in (*VEX, *EVEX):
-        for suffix in ("ps", "pd"):
-            yield from (f"vpermil{suffix} {v}, {v}, imm8{mark}", f"vshuf{suffix} {v}, {v}, {v}, imm8{mark}")
-            yield from (f"vunpckl{suffix} {v}, {v}, {v}{mark}", f"vunpckh{suffix} {v}, {v}, {v}{mark}")
-        yield from (f"vmovshdup {v}, {v}{mark}", f"vmovsldup {v}, {v}{mark}")
-    yield from ("vmovhlps xmm, xmm, xmm", "vmovlhps xmm, xmm, xmm")
-    yield from ("vperm2f128 ymm, ymm, ymm, imm8", "vperm2f128 ymm, ymm, m256, imm8")
-    yield from ("vextractf128 xmm, ymm, imm8", "vextractf128 m128, ymm, imm8")
-    yield from ("vinsertf128 ymm, ymm, xmm, imm8", "vinsertf128 ymm, ymm, m128, imm8")
-    yield from ("vpermps ymm, ymm, ymm", "vpermps ymm, ymm, m256", "vpermpd ymm, ymm, imm8")
-    yield from ("vpermps zmm, zmm, zmm", "vpermpd zmm, zmm, zmm", "vpermt2ps zmm, zmm, zmm", "vpermt2pd zmm, zmm, zmm")
-    for shape, v in (("32x4", "zmm"), ("32x4", "ymm"), ("64x2", "zmm"), ("32x8", "zmm"), ("64x4", "zmm")):
-        half, bits = ("ymm", 256) if shape in ("32x8", "64x4") else ("xmm", 128)
-        yield from (f"vextractf{shape} {half}, {v}, imm8", f"vextractf{shape} m{bits}, {v}, imm8")
-        yield f"vinsertf{shape} {v}, {v}, {half}, imm8"
-    yield from ("vshuff32x4 zmm, zmm, zmm, imm8", "vshuff64x2 zmm, zmm, zmm, imm8", "valignd zmm, zmm, zmm, imm8")
-    yield from ("vinsertps xmm, xmm, xmm, imm8", "vinsertps xmm, xmm, m32, imm8", "vpshufb ymm, ymm, ymm")
-
-
-def masks() -> Iterator[str]:
-    for width in "bwdq":
-        register = "r64" if width == "q" else "r32"
-        yield from (f"kmov{width} k, {register}", f"kmov{width} {register}, k", f"kmov{width} k, k")
-        yield from (f"kortest{width} k, k", f"kand{width} k, k, k", f"kor{width} k, k, k", f"kxnor{width} k, k, k")
-
-
-def general() -> Iterator[str]:
-    """Always 64 bits wide (REX.W), so that there is one form of each; jumps always have 32 bits."""
-    yield from ("mov r64, r64", "mov r64, m64", "mov m64, r64", "mov r64, imm32", "mov r64, imm64", "mov r32, imm32")
-    yield from ("mov r32, m32", "mov m32, r32", "mov m64, imm32", "movsxd r64, m32", "lea r64, m")
-    for mnemonic in ("add", "sub", "cmp", "and", "or", "xor"):
-        yield from (f"{mnemonic} r64, r64", f"{mnemonic} r64, m64", f"{mnemonic} r64, imm8", f"{mnemonic} r64, imm32")
-    yield from ("test r64, r64", "imul r64, r64", "imul r64, m64", "imul r64, r64, imm32")
-    yield from ("shl r64, imm8", "shr r64, imm8", "sar r64, imm8", "neg r64", "not r64", "inc r64", "dec r64")
-    yield from (f"cmov{condition} r64, r64" for condition in CONDITIONS)
-    yield from ("jmp rel32", *(f"j{condition} rel32" for condition in CONDITIONS))
-    yield from ("push r64", "pop r64", "ret", "ud2", "vzeroupper", "sfence", "rdtsc")
-    yield from ("prefetcht0 m8", "prefetcht1 m8", "prefetcht2 m8", "prefetchnta m8", "prefetchw m8")
-
-
-GROUPS = (moves, broadcasts, arithmetic, integers, conversions, comparisons, shuffles, masks, general)
-FORMS = tuple(name for group in GROUPS for name in group())
+FORMS = MOVES + BROADCASTS + FLOATS + INTEGERS + CONVERSIONS + COMPARISONS + SHUFFLES + MASKS + GENERAL

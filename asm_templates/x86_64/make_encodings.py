@@ -19,8 +19,12 @@ HEAD = """\
 
 
 def table(verify: bool = True) -> str:
-    """The whole file; verify as in learn(). UnknownFormError or EncodeError if PeachPy cannot answer for a form."""
-    return HEAD.format(version=peachpy_encoder.version()) + "".join(f"{learn(name, verify)}\n" for name in FORMS)
+    """The whole file; verify as in learn().
+
+    UnknownFormError or EncodeError if PeachPy cannot answer for a form."""
+    return HEAD.format(version=peachpy_encoder.version()) + "".join(
+        f"{learn(name, verify)}\n" for name in FORMS
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Emission: instruction forms, code buffers, listings.
 
-    buffer, add = new_buffer("table"), forms["add r64, r64"]
-    buffer.regs(add, 0, 1)
-    code = buffer.finish()
+buffer, add = new_buffer("table"), forms["add r64, r64"]
+buffer.regs(add, 0, 1)
+code = buffer.finish()
 """
 
 from __future__ import annotations

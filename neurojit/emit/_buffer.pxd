@@ -14,6 +14,7 @@ cdef extern from "code_buffer.h":
         NJ_ALIGNMENT
         NJ_UNKNOWN_FORM
         NJ_WRONG_SHAPE
+        NJ_ENCODING_LENGTH
         NJ_REGISTER_RANGE
         NJ_BASE_RANGE
         NJ_INDEX_RANGE
@@ -61,7 +62,7 @@ cdef extern from "code_buffer.h":
         int64_t lowest
         int64_t highest
 
-    ctypedef struct nj_code:
+    ctypedef struct nj_code_buffer:
         uint8_t *bytes
         size_t size
         nj_record *records
@@ -71,14 +72,15 @@ cdef extern from "code_buffer.h":
         nj_fault fault
 
     int nj_code_allocations_left
-    void nj_code_init(nj_code *code)
-    void nj_code_free(nj_code *code)
-    nj_emit_status nj_code_new_label(nj_code *code, int *label)
-    nj_emit_status nj_code_bind(nj_code *code, int label)
-    nj_emit_status nj_code_check_label(nj_code *code, int label)
-    nj_emit_status nj_code_align(nj_code *code, int64_t alignment, void (*fill)(uint8_t *, size_t) noexcept nogil)
-    nj_emit_status nj_code_raw(nj_code *code, const void *data, size_t length)
-    nj_emit_status nj_code_finish(nj_code *code)
+    void nj_code_init(nj_code_buffer *code)
+    void nj_code_free(nj_code_buffer *code)
+    nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label)
+    nj_emit_status nj_code_bind(nj_code_buffer *code, int label)
+    nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
+    nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
+                                 void (*fill)(uint8_t *, size_t) noexcept nogil)
+    nj_emit_status nj_code_raw(nj_code_buffer *code, const void *data, size_t length)
+    nj_emit_status nj_code_finish(nj_code_buffer *code)
 
 
 cdef extern from "x86_encoder.h":
@@ -101,11 +103,11 @@ cdef extern from "x86_encoder.h":
         NJ_X86_MEMORY
         NJ_X86_BRANCH
 
-    nj_emit_status nj_x86_check(nj_code *code, const nj_x86_form *form, const nj_operands *operands)
-    nj_emit_status nj_x86_emit(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands)
-    nj_emit_status nj_x86_append(nj_code *code, const nj_x86_form *form, int id, const nj_operands *operands,
+    nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands)
+    nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands)
+    nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands,
                                  const uint8_t *data, size_t length)
-    nj_emit_status nj_x86_repeat(nj_code *code, const nj_x86_form *rows, size_t first, int times,
+    nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                                  const int64_t *shift)
     void nj_x86_fill_nops(uint8_t *at, size_t length) noexcept nogil
 
@@ -117,9 +119,9 @@ cdef class FormRows:
 
 
 cdef class CodeBuffer:
-    cdef nj_code buffer
+    cdef nj_code_buffer buffer
     cdef readonly FormRows forms
     cdef nj_x86_form *rows
     cdef int emit(self, int form, nj_operands *operands) except -1
-    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale, long long disp,
-                     int label, object value, bytes encoding) except -1
+    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale,
+                     long long disp, int label, object value, bytes encoding) except -1

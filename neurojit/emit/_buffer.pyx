@@ -116,10 +116,10 @@ cdef class CodeBuffer:
         start(&operands, NJ_ADDRESS_NONE, a, b, c, d)
         self.emit(form, &operands)
 
-    def imm(self, int form, value, int a=-1, int b=-1, int c=-1):
+    def imm(self, int form, value, int a=-1, int b=-1, int c=-1, int d=-1):
         """Registers and a constant. A 64-bit one may be signed or unsigned."""
         cdef nj_operands operands
-        start(&operands, NJ_ADDRESS_NONE, a, b, c, -1)
+        start(&operands, NJ_ADDRESS_NONE, a, b, c, d)
         operands.has_immediate = 1
         operands.immediate = immediate(self, form, value)
         self.emit(form, &operands)
@@ -142,7 +142,8 @@ cdef class CodeBuffer:
         operands.immediate = immediate(self, form, value)
         self.emit(form, &operands)
 
-    def mem_indexed(self, int form, int base, int index, int scale, long long disp, int a=-1, int b=-1, int c=-1):
+    def mem_indexed(self, int form, int base, int index, int scale, long long disp, int a=-1, int b=-1,
+                    int c=-1):
         """Registers and [base + index * scale + disp]; scale is 1, 2, 4 or 8, index not rsp."""
         cdef nj_operands operands
         start(&operands, NJ_ADDRESS_INDEXED, a, b, c, -1)
@@ -208,13 +209,15 @@ cdef class CodeBuffer:
                        int base=-1, int index=-1, int scale=1, long long disp=0, int label=-1, value=None):
         """An instruction encoded elsewhere: checked, recorded and fixed up like any other.
 
-        address: one of the ADDRESS_ constants. EncodeError also for an encoding above 32 bytes."""
+        address: one of the ADDRESS_ constants. EncodeError also for an encoding too short or too long."""
         self.foreign(form, registers, address, base, index, scale, disp, label, value, encoding)
 
-    cdef int foreign(self, int form, registers, int address, int base, int index, int scale, long long disp,
-                     int label, value, bytes encoding) except -1:
+    cdef int foreign(self, int form, object registers, int address, int base, int index, int scale,
+                     long long disp, int label, object value, bytes encoding) except -1:
         cdef nj_operands operands
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
+        if address < 0 or address > <int>NJ_ADDRESS_BRANCH:
+            raise EncodeError(f"{describe(self, form)}: address={address} is none of the ADDRESS_ constants")
         a, b, c, d = (*registers, -1, -1, -1, -1)[:NJ_OPERANDS]
         start(&operands, address, a, b, c, d)
         operands.base = base
@@ -307,7 +310,7 @@ cdef int64_t immediate(CodeBuffer buffer, int form, value) except? -1:
         number = value
     except OverflowError:
         if 0 <= form < buffer.forms.count and buffer.rows[form].immediate_bytes == 8 and 0 <= value < 1 << 64:
-            return <int64_t>(value - (1 << 64))
+            return <int64_t>(value - (1 << 64))  # the same bits
         raise EncodeError(f"{describe(buffer, form)}: immediate={value} does not fit in 64 bits") from None
     return number
 
@@ -328,19 +331,23 @@ cdef int refuse(CodeBuffer buffer, nj_emit_status status, int form, nj_operands 
     if status == NJ_CLOSED:
         raise EncodeError(f"{where}: the buffer is finished; emit into a new one")
     if status == NJ_UNKNOWN_LABEL:
-        raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {fault.highest + 1}; use new_label()")
+        labels = fault.highest + 1
+        raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {labels}; use new_label()")
     if status == NJ_LABEL_BOUND_TWICE:
-        raise EncodeError(f"{where}: label L{fault.value} is bound already, at {buffer.buffer.labels[fault.value]}")
+        offset = buffer.buffer.labels[fault.value]
+        raise EncodeError(f"{where}: label L{fault.value} is bound already, at {offset}")
     if status == NJ_LABEL_UNBOUND:
-        raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind(label) once")
+        raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind() it")
     if status == NJ_BRANCH_RANGE:
-        raise EncodeError(f"{where}: label L{fault.operand}: distance={fault.value} does not fit its field, {limits}")
+        raise EncodeError(f"{where}: label L{fault.operand}: distance={fault.value}, {limits}")
     if status == NJ_ALIGNMENT:
         raise EncodeError(f"{where}: align={fault.value}: expected a power of two from 1 to 4096")
     if status == NJ_UNKNOWN_FORM:
         raise EncodeError(f"{where}: expected an id from 0 to {buffer.forms.count - 1}, as forms[name] gives")
     if status == NJ_WRONG_SHAPE:
         raise EncodeError(f"{where}: {shape_of(operands)} given; emit what its name says")
+    if status == NJ_ENCODING_LENGTH:
+        raise EncodeError(f"{where}: encoding of {fault.value} bytes, {limits}")
     if status == NJ_REGISTER_RANGE:
         kind = buffer.forms.row(form).registers[fault.operand][0]
         raise EncodeError(f"{where}: register operand {fault.operand} ({kind})={fault.value}, {limits}")

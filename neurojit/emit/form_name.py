@@ -93,7 +93,7 @@ def _operand(form: str, text: str) -> Operand:
     match = _OPERAND.fullmatch(text)
     if match is None:
         raise UnknownFormError(
-            f"{form!r}: operand {text!r}: expected r64, xmm, ymm{{k}}, zmm{{k}}{{z}}, m512, m32{{1to16}}, imm8, ..."
+            f"{form!r}: operand {text!r}: expected r64, zmm{{k}}{{z}}, m512, m32{{1to16}}, imm8, ..."
         )
     if match["register"]:
         return Operand(match["register"], 0, 0, bool(match["rmask"]), bool(match["zeroing"]))

@@ -83,7 +83,9 @@ def _head(form: FormName, numbers: Sequence[int], memory: Memory | None) -> byte
 def _flipped_bit(name: str, one: bytes, other: bytes) -> int:
     difference = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
     if len(one) != len(other) or difference.bit_count() != 1:
-        raise EncodeError(f"{name!r}: expected encodings one bit apart, got {one.hex(' ')} and {other.hex(' ')}")
+        raise EncodeError(
+            f"{name!r}: expected encodings one bit apart, got {one.hex(' ')} and {other.hex(' ')}"
+        )
     return difference.bit_length() - 1
 
 
@@ -108,7 +110,9 @@ def _immediate(form: FormName, kinds: Sequence[str]) -> str:
         return f"s{bits}"  # no instruction zero-extends to 64 bits, though PeachPy's IMUL allows the values
     pattern = _head(form, [0] * len(kinds), RAX if form.memory else None)
     try:
-        highest = peachpy_encoder.encode(form, [0] * len(kinds), RAX if form.memory else None, (1 << bits) - 1)
+        highest = peachpy_encoder.encode(
+            form, [0] * len(kinds), RAX if form.memory else None, (1 << bits) - 1
+        )
     except (EncodeError, LookupError):
         return f"s{bits}"
     return f"u{bits}" if highest == pattern + b"\xff" * (bits // 8) else f"s{bits}"

@@ -11,7 +11,7 @@ that against one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from neurojit.emit._buffer import (
     ADDRESS_BASE,
@@ -30,7 +30,8 @@ SIZES = {8: "byte", 16: "word", 32: "dword", 64: "qword", 128: "xmmword", 256: "
 BYTES_SHOWN = 11  # on the instruction's own line
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Record:
     """One entry of CodeBuffer.records(). address: an ADDRESS_ constant, PADDING or DATA; displacement: the
     label instead where the address is one; immediate: None without one. Absent registers are left out,
     absent base and index -1."""
@@ -50,6 +51,13 @@ class Record(NamedTuple):
 def listing(buffer: CodeBuffer) -> str:
     """The whole buffer as text, one instruction a line, labels on lines of their own."""
     return "".join(f"{line}\n" for line in _lines(buffer))
+
+
+def mnemonics(buffer: CodeBuffer) -> Iterator[str]:
+    """Of every instruction in the buffer, in order; padding and data are none."""
+    for record in (Record(*entry) for entry in buffer.records()):
+        if record.address not in (PADDING, DATA):
+            yield buffer.forms.row(record.form).form.mnemonic
 
 
 def instruction_text(form: FormName, record: Record) -> str:
@@ -80,7 +88,7 @@ def register_name(kind: str, number: int) -> str:
 def _lines(buffer: CodeBuffer) -> Iterator[str]:
     code = buffer.code()
     labels = sorted((at, label) for label, at in enumerate(buffer.labels) if at is not None)
-    for record in map(Record._make, buffer.records()):
+    for record in (Record(*fields) for fields in buffer.records()):
         while labels and labels[0][0] <= record.offset:
             yield f"L{labels.pop(0)[1]}:"
         encoding = code[record.offset : record.offset + record.length]
@@ -90,7 +98,7 @@ def _lines(buffer: CodeBuffer) -> Iterator[str]:
             text = f"({record.length} bytes of padding)"
         else:
             text = instruction_text(buffer.forms.row(record.form).form, record)
-        shown = encoding[:BYTES_SHOWN].hex(" ") + (" .." if len(encoding) > BYTES_SHOWN else "")
+        shown = encoding[:BYTES_SHOWN].hex(" ") + (".." if len(encoding) > BYTES_SHOWN else "")
         yield f"{record.offset:04x}  {shown:<{3 * BYTES_SHOWN + 1}} {text}"
     for _, label in labels:
         yield f"L{label}:"
@@ -103,7 +111,7 @@ def _memory(operand: Operand, record: Record) -> str:
     elif record.address in (ADDRESS_BASE, ADDRESS_INDEXED):
         terms = [R64[record.base]]
         if record.address == ADDRESS_INDEXED:
-            terms.append(f"{record.scale}*{R64[record.index]}" if record.scale > 1 else R64[record.index])
+            terms.append(R64[record.index] + (f"*{record.scale}" if record.scale > 1 else ""))
         if record.displacement:
             terms.append(_number(record.displacement))
     address = " + ".join(terms).replace("+ -", "- ")

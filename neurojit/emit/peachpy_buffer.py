@@ -1,14 +1,21 @@
 """A code buffer that encodes every instruction through PeachPy, to hold the table against.
 
-Same methods, same bytes, about five hundred times slower. Labels, fixups, padding and records are CodeBuffer's; only
-the bytes of an instruction come from PeachPy. Forms of supplement.txt, which PeachPy does not know, come
-from their rows.
+Same methods, same bytes, a thousand times slower. Labels, fixups, padding and records are CodeBuffer's;
+only the bytes of an instruction come from PeachPy. Forms of supplement.txt, which PeachPy does not know,
+come from their rows.
 """
 
 from __future__ import annotations
 
 from neurojit.emit import peachpy_encoder
-from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_BRANCH, ADDRESS_INDEXED, ADDRESS_LABEL, ADDRESS_NONE, CodeBuffer
+from neurojit.emit._buffer import (
+    ADDRESS_BASE,
+    ADDRESS_BRANCH,
+    ADDRESS_INDEXED,
+    ADDRESS_LABEL,
+    ADDRESS_NONE,
+    CodeBuffer,
+)
 from neurojit.emit.listing import Record
 from neurojit.emit.peachpy_encoder import Memory
 from neurojit.emit.table import FormTable
@@ -27,8 +34,13 @@ class PeachPyBuffer(CodeBuffer):
             raise UnknownFormError(f"NEUROJIT_ENCODER=peachpy: {peachpy_encoder.HOW_TO_GET_IT}")
 
     def _encode(
-        self, form: int, registers: tuple[int, ...], address: int = ADDRESS_NONE, memory: Memory | None = None,
-        label: int = -1, value: int | None = None,
+        self,
+        form: int,
+        registers: tuple[int, ...],
+        address: int = ADDRESS_NONE,
+        memory: Memory | None = None,
+        label: int = -1,
+        value: int | None = None,
     ) -> None:
         row = self.forms.row(form)
         at = memory or Memory(-1)
@@ -45,11 +57,11 @@ class PeachPyBuffer(CodeBuffer):
         else:
             self._encode(form, (a, b, c, d))
 
-    def imm(self, form: int, value: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+    def imm(self, form: int, value: int, a: int = -1, b: int = -1, c: int = -1, d: int = -1) -> None:
         if self.forms.is_supplementary(form):
-            super().imm(form, value, a, b, c)
+            super().imm(form, value, a, b, c, d)
         else:
-            self._encode(form, (a, b, c), value=value)
+            self._encode(form, (a, b, c, d), value=value)
 
     def mem(self, form: int, base: int, disp: int, a: int = -1, b: int = -1, c: int = -1) -> None:
         if self.forms.is_supplementary(form):
@@ -57,7 +69,9 @@ class PeachPyBuffer(CodeBuffer):
         else:
             self._encode(form, (a, b, c), ADDRESS_BASE, Memory(base, displacement=disp))
 
-    def mem_imm(self, form: int, base: int, disp: int, value: int, a: int = -1, b: int = -1, c: int = -1) -> None:
+    def mem_imm(
+        self, form: int, base: int, disp: int, value: int, a: int = -1, b: int = -1, c: int = -1
+    ) -> None:
         if self.forms.is_supplementary(form):
             super().mem_imm(form, base, disp, value, a, b, c)
         else:
@@ -83,17 +97,23 @@ class PeachPyBuffer(CodeBuffer):
     def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None:
         body = [Record(*record) for record in self.records()[first:]]
         for n in range(1, times + 1):
-            for r in body:
-                displacement = r.displacement + n * shifts.get(r.base, 0)
-                if r.address == ADDRESS_NONE and r.immediate is None:
-                    self.regs(r.form, *r.registers)
-                elif r.address == ADDRESS_NONE:
-                    self.imm(r.form, r.immediate, *r.registers)
-                elif r.address == ADDRESS_BASE and r.immediate is None:
-                    self.mem(r.form, r.base, displacement, *r.registers)
-                elif r.address == ADDRESS_BASE:
-                    self.mem_imm(r.form, r.base, displacement, r.immediate, *r.registers)
-                elif r.address == ADDRESS_INDEXED:
-                    self.mem_indexed(r.form, r.base, r.index, r.scale, displacement, *r.registers)
-                else:
-                    raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+            for record in body:
+                self._emit_again(record, n * shifts.get(record.base, 0))
+
+    def _emit_again(self, record: Record, shift: int) -> None:
+        form, registers, value = record.form, record.registers, record.immediate
+        displacement = record.displacement + shift
+        if record.address == ADDRESS_NONE:
+            if value is None:
+                self.regs(form, *registers)
+            else:
+                self.imm(form, value, *registers)
+        elif record.address == ADDRESS_BASE:
+            if value is None:
+                self.mem(form, record.base, displacement, *registers)
+            else:
+                self.mem_imm(form, record.base, displacement, value, *registers)
+        elif record.address == ADDRESS_INDEXED:
+            self.mem_indexed(form, record.base, record.index, record.scale, displacement, *registers)
+        else:
+            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")

@@ -1,6 +1,6 @@
 """PeachPy, asked for the bytes of one instruction.
 
-Where the encoder table comes from, and at run time the second opinion on it. PeachPy chooses the shortest
+Where the encoder table comes from, and at run time the second opinion on it. PeachPy takes the shortest
 encoding; we choose the uniform one: the 3-byte VEX prefix, a REX prefix even where it is 0x40, no
 accumulator forms, and the immediate width that the form's name says. Free-standing instruction
 objects only: `Function` is superlinear, and `load()` is never called (it maps memory writable and
@@ -18,9 +18,9 @@ The first three are circumvented here, the last in learn.py.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +30,15 @@ from neurojit.emit.form_name import FormName, Operand
 from neurojit.errors import UnknownFormError
 
 LOCK = threading.Lock()
+_loaded: list[Any] = []  # peachpy.x86_64, once it is whole
 
 _ACCUMULATOR, _OPTIONAL_REX, _TWO_BYTE_VEX = 0x03, 0x20, 0x40  # peachpy.x86_64.encoding.Flags
 _FORCE_DISP32 = 4  # `min_disp`: at least so many bytes of displacement
 _MEMORY_FLAG = 0x10
 
 HOW_TO_GET_IT = (
-    "PeachPy is not importable: `make encodings` downloads it, or PEACHPY_PATH names a checkout or installation "
-    "(Debian and Ubuntu: python3-peachpy; PyPI's peachpy 0.0.1 is for Python 2)"
+    "PeachPy is not importable: `make encodings` downloads it, or PEACHPY_PATH names a checkout or "
+    "installation (Debian and Ubuntu: python3-peachpy; PyPI's peachpy 0.0.1 is for Python 2)"
 )
 
 
@@ -53,17 +54,20 @@ class Memory:
 
 def load() -> Any:
     """The module peachpy.x86_64, from PEACHPY_PATH or sys.path; None if there is none."""
-    path = CONFIG.peachpy_path
-    if path and path not in sys.path:
-        sys.path.append(path)
-    try:
-        return importlib.import_module("peachpy.x86_64")
-    except ImportError:  # also without six
-        return None
+    if not _loaded:
+        with LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its sources have invalid escape sequences
+            if CONFIG.peachpy_path and CONFIG.peachpy_path not in sys.path:
+                sys.path.append(CONFIG.peachpy_path)
+            try:
+                _loaded.append(importlib.import_module("peachpy.x86_64"))
+            except ImportError:  # also without six
+                return None
+    return _loaded[0]
 
 
 def version() -> str:
-    """PeachPy's version, with that of its distribution package where it knows one."""
+    """PeachPy's own version number."""
     load()
     return str(sys.modules["peachpy"].__version__)
 
@@ -117,7 +121,13 @@ def _memory(form: FormName, memory: Memory | None) -> tuple[Memory | None, bool]
     PeachPy divides a broadcast's displacement by the vector's size V where the CPU multiplies by the
     element's size E: ask for displacement / E * V to get displacement / E."""
     operand = form.memory
-    if memory is None or operand is None or not operand.broadcast or memory.displacement == 0 or memory.base < 0:
+    if (
+        memory is None
+        or operand is None
+        or not operand.broadcast
+        or memory.displacement == 0
+        or memory.base < 0
+    ):
         return memory, False
     element = operand.bits // 8
     units, rest = divmod(memory.displacement, element)
@@ -127,7 +137,9 @@ def _memory(form: FormName, memory: Memory | None) -> tuple[Memory | None, bool]
     return Memory(memory.base, memory.index, memory.scale, scaled), False
 
 
-def _constant_width(x86: Any, form: FormName, encoding: Any, operands: Sequence[Any], options: dict[str, Any]) -> int:
+def _constant_width(
+    x86: Any, form: FormName, encoding: Any, operands: Sequence[Any], options: dict[str, Any]
+) -> int:
     """How many bytes an encoding spends on its constant: those that differ between 0 and -1."""
     if not form.immediate and not form.is_branch:
         return 0

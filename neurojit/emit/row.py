@@ -1,6 +1,7 @@
 """One row of the encoder table: how an instruction form becomes bytes.
 
-    vmovups zmm{k}{z}, m512 : 62 f1 7c c8 10 00 ; zmm=5.3,5.4,5.5,1.7,1.4 mask=3.0,3.1,3.2 modrm=5 base=1.5 index=1.6 disp8=64 isa=avx512f
+    vmovups zmm{k}{z}, m512 : 62 f1 7c c8 10 00 ; zmm=5.3,5.4,5.5,1.7,1.4 mask=3.0,3.1,3.2
+                                                  modrm=5 base=1.5 index=1.6 disp8=64 isa=avx512f   (one line)
 
 After the name stands the pattern, the bytes with every register 0, [rax] for memory, and neither
 displacement nor immediate. Then, for each register operand in textual order, the `byte.bit` that each
@@ -74,7 +75,9 @@ class Row:
     def __str__(self) -> str:
         fields = [f"{kind}={','.join(_text(at) for at in flips)}" for kind, flips in self.registers]
         if self.modrm >= 0:
-            fields.append(f"modrm={self.modrm} base={_text(self.base)} index={_text(self.index)} disp8={self.disp8}")
+            fields.append(
+                f"modrm={self.modrm} base={_text(self.base)} index={_text(self.index)} disp8={self.disp8}"
+            )
         if self.immediate:
             fields.append(f"imm={self.immediate}")
         if self.branch:
@@ -106,9 +109,13 @@ class Row:
             "1 to 15 bytes": 0 < len(self.pattern) <= 15,
             "its registers are the name's": tuple(kind for kind, _ in self.registers) == form.register_kinds,
             "at most 4 registers": len(self.registers) <= 4,
-            "register fields have their class's width": all(len(at) == widths[kind] for kind, at in self.registers),
+            "register fields have their class's width": all(
+                len(at) == widths[kind] for kind, at in self.registers
+            ),
             "no two bits of registers share a place": len(set(flips)) == len(flips),
-            "fields lie in the pattern's first 8 bytes": all(0 <= at < 8 * min(8, len(self.pattern)) for at in flips),
+            "fields lie in the pattern's first 8 bytes": all(
+                0 <= at < 8 * min(8, len(self.pattern)) for at in flips
+            ),
             "EVEX if the name says so": evex or not form.is_evex,  # some instructions have nothing else
             "memory fields exactly if the name has memory": (memory is not None)
             == (self.modrm >= 0)
@@ -128,7 +135,9 @@ class Row:
         }
         for fact, holds in facts.items():
             if not holds:
-                raise EncodeError(f"encoder table: row {self.name!r}: expected that {fact}; run `make encodings`")
+                raise EncodeError(
+                    f"encoder table: row {self.name!r}: expected that {fact}; run `make encodings`"
+                )
 
 
 def _position(text: str) -> int:
