@@ -61,6 +61,7 @@ GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
 IN_PLACE_WORK = 1 << 25  # multiply-adds up to which a kernel of its own is worth its validation
 IN_PLACE_ROWS = 16  # so few rows read B only once or twice: packing would cost more than it saves
 REACH = 1 << 31  # bytes a 32-bit displacement spans
+MOST_READ_SPAN, MOST_WRITTEN_SPAN = 1 << 28, 1 << 26  # bytes: validation lays operands out with these strides
 
 counts = {"kernels": 0, "blocked": 0, "micro_kernels": 0, "nanoseconds": 0}
 """What was compiled in this process, and the time it took, validation included."""
@@ -74,7 +75,7 @@ def publish_product(key: Key, product: Product) -> str | None:
     """Compile the kernel for a product and publish it in the key's slot; or say why that cannot be.
 
     Reasons are remembered: what was refused once is refused at once. Never raises for a kernel that
-    cannot be made, since NumPy can answer the call; MemoryError and interrupts pass through.
+    cannot be made, since NumPy can answer the call; interrupts pass through.
     """
     choice = host_choice()
     if choice.isa.name == "none":
@@ -85,28 +86,28 @@ def publish_product(key: Key, product: Product) -> str | None:
     if key in _refused:
         return _refused[key]
     slot = SLOTS.insert(key)
-    if not slot.claim():
-        return "another thread is compiling this kernel"
     start = clock_ns()
     try:
-        if not slot.published:
-            _compile(slot, product, host_target())
-            _keep_within_cache()
+        if not slot.while_claimed(lambda: _compile(slot, product, host_target())):
+            return "another thread is compiling this kernel"
+    except ExecutableMemoryError as error:  # memory may come back, so these are not remembered
+        return f"ExecutableMemoryError: {error}"
+    except MemoryError as error:
+        return f"no memory to compile: {error}"
     except NeurojitError as error:
         if len(_refused) >= _MOST_REFUSALS:
             _refused.clear()
-        reason = f"{type(error).__name__}: {error}"
-        if not isinstance(error, ExecutableMemoryError):  # memory may come back
-            _refused[key] = reason
-        return reason
+        _refused[key] = f"{type(error).__name__}: {error}"
+        return _refused[key]
     finally:
-        slot.unclaim()
         counts["nanoseconds"] += clock_ns() - start
     return None
 
 
 def _compile(slot: Slot, p: Product, target: Target) -> None:
     """One kernel for the shape where operands can be read in place, else the blocked driver."""
+    if slot.published:
+        return  # another thread was here between this one's miss and its claim
     release_gil = p.work > GIL_WORTH_RELEASING
     if reads_in_place(p, target):
         SLOTS.publish(slot, compile_gemm(in_place_gemm(p), target, release_gil))
@@ -115,6 +116,7 @@ def _compile(slot: Slot, p: Product, target: Target) -> None:
         blocks = block_gemm(p.dtype, p.m, p.n, p.k, target)
         publish_blocked(slot, tuple(p), tuple(blocks), _micro_addresses(p, blocks, target), release_gil)
         counts["blocked"] += 1
+    _keep_within_cache()
 
 
 def in_place_gemm(p: Product) -> Gemm:
@@ -127,9 +129,18 @@ def reads_in_place(p: Product, target: Target) -> bool:
         return False
     if p.k * p.n * p.element_size > target.caches.l2.size // 2 and p.m > IN_PLACE_ROWS:
         return False
+    read = max(_span(p.m, p.a_row) + _span(p.k, p.a_column), _span(p.k, p.b_row) + p.n)
+    written = _span(p.m, p.c_row) + p.n
+    if read * p.element_size > MOST_READ_SPAN or written * p.element_size > MOST_WRITTEN_SPAN:
+        return False
     steps = 32  # more than the rows of any tile or the steps of any unrolling
     farthest = max(abs(p.a_row) + abs(p.a_column), abs(p.b_row) + p.n, abs(p.c_row) + p.n)
     return farthest * steps * p.element_size < REACH
+
+
+def _span(extent: int, stride: int) -> int:
+    """From the first to the last of `extent` elements."""
+    return (extent - 1) * abs(stride)
 
 
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:

@@ -29,9 +29,11 @@ def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
     if reason is None:
         x, y = np.asarray(a), np.asarray(b)
         target = out[0] if isinstance(out, tuple) else out
-        dtype = np.result_type(x, y)
+        dtype = _result_dtype(x, y)
         shape = _result_shape(x, y)
-        if dtype not in KERNEL_TYPES:
+        if dtype is None:
+            reason = f"dtypes {x.dtype} and {y.dtype}"
+        elif dtype not in KERNEL_TYPES:
             reason = f"dtype {dtype}"
         elif shape is None:
             reason = "shapes that do not match"
@@ -60,6 +62,14 @@ def _why_not(a: Any, b: Any, out: Any, keywords: dict[str, Any]) -> str | None:
         if kind is not np.ndarray and (isinstance(operand, np.ndarray) or hasattr(kind, "__array_ufunc__")):
             return f"operand of type {kind.__name__}"
     return None
+
+
+def _result_dtype(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.dtype[Any] | None:
+    """The common dtype, or None where there is none: np.matmul then raises its own kind of TypeError."""
+    try:
+        return np.result_type(a, b)
+    except TypeError:
+        return None
 
 
 def _result_shape(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
@@ -96,7 +106,7 @@ def _compute(
         if reason is not None:
             return None, reason
     if out is None:
-        result = c.reshape(shape)
+        result = c if shape == full else c.reshape(shape)  # a view would not own its data
         return (result if shape else result[()]), None
     if not in_place:
         out[...] = c.reshape(shape)
@@ -139,5 +149,6 @@ def _may_overlap(out: np.ndarray[Any, Any], *operands: np.ndarray[Any, Any]) -> 
     return any(np.may_share_memory(out, operand) for operand in operands)
 
 
+general.__qualname__ = "matmul"  # how Python's own errors about arguments name it
 matmul = _matmul.Matmul(general, inspect.signature(general))
 """The public callable: the fast path of `_matmul`, with `general` behind it."""

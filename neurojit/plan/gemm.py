@@ -123,7 +123,9 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     for columns in column_covers(g.n, model.full, model.size):
         tallest = max_height(target.isa, max([len(block.lanes) for block in columns]))
         least = ceil_div(g.m, tallest)
-        for count in range(least, min(least + 3, g.m + 1)):
+        if g.is_micro_kernel and least * sum(block.count for block in columns) > 1:
+            continue  # a micro-kernel is one tile: it has no strides to go to a next one
+        for count in range(least, min(least + 3, g.m + 1) if not g.is_micro_kernel else 2):
             rows = equal_rows(g.m, count)
             cycles, code = 0.0, 0
             for column in columns:

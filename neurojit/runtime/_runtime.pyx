@@ -254,6 +254,20 @@ cdef class Slot:
     def unclaim(self):
         nj_slot_unclaim(self.slot)
 
+    def while_claimed(self, work):
+        """Calls work() unless another thread compiles for this slot; returns whether it did.
+
+        The claim is given back whatever work raises, and no signal handler can run between taking it and
+        the `try`, as one could in Python: an interrupt would leave the slot claimed for ever.
+        """
+        if not nj_slot_claim(self.slot):
+            return False
+        try:
+            work()
+        finally:
+            nj_slot_unclaim(self.slot)
+        return True
+
     def call(self, tuple buffers not None, int64_t n=0):
         """Calls the published kernel, without the GIL; None if there is none."""
         called, result = self.call_repeatedly(buffers, n, 1)
