@@ -56,12 +56,13 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
 
     Raises UnknownIsaError for an ISA that neurojit does not know or has no vector machine for.
     """
-    from neurojit.codegen import gemm_buffer
+    from neurojit.codegen import gemm_buffer, machine_class
     from neurojit.emit.listing import listing, mnemonics
     from neurojit.plan.gemm import Gemm, schedule_gemm
     from neurojit.target import host, host_target, target_for
 
     chosen = host_target() if target is None else target_for(target, host())
+    machine_class(chosen.isa)  # there is one, or this raises
     gemm = Gemm.contiguous(dtype, m, n, k)
     schedule = schedule_gemm(gemm, chosen)
     buffer = gemm_buffer(gemm, schedule, chosen.isa)
