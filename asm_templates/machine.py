@@ -162,6 +162,11 @@ class Machine(ABC):
 
     # Vectors --------------------------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def widest_lanes(self) -> int:
+        """Lanes of the widest register."""
+
     @abstractmethod
     def expect(self, lanes: frozenset[int]) -> None:
         """Prepare masks for every count of lanes the kernel will load or store. Called before loops."""
@@ -189,6 +194,17 @@ class Machine(ABC):
     @abstractmethod
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
+
+    @abstractmethod
+    def add_to(self, accumulator: Vector, vector: Vector) -> None:
+        """accumulator += vector."""
+
+    @abstractmethod
+    def row_sums(self, rows: list[Vector]) -> Vector:
+        """The sum of each row's lanes, side by side in a fresh vector; the rows are given back.
+
+        Rows are whole registers of the widest kind. Lane l is added to lane l + half, until one is left.
+        """
 
     def drop(self, *operands: Operand) -> None:
         """Give back the registers of operands that are no longer needed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
+from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -16,6 +17,7 @@ from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, listing, new_buffer
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[X86Machine]] = {
@@ -34,6 +36,13 @@ def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     buffer = gemm_buffer(g, schedule, isa)
     buffer.finish()
     return listing(buffer)
+
+
+def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The kernel's machine code."""
+    buffer = new_buffer(encoder)
+    gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
+    return buffer.finish()
 
 
 def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:

@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 
 from neurojit.target import Isa, Target
 
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Strides of an operand in elements. row_stride None: known only at the call."""
 
     row_stride: int
@@ -42,7 +42,8 @@ class Output:
 class Gemm:
     """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns.
 
-    k None: the depth is the kernel's dynamic extent.
+    k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
+    second A, as for a matrix times a column vector, computed as a row vector times its transpose.
     """
 
     dtype: str
@@ -53,6 +54,7 @@ class Gemm:
     b: Matrix
     c: Output
     accumulate: bool = False
+    swapped: bool = False
 
     @classmethod
     def contiguous(cls, dtype: str, m: int, n: int, k: int) -> Gemm:
@@ -91,11 +93,16 @@ class ColumnBlock:
 
 @dataclass(frozen=True)
 class GemmSchedule:
-    """The tiling of C and the unrolling of k. Covers m x n exactly."""
+    """The tiling of C and the unrolling of k. Covers m x n exactly.
+
+    k_block: steps of k in one pass over all of C; 0 for all in one pass. Several passes keep reads of a
+    large B running along its rows, page by page, at the price of reading C back.
+    """
 
     rows: tuple[RowBlock, ...]
     columns: tuple[ColumnBlock, ...]
     unroll: int
+    k_block: int
     cycles: float
     """What the cost model expects of one call, in core cycles."""
 
@@ -136,7 +143,19 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
             covers.append((cycles, code, rows, columns))
     enough = min(covers, key=itemgetter(0))[0] * TOLERANCE
     cycles, _, rows, columns = min((cover for cover in covers if cover[0] <= enough), key=itemgetter(1))
-    return GemmSchedule(rows, columns, unroll, cycles)
+    return GemmSchedule(rows, columns, unroll, k_block(g, target), cycles)
+
+
+K_BLOCK = 16
+"""Rows of B that one pass over C runs along: as many streams as hardware prefetchers follow."""
+
+
+def k_block(g: Gemm, target: Target) -> int:
+    """Whether to pass over C several times: when B, read down its columns, would miss L1 and the TLB."""
+    if g.k is None or g.k < 2 * K_BLOCK:
+        return 0
+    rows_apart = g.b.row_stride * ELEMENT_SIZE[g.dtype] >= 1024
+    return K_BLOCK if rows_apart and g.k * g.n * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2 else 0
 
 
 def max_height(isa: Isa, vectors: int) -> int:
