@@ -16,9 +16,7 @@ RUN_NS = 4_000_000  # one turn of one contender
 
 def best_ns(contenders: Mapping[str, tuple[str, dict[str, Any]]], repeats: int) -> dict[str, float]:
     """Nanoseconds a call of each contender: name -> (statement, its globals)."""
-    timers = {
-        name: timeit.Timer(statement, globals=names) for name, (statement, names) in contenders.items()
-    }
+    timers = {name: timeit.Timer(statement, globals=names) for name, (statement, names) in contenders.items()}
     calls = {name: _calls(timer) for name, timer in timers.items()}
     best = dict.fromkeys(timers, float("inf"))
     for _ in range(repeats):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-for variable in THREAD_VARIABLES:
-    os.environ[variable] = "1"  # before anything loads a BLAS
+# before anything loads a BLAS
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
 import json
@@ -64,9 +63,7 @@ def main() -> None:
         "empty_loop_ns": empty_loop_ns(),
     }
     print_head(document)
-    document["matmul"] = [
-        row for dtype in DTYPES for row in measure_dtype(dtype, sizes, rivals, repeats)
-    ]
+    document["matmul"] = [row for dtype in DTYPES for row in measure_dtype(dtype, sizes, rivals, repeats)]
     document["costs"] = costs(repeats)
     print_costs(document["costs"])
     if arguments.json:
@@ -80,11 +77,14 @@ def print_head(document: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     print(f"{document['cpu']} ({document['microarchitecture']}), neurojit emits {document['isa']}")
     print(versions)
-    print(f"One thread: {' = '.join(THREAD_VARIABLES)} = 1. Times are the best of interleaved repeats and")
-    print(f"include timeit's loop, {document['empty_loop_ns']:.0f} ns a call. C[n,n] = A[n,n] @ B[n,n], out given.")
+    print("All on one thread (OPENBLAS_NUM_THREADS = OMP_NUM_THREADS = MKL_NUM_THREADS = 1). Times are the best")
+    print(f"of interleaved repeats and include timeit's loop, {document['empty_loop_ns']:.0f} ns a call.")
+    print("C[n,n] = A[n,n] @ B[n,n] with out given; `x NumPy`: how many times faster than numpy.matmul.")
 
 
-def measure_dtype(dtype: str, sizes: tuple[int, ...], rivals: list[Peer], repeats: int) -> list[dict[str, Any]]:
+def measure_dtype(
+    dtype: str, sizes: tuple[int, ...], rivals: list[Peer], repeats: int
+) -> list[dict[str, Any]]:
     """One row for each n, printed as they come."""
     ceiling = fma_ceiling(dtype)
     print(f"\n{dtype}, FMA ceiling of one core {ceiling:.1f} GFLOP/s")
@@ -188,7 +188,9 @@ def import_ms() -> tuple[float, float]:
     """(importing nj.matmul after NumPy, the first product) in fresh interpreters: the best of ten."""
     best = [float("inf")] * 2
     for _ in range(10):
-        done = subprocess.run([sys.executable, "-c", IMPORT_SCRIPT], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORT_SCRIPT], capture_output=True, text=True, check=True
+        )
         best = [min(old, 1000 * float(new)) for old, new in zip(best, done.stdout.split(), strict=True)]
     return best[0], best[1]
 

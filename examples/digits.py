@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # all the times below are of one thread
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = (
+    "1"  # all the times below are of one thread
+)
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -54,7 +56,9 @@ def main() -> int:
     agree = int((predicted == expected).sum())
     agree_singly = int((np.array(singly) == expected).sum())
     print(draw(test_x[0]))
-    print(f"This is a {predicted[0]}, says the network computed by neurojit; scikit-learn says {expected[0]}.\n")
+    print(
+        f"This is a {predicted[0]}, says the network computed by neurojit; scikit-learn says {expected[0]}.\n"
+    )
     print(f"{len(test_x)} digits it has never seen:")
     print(f"  read right                     {(predicted == test_y).mean():.1%}")
     print(f"  same answer as scikit-learn    {agree} as a batch, {agree_singly} one by one")
@@ -72,16 +76,20 @@ def main() -> int:
         print(f"  {name:22}{best_us(infer, test_x[:1]):>9.1f} us{best_us(infer, test_x):>11.1f} us")
     print("  Bias and ReLU are NumPy's in the first two rows: only the products differ.")
 
-    print("\nThe machine code of the first layer, for one digit: "
-          f"C[1,{HIDDEN[0]}] = A[1,64] @ B[64,{HIDDEN[0]}].")
+    print(
+        "\nThe machine code of the first layer, for one digit: "
+        f"C[1,{HIDDEN[0]}] = A[1,64] @ B[64,{HIDDEN[0]}]."
+    )
     try:
         lines = render(emit_gemm(1, HIDDEN[0], 64)).splitlines()
     except NeurojitError as error:
         print(f"None: {error}")
     else:
         print("\n".join(lines[:LISTING_LINES]))
-        print(f"... {max(len(lines) - LISTING_LINES, 0)} more lines: "
-              f"python -m neurojit emit gemm --m 1 --n {HIDDEN[0]} --k 64")
+        print(
+            f"... {max(len(lines) - LISTING_LINES, 0)} more lines: "
+            f"python -m neurojit emit gemm --m 1 --n {HIDDEN[0]} --k 64"
+        )
 
     print("\nThis CPU, and what neurojit uses of it (python -m neurojit features --measure):\n")
     return command(["features", "--measure"])

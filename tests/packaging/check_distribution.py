@@ -46,7 +46,11 @@ def main(folder: str) -> int:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     missing = [name for name in (*IN_BOTH, *IN_WHEEL) if name not in names]
-    missing += [e for e in EXTENSIONS if not any(name.startswith(f"neurojit/{e}.") and name.endswith(".so") for name in names)]
+    missing += [
+        e
+        for e in EXTENSIONS
+        if not any(name.startswith(f"neurojit/{e}.") and name.endswith(".so") for name in names)
+    ]
     strays = [name for name in names if name.endswith((".c", ".h", ".pyx"))]
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
@@ -67,7 +71,8 @@ def main(folder: str) -> int:
         python = Path(room, "bin", "python")
         subprocess.run([python, "-m", "pip", "install", "--quiet", wheel.resolve()], check=True)
         subprocess.run([python, SMOKE], check=True, cwd=room)
-    print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size // 1024} KiB; {sdist.name}: {len(inside)} files")
+    size = wheel.stat().st_size // 1024
+    print(f"{wheel.name}: {len(names)} files, {size} KiB; {sdist.name}: {len(inside)} files")
     return 0
 
 

@@ -17,7 +17,9 @@ GEMM = ["emit", "gemm", "--m", "8", "--n", "12", "--k", "64"]
 @pytest.mark.parametrize("target", ["x86_64-avx2", "x86_64-avx512"])
 def test_counts_and_listing_agree(dtype: str, target: str) -> None:
     emission = emit_gemm(5, 7, 3, dtype, target)
-    instructions = [line for line in emission.listing.splitlines() if line[:1] != "L" and " bytes of " not in line]
+    instructions = [
+        line for line in emission.listing.splitlines() if line[:1] != "L" and " bytes of " not in line
+    ]
     assert sum(emission.counts.values()) == len(instructions)
     assert emission.counts["ret"] == emission.counts["endbr64"] == 1
     assert list(emission.counts.values()) == sorted(emission.counts.values(), reverse=True)
@@ -44,7 +46,9 @@ def test_json_is_the_same_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("target", ["aarch64-neon", "none"])
 def test_an_isa_without_a_vector_machine(target: str) -> None:
-    with pytest.raises(UnknownIsaError, match=f"{target}' has no vector machine: expected one of x86_64-avx2"):
+    with pytest.raises(
+        UnknownIsaError, match=f"{target}' has no vector machine: expected one of x86_64-avx2"
+    ):
         emit_gemm(1, 1, 1, "f32", target)
 
 
