@@ -120,10 +120,12 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
     described = _matmul.describe(a, b, c)
     if described is None:
         return "extents or strides beyond 32 bits"
-    from neurojit import compiler  # on the first kernel: it and what it imports cost more than all the rest
+    # on the first kernel: the compiler and what it imports cost more than all the rest
+    from neurojit.compiler import publish_product
+    from neurojit.plan.product import Product
 
     key, fields = described
-    reason = compiler.publish_product(key, compiler.Product(*fields))
+    reason = publish_product(key, Product(*fields))
     if reason is None and not _matmul.products(a, b, c):
         reason = "kernel evicted at once"
     return reason
