@@ -83,7 +83,7 @@ __attribute__((visibility("hidden"), used)) struct nj_abi_frame nj_abi_frame;
 __attribute__((visibility("hidden"))) void nj_abi_trampoline(void);
 
 /* `F+offset(%rip)` is a field of the frame: reachable whatever the kernel left in the registers. */
-/* clang-format off: one instruction a line */
+/* clang-format off */
 __asm__(
     "    .pushsection .text\n"
     "    .hidden nj_abi_trampoline\n"
