@@ -85,7 +85,7 @@ encodings: $(VENV)/.has-test peachpy  ## write the x86-64 encoder table anew, fr
 # Nobody but the table and its tests needs it, so its absence fails nothing here.
 peachpy:
 	@test -d $(PEACHPY_PATH)/peachpy || { command -v apt-get dpkg >/dev/null && mkdir -p build/peachpy \
-	  && cd build/peachpy && apt-get -qq download python3-peachpy && dpkg -x python3-peachpy_*.deb . ; } \
+	  && cd build/peachpy && apt-get -qq -o APT::Sandbox::User=root download python3-peachpy && dpkg -x python3-peachpy_*.deb . ; } \
 	  || echo "make: no PeachPy (set PEACHPY_PATH to one): the tests that compare with it will be skipped"
 
 clean:  ## remove what was built, and .venv

@@ -83,6 +83,7 @@ __attribute__((visibility("hidden"), used)) struct nj_abi_frame nj_abi_frame;
 __attribute__((visibility("hidden"))) void nj_abi_trampoline(void);
 
 /* `F+offset(%rip)` is a field of the frame: reachable whatever the kernel left in the registers. */
+/* clang-format off: one instruction a line */
 __asm__(
     "    .pushsection .text\n"
     "    .hidden nj_abi_trampoline\n"
@@ -189,6 +190,7 @@ __asm__(
     "    ret\n"
     "    .size nj_abi_trampoline, . - nj_abi_trampoline\n"
     "    .popsection\n");
+/* clang-format on */
 
 /* CPUID leaf 0xd, subleaf 1, eax bit 2: XGETBV with ecx = 1 reads which state is in use. */
 static bool cpu_has_xinuse(void)

@@ -61,8 +61,14 @@ def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG
     return buffer
 
 
-def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:
+def machine_for(
+    isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
+) -> X86Machine:
+    return machine_class(isa)(buffer, element, template, micro=micro)
+
+
+def machine_class(isa: Isa) -> type[X86Machine]:
     """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
     if isa.name not in MACHINES:
         raise UnknownIsaError(f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}")
-    return MACHINES[isa.name](buffer, element, template, micro=micro)
+    return MACHINES[isa.name]

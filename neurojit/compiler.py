@@ -25,7 +25,6 @@ from neurojit.runtime._blocked import call_micro_kernel, publish_blocked
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv
 
-
 Key = tuple[int, int, int, int]
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core

@@ -130,10 +130,12 @@ def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any
     described = _matmul.describe(a, b, c)
     if described is None:
         return "extents or strides beyond 32 bits"
-    from neurojit import compiler  # on the first kernel: it and what it imports cost more than all the rest
+    # on the first kernel: the compiler and what it imports cost more than all the rest
+    from neurojit.compiler import publish_product
+    from neurojit.plan.product import Product
 
     key, fields = described
-    return compiler.publish_product(key, compiler.Product(*fields))
+    return publish_product(key, Product(*fields))
 
 
 def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

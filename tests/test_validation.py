@@ -194,7 +194,7 @@ def test_row_39_a_write_between_the_rows_of_c_is_refused(offset: int) -> None:
 
 
 def test_row_39_a_nonzero_result_is_refused() -> None:
-    with pytest.raises(ValidationError, match="^a kernel: returned -3, expected 0"):
+    with pytest.raises(ValidationError, match=r"^a kernel: returned -3, expected 0"):
         validate_gemm(G, K, N, run_as(returns_nonzero), "a kernel")
 
 

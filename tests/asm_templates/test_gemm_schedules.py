@@ -96,7 +96,7 @@ def test_a_micro_kernel_of_several_tiles_has_too_few_registers(isa: str) -> None
     """It has no strides to go from one tile to the next; the planner must never ask for it."""
     g = Gemm.micro_kernel("f32", 6, 8, (6, 16), accumulate=True)
     schedule = tile(isa, ((3, 2),), (((4,), 2),), 4)
-    with pytest.raises(RegisterPressureError, match="template gemm.* general registers"):
+    with pytest.raises(RegisterPressureError, match=r"template gemm.* general registers"):
         emit_gemm(g, schedule, TARGETS[isa].isa)
 
 
