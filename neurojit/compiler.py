@@ -102,7 +102,7 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
 
 def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target.isa), target.isa), release_gil=release_gil)
+    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target), target.isa), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array) -> int:
         return kernel.call(_buffers(g.swapped, a, x, y))
