@@ -75,16 +75,14 @@ class Gemm:
         return 2 * self.m * self.n * (self.k or 1)
 
 
-@dataclass(frozen=True)
-class RowBlock:
+class RowBlock(NamedTuple):
     """`count` tiles of `height` rows, one below the other."""
 
     height: int
     count: int
 
 
-@dataclass(frozen=True)
-class ColumnBlock:
+class ColumnBlock(NamedTuple):
     """`count` tiles side by side, each as wide as its vectors' `lanes` together."""
 
     lanes: tuple[int, ...]
