@@ -32,7 +32,7 @@ def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> No
     """Run the kernel on both sets of inputs; ValidationError names the first element that differs."""
 
     def reference(a: Array, b: Array, c: Array) -> None:
-        reference_matmul(a, b, c, accumulate=g.accumulate)
+        reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
 
     _validate(DTYPES[g.dtype], (g.m, g.n, k), (g.a, g.b), c_row_stride, reference, run, what, g.accumulate)
 
