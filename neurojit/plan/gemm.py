@@ -124,7 +124,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     k = g.k if g.k is not None else 256
     block = k_block(g, target)
     unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else block or UNROLL
-    model = _model(target, ELEMENT_SIZE[g.dtype])
+    model = cost_model(target, ELEMENT_SIZE[g.dtype])
     covers: list[tuple[float, int, tuple[RowBlock, ...], tuple[ColumnBlock, ...]]] = []
     for columns in column_covers(g.n, model.full, model.size, target.isa.vector_registers - 4):
         widest = max([len(block.lanes) for block in columns])
@@ -311,7 +311,7 @@ class _Model:
 _models: dict[tuple[int, int], _Model] = {}
 
 
-def _model(target: Target, size: int) -> _Model:
+def cost_model(target: Target, size: int) -> _Model:
     # By identity: hashing a target, a tree of frozen values, costs more than the whole choice.
     model = _models.get((id(target), size))
     if model is None or model.target is not target:

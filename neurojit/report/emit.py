@@ -97,8 +97,8 @@ def document(emission: Emission) -> dict[str, Any]:
         "isa": emission.target.isa.name,
         "microarchitecture": emission.target.microarchitecture,
         "schedule": {
-            "rows": [block.__dict__ for block in schedule.rows],
-            "columns": [block.__dict__ for block in schedule.columns],
+            "rows": [block._asdict() for block in schedule.rows],
+            "columns": [block._asdict() for block in schedule.columns],
             "unroll": schedule.unroll,
             "cycles": schedule.cycles,
         },
