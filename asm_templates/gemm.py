@@ -59,7 +59,9 @@ def _pass(
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             for rows in schedule.rows:
                 with m.loop(rows.count):
-                    steps = _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
+                    steps = _tile(
+                        m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride
+                    )
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)

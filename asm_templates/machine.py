@@ -226,4 +226,3 @@ class Machine(ABC):
         for operand in operands:
             if type(operand) is Vector:
                 self.vectors.give(operand.register)
-

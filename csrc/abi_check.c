@@ -5,8 +5,20 @@
 #include "lock.h"
 
 static const char *const names[NJ_ABI_VIOLATION_COUNT] = {
-    "rbx", "rbp", "r12", "r13", "r14", "r15", "rsp", "caller's frame", "direction flag", "mxcsr control",
-    "x87 control", "x87 stack", "vector upper halves", "vzeroupper",
+    "rbx",
+    "rbp",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rsp",
+    "caller's frame",
+    "direction flag",
+    "mxcsr control",
+    "x87 control",
+    "x87 stack",
+    "vector upper halves",
+    "vzeroupper",
 };
 
 const char *nj_abi_violation_name(nj_abi_violation violation) { return names[violation]; }
@@ -83,7 +95,7 @@ __attribute__((visibility("hidden"), used)) struct nj_abi_frame nj_abi_frame;
 __attribute__((visibility("hidden"))) void nj_abi_trampoline(void);
 
 /* `F+offset(%rip)` is a field of the frame: reachable whatever the kernel left in the registers. */
-/* clang-format off: one instruction a line */
+/* clang-format off */
 __asm__(
     "    .pushsection .text\n"
     "    .hidden nj_abi_trampoline\n"

@@ -9,7 +9,10 @@ Array = np.ndarray[Any, Any]
 class Matmul:
     __signature__: Signature
     def __new__(
-        cls, general: Callable[..., Any], signature: Signature, binder: Callable[[Any, Any, Any], Callable[[], Any]]
+        cls,
+        general: Callable[..., Any],
+        signature: Signature,
+        binder: Callable[[Any, Any, Any], Callable[[], Any]],
     ) -> Matmul: ...
     def bind(self, a: Any, b: Any, out: Any) -> Callable[[], Any]: ...
     def __call__(self, a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any: ...

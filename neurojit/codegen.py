@@ -75,5 +75,7 @@ def machine_for(
 def machine_class(isa: Isa) -> type[X86Machine]:
     """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
     if isa.name not in MACHINES:
-        raise UnknownIsaError(f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}")
+        raise UnknownIsaError(
+            f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}"
+        )
     return MACHINES[isa.name]

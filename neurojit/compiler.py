@@ -128,7 +128,9 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
         c_row_stride = g.n + 3
 
         def run(a: Array, b: Array, c: Array, depth: int = depth, stride: int = c_row_stride * item) -> int:
-            return call_micro_kernel(kernel.address, a.ctypes.data, b.ctypes.data, c.ctypes.data, depth, stride)
+            return call_micro_kernel(
+                kernel.address, a.ctypes.data, b.ctypes.data, c.ctypes.data, depth, stride
+            )
 
         what = f"gemm micro-kernel {g.dtype} {g.m}x{g.n}, k={depth} on {target.isa.name}"
         validate_gemm(g, depth, c_row_stride, run, what)

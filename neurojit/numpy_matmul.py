@@ -39,7 +39,9 @@ def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
             reason = f"dtype {dtype}"
         elif shape is None:
             reason = "shapes that do not match"
-        elif target is not None and (target.shape != shape or target.dtype != dtype or not target.flags.writeable):
+        elif target is not None and (
+            target.shape != shape or target.dtype != dtype or not target.flags.writeable
+        ):
             reason = "out of another shape, dtype or read-only"
         else:
             result, reason = _compute(x, y, target, dtype, shape)
@@ -104,7 +106,9 @@ def _compute(
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
     else:
-        reason = _multiply(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), c)
+        reason = _multiply(
+            np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), c
+        )
         if reason is not None:
             return None, reason
     if out is None:
@@ -163,7 +167,12 @@ def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
     if _why_not(a, b, out, {}) is None and type(a) is type(b) is type(out) is np.ndarray:
         shape, dtype = _result_shape(a, b), _result_dtype(a, b)
         views = [x.view() for x in (a[None, :] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)]
-        if dtype in KERNEL_TYPES and a.dtype == b.dtype == out.dtype == dtype and shape == out.shape and out.size:
+        if (
+            dtype in KERNEL_TYPES
+            and a.dtype == b.dtype == out.dtype == dtype
+            and shape == out.shape
+            and out.size
+        ):
             full = (views[0].shape[-2], views[1].shape[-1])
             if a.ndim <= 2 and b.ndim <= 2 and _takes_rows(out, full) and not _may_overlap(out, a, b):
                 views.append(out.reshape(full) if out.shape != full else out.view())

@@ -165,7 +165,9 @@ def test_the_right_answer_passes() -> None:
     ids=lambda f: f.__qualname__.split(".")[0],
 )
 def test_row_39_wrong_in_one_place_is_refused_and_named(fault: Fault) -> None:
-    with pytest.raises(ValidationError, match=r"^a kernel: C\[\d+, \d+\] is .*, the reference gives") as error:
+    with pytest.raises(
+        ValidationError, match=r"^a kernel: C\[\d+, \d+\] is .*, the reference gives"
+    ) as error:
         validate_gemm(G, K, N, run_as(fault), "a kernel")
     place = re.search(r"C\[(\d+), (\d+)\]", str(error.value))
     assert place is not None

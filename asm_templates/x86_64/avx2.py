@@ -132,7 +132,9 @@ class Avx2Machine(X86Machine):
             )
 
     def add_to(self, accumulator: Vector, vector: Vector) -> None:
-        self.buffer.regs(self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register)
+        self.buffer.regs(
+            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
+        )
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx2(self, self.buffer, rows)

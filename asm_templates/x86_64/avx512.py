@@ -38,10 +38,16 @@ class Avx512Forms:
             self.fma[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma_memory[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}"]
             self.fma_broadcast[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}"]
-            broadcast = f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vpbroadcastq xmm, m64"
+            broadcast = (
+                f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vpbroadcastq xmm, m64"
+            )
             self.broadcast[width] = forms[broadcast + evex]
-        self.load_scalar = {size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
-        self.store_scalar = {size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
+        self.load_scalar = {
+            size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))
+        }
+        self.store_scalar = {
+            size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))
+        }
         self.zero = forms["vpxord xmm, xmm, xmm"]  # writing xmm clears the whole register
         self.set_mask = forms["kmovw k, r32"]
 
@@ -126,10 +132,18 @@ class Avx512Machine(X86Machine):
                 self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
             else:
                 self.buffer.mem(
-                    self.f.fma_broadcast[width], scalar.pointer, scalar.offset, accumulator.register, vector.register
+                    self.f.fma_broadcast[width],
+                    scalar.pointer,
+                    scalar.offset,
+                    accumulator.register,
+                    vector.register,
                 )
             return
-        spread = scalar if type(scalar) is Vector else self._spread(accumulator.lanes, scalar.pointer, scalar.offset)
+        spread = (
+            scalar
+            if type(scalar) is Vector
+            else self._spread(accumulator.lanes, scalar.pointer, scalar.offset)
+        )
         self.buffer.mem(
             self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register
         )
@@ -137,7 +151,9 @@ class Avx512Machine(X86Machine):
             self.drop(spread)
 
     def add_to(self, accumulator: Vector, vector: Vector) -> None:
-        self.buffer.regs(self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register)
+        self.buffer.regs(
+            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
+        )
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx512(self, self.buffer, rows)

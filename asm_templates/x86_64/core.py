@@ -62,7 +62,9 @@ class X86Machine(Machine):
         self.pointers = RegisterPool("general", CALLER_SAVED, template)
         self.vectors = RegisterPool("vector", tuple(range(self.vector_registers)), template)
         self.i = integer_forms()
-        reserved = (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+        reserved = (
+            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+        )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
 

@@ -124,7 +124,9 @@ def row_sums_avx2(machine: Machine, buffer: CodeBuffer, rows: list[Vector]) -> V
     return Vector(result, count, 128)
 
 
-def _pairs_of_doubles(tree: _Tree, buffer: CodeBuffer, registers: list[int], low: int, high: int) -> list[int]:
+def _pairs_of_doubles(
+    tree: _Tree, buffer: CodeBuffer, registers: list[int], low: int, high: int
+) -> list[int]:
     """Even and odd 64-bit lanes of pairs of registers, added."""
     pairs = list(zip(registers[0::2], registers[1::2], strict=True))
     return tree.combine(

@@ -61,7 +61,9 @@ class Gemm:
         return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n))
 
     @classmethod
-    def micro_kernel(cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool) -> Gemm:
+    def micro_kernel(
+        cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool
+    ) -> Gemm:
         """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements."""
         mr, nr = panel
         return cls(dtype, height, width, None, Matrix(1, mr), Matrix(nr), Output(None), accumulate)
@@ -159,7 +161,9 @@ def k_block(g: Gemm, target: Target) -> int:
     With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
     """
     size = ELEMENT_SIZE[g.dtype]
-    far = g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
+    far = (
+        g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
+    )
     return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
 
 

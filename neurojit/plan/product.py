@@ -68,7 +68,13 @@ def plan_product(p: Product, target: Target) -> Kernel:
 def _transposed(p: Product) -> Product:
     """C of one column as a row: C' = B' @ A'. C's elements are adjacent."""
     return p._replace(
-        m=1, n=p.m, a_row=p.k, a_column=p.b_row, b_row=p.a_column, b_column=p.a_row if p.m > 1 else 1, c_row=p.m
+        m=1,
+        n=p.m,
+        a_row=p.k,
+        a_column=p.b_row,
+        b_row=p.a_column,
+        b_column=p.a_row if p.m > 1 else 1,
+        c_row=p.m,
     )
 
 

@@ -1,6 +1,6 @@
 """`nj.explain_matmul(a, b)`: how this product is computed, why so, and how close it comes.
 
-    print(nj.explain_matmul(a, b))
+print(nj.explain_matmul(a, b))
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ def explain_matmul(a: Any, b: Any, out: Any = None, *, measure: bool = True) -> 
             f"{x.dtype} {x.shape} and {y.dtype} {y.shape}; give vectors a second dimension"
         )
     x, y = x[(0,) * (x.ndim - 2)], y[(0,) * (y.ndim - 2)]
-    c = np.empty((x.shape[0], y.shape[1]), x.dtype) if out is None else np.asarray(out)[(0,) * (np.ndim(out) - 2)]
+    c = (
+        np.empty((x.shape[0], y.shape[1]), x.dtype)
+        if out is None
+        else np.asarray(out)[(0,) * (np.ndim(out) - 2)]
+    )
     if x.shape[1] != y.shape[0] or c.shape != (x.shape[0], y.shape[1]) or 0 in (*x.shape, *y.shape):
         raise ValueError(f"explain_matmul: no product of {x.shape} and {y.shape} into {c.shape}")
     described = _matmul.describe(x, y, c)
@@ -120,14 +124,22 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
         lines = schedule_lines(schedule)
         if schedule.k_block:
             lines.append(f"passes over C  every {schedule.k_block} steps of k, along the rows of B")
-        reason = "a column, computed as a row of the transpose" if plan.swapped else "operands read where they are"
+        reason = (
+            "a column, computed as a row of the transpose" if plan.swapped else "operands read where they are"
+        )
         return "gemm in place", reason, lines, len(buffer.finish()), listing(buffer)
     if isinstance(plan, Gemv):
         of = schedule_gemv(plan, target)
         buffer = gemv_buffer(plan, of, target.isa)
         rows = " + ".join(f"{block.count} x {block.height}" for block in of.rows)
         lines = [f"rows {rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
-        return "gemv", "a matrix read along its rows, one vector", lines, len(buffer.finish()), listing(buffer)
+        return (
+            "gemv",
+            "a matrix read along its rows, one vector",
+            lines,
+            len(buffer.finish()),
+            listing(buffer),
+        )
     columns_apart = "columns of B are not adjacent" if p.b_column != 1 else "B does not stay in L2"
     lines = [f"micro-tile {plan.mr} x {plan.nr}, blocks MC {plan.mc}, NC {plan.nc}, KC {plan.kc}"]
     return "blocked", f"{columns_apart}: panels are packed", lines, 0, ""

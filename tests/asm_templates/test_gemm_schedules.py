@@ -79,7 +79,9 @@ def test_too_large_a_tile_names_the_template_and_its_budget(isa: str, dtype: str
     full = TARGETS[isa].isa.widest // 8 // ELEMENT_SIZE[dtype]
     height = REGISTERS[isa] + 1
     g = Gemm.contiguous(dtype, height, full, 4)
-    with pytest.raises(RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"):
+    with pytest.raises(
+        RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"
+    ):
         emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
 
 
