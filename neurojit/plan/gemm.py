@@ -78,17 +78,17 @@ class Gemm:
 
 
 class RowBlock(NamedTuple):
-    """`count` tiles of `height` rows, one below the other."""
+    """So many tiles of `height` rows, one below the other."""
 
     height: int
-    count: int
+    tiles: int
 
 
 class ColumnBlock(NamedTuple):
-    """`count` tiles side by side, each as wide as its vectors' `lanes` together."""
+    """So many tiles side by side, each as wide as its vectors' `lanes` together."""
 
     lanes: tuple[int, ...]
-    count: int
+    tiles: int
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
         widest = max([len(block.lanes) for block in columns])
         tallest = max_height(target.isa, widest)
         least = ceil_div(g.m, tallest)
-        if g.is_micro_kernel and least * sum(block.count for block in columns) > 1:
+        if g.is_micro_kernel and least * sum(block.tiles for block in columns) > 1:
             continue  # a micro-kernel is one tile: it has no strides to go to a next one
         for count in range(least, 2 if g.is_micro_kernel else min(least + 3, g.m + 1)):
             rows = equal_rows(g.m, count)
@@ -140,7 +140,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
             for column in columns:
                 cost = model.columns(column.lanes)
                 for row in rows:
-                    cycles += row.count * column.count * cost.cycles(row.height, k)
+                    cycles += row.tiles * column.tiles * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
             if g.k is not None:
                 reads = model.reading_b(g.k, g.n, widest, count)

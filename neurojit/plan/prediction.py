@@ -64,13 +64,13 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
     for column in schedule.columns:
         cost = model.columns(column.lanes)
         for row in schedule.rows:
-            tiles = row.count * column.count * k
+            tiles = row.tiles * column.tiles * k
             shares["FMA ports"] += tiles * row.height * cost.slots_per_row
             shares["load ports"] += tiles * (row.height * cost.loads_per_row + cost.loads)
             shares["FMA latency"] += tiles * cost.latency
     vectors = max(len(column.lanes) for column in schedule.columns)
     shares[_level(k * g.n * ELEMENT_SIZE[g.dtype], target)] = model.reading_b(
-        k, g.n, vectors, sum(row.count for row in schedule.rows)
+        k, g.n, vectors, sum(row.tiles for row in schedule.rows)
     )
     largest = max(shares, key=lambda name: shares[name])
     return {largest: max(schedule.cycles, shares[largest])}

@@ -58,7 +58,8 @@ class Explanation:
         ]
         if self.measured is not None:
             lines.append(
-                f"measured    {self.measured:.0%} of {self.ceiling:.1f} GFLOP/s: {self.nanoseconds:.0f} ns a call"
+                f"measured    {self.measured:.0%} of {self.ceiling:.1f} GFLOP/s: "
+                f"{self.nanoseconds:.0f} ns a call"
             )
         if self.code_bytes:
             lines.append(f"code        {self.code_bytes} bytes")
@@ -131,7 +132,7 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
     if isinstance(plan, Gemv):
         of = schedule_gemv(plan, target)
         buffer = gemv_buffer(plan, of, target.isa)
-        rows = " + ".join(f"{block.count} x {block.height}" for block in of.rows)
+        rows = " + ".join(f"{block.tiles} x {block.height}" for block in of.rows)
         lines = [f"rows {rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
         return (
             "gemv",
