@@ -54,11 +54,11 @@ def _pass(
     a, b, c = at
     size = m.element.size
     for block in schedule.columns:
-        with m.loop(block.count):
-            last = block is schedule.columns[-1] and block.count == 1 and not returns
+        with m.loop(block.tiles):
+            last = block is schedule.columns[-1] and block.tiles == 1 and not returns
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             for rows in schedule.rows:
-                with m.loop(rows.count):
+                with m.loop(rows.tiles):
                     steps = _tile(
                         m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride
                     )

@@ -23,7 +23,7 @@ def emit(m: Machine, g: Gemv, schedule: GemvSchedule) -> None:
     a, x = (second, first) if g.swapped else (first, second)
     m.expect(frozenset((*tail, *(block.height for block in schedule.rows))))
     for block in schedule.rows:
-        with m.loop(block.count):
+        with m.loop(block.tiles):
             moved = _block(m, g, schedule.unroll, block.height, (a, x, y), full, tail)
             m.advance(a, (block.height * g.a_row_stride - moved) * size)
             m.advance(x, -moved * size)

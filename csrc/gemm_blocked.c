@@ -129,9 +129,17 @@ void *nj_thread_scratch(size_t bytes)
         }                                                                                                    \
     }
 
-/* Elements are only moved, so integers of their size serve: no float is ever touched. */
-PACK_PANEL(pack_4, uint32_t)
-PACK_PANEL(pack_8, uint64_t)
+/* Elements are only moved, so integers of their size serve: no float is ever touched. NumPy's arrays
+ * may lie at any byte. */
+#if defined(__GNUC__) || defined(__clang__)
+typedef uint32_t __attribute__((aligned(1), may_alias)) element_4;
+typedef uint64_t __attribute__((aligned(1), may_alias)) element_8;
+#else
+typedef uint32_t element_4;
+typedef uint64_t element_8;
+#endif
+PACK_PANEL(pack_4, element_4)
+PACK_PANEL(pack_8, element_8)
 
 /* The loops --------------------------------------------------------------------------------------- */
 

@@ -40,9 +40,14 @@ def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
 
 def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The kernel's machine code."""
+    return gemv_buffer(g, schedule, isa, encoder).finish()
+
+
+def gemv_buffer(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
     buffer = new_buffer(encoder)
     gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
-    return buffer.finish()
+    return buffer
 
 
 def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:

@@ -3,8 +3,9 @@
 Every element of C is defined as one chain of fused multiply-adds in the order of k (see `gemm`), and
 the reference computes that very chain, so there is no tolerance to choose: results are equal or the
 kernel is wrong. Only the payload of a NaN may differ. Two sets of inputs run: ordinary numbers over a
-wide range of exponents, and numbers with NaN, infinities, signed zeros and denormals sown among them.
-C lies in a frame of sentinels that must survive, and holds NaN before a kernel that must not read it.
+wide range of exponents; and numbers so small that their products are denormal, with NaN, infinities, signed
+zeros and extremes sown among them. C lies in a frame of sentinels that must survive, and holds NaN
+before a kernel that must not read it. A and B must be as they were.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> No
     """Run the kernel on both sets of inputs; ValidationError names the first element that differs."""
 
     def reference(a: Array, b: Array, c: Array) -> None:
-        reference_matmul(a, b, c, accumulate=g.accumulate)
+        reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
 
     _validate(DTYPES[g.dtype], (g.m, g.n, k), (g.a, g.b), c_row_stride, reference, run, what, g.accumulate)
 
@@ -64,8 +65,10 @@ def _validate(
 ) -> None:
     m, n, k = shape
     for seed, special in ((1, False), (2, True)):
-        a = _strided(_numbers(seed, m * k, dtype, special), m, k, *strides[0])
-        b = _strided(_numbers(seed + 2, k * n, dtype, special), k, n, *strides[1])
+        every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
+        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *strides[0])
+        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *strides[1])
+        inputs = a.tobytes(), b.tobytes()
         expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate else np.nan)
         got = expected.copy()
         with np.errstate(all="ignore"):
@@ -73,6 +76,9 @@ def _validate(
         code = run(a, b, _inside(got, m, n, c_row_stride))
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
+        for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
+            if operand.tobytes() != kept:
+                raise ValidationError(f"{what}: wrote to {name}; it was not published, please report this")
         _compare(expected, got, c_row_stride, what)
 
 
@@ -89,22 +95,24 @@ def _compare(expected: Array, got: Array, c_row_stride: int, what: str) -> None:
     )
 
 
-def _numbers(seed: int, count: int, dtype: np.dtype[Any], special: bool) -> Array:
-    """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms."""
+def _numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
+    """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms.
+
+    special_every: one in so many is special, and the others are tiny; 0 for ordinary numbers.
+    """
     index = np.arange(count, dtype=np.uint64)
     bits = (index * np.uint64(2) + np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
     bits ^= bits >> np.uint64(29)
     bits *= np.uint64(0xBF58476D1CE4E5B9)
     bits ^= bits >> np.uint64(32)
     fraction = (bits >> np.uint64(40)).astype(dtype) / dtype.type(1 << 23) - dtype.type(1)
-    numbers: Array = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) - 8)
-    if special:
-        info = np.finfo(dtype)
-        values = np.array(
-            [np.nan, np.inf, -np.inf, -0.0, 0.0, info.smallest_subnormal, -info.tiny, info.max], dtype
-        )
-        sown = (bits >> np.uint64(16)) % np.uint64(11) == 0
-        numbers[sown] = values[((bits >> np.uint64(24)) % np.uint64(len(values)))[sown]]
+    info = np.finfo(dtype)
+    least = info.minexp // 2 - 13 if special_every else -8
+    numbers: Array = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) + least)
+    if special_every:
+        values = [np.nan, np.inf, -0.0, info.smallest_subnormal, -np.inf, 0.0, -info.tiny, info.max]
+        at = np.arange(seed % count, count, special_every)
+        numbers[at] = np.array(values, dtype)[(at // special_every + seed // 2 - 1) % len(values)]
     return numbers.astype(dtype)
 
 

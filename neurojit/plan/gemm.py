@@ -77,20 +77,18 @@ class Gemm:
         return 2 * self.m * self.n * (self.k or 1)
 
 
-@dataclass(frozen=True)
-class RowBlock:
-    """`count` tiles of `height` rows, one below the other."""
+class RowBlock(NamedTuple):
+    """So many tiles of `height` rows, one below the other."""
 
     height: int
-    count: int
+    tiles: int
 
 
-@dataclass(frozen=True)
-class ColumnBlock:
-    """`count` tiles side by side, each as wide as its vectors' `lanes` together."""
+class ColumnBlock(NamedTuple):
+    """So many tiles side by side, each as wide as its vectors' `lanes` together."""
 
     lanes: tuple[int, ...]
-    count: int
+    tiles: int
 
 
 @dataclass(frozen=True)
@@ -128,13 +126,13 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     k = g.k if g.k is not None else 256
     block = k_block(g, target)
     unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else block or UNROLL
-    model = _model(target, ELEMENT_SIZE[g.dtype])
+    model = cost_model(target, ELEMENT_SIZE[g.dtype])
     covers: list[tuple[float, int, tuple[RowBlock, ...], tuple[ColumnBlock, ...]]] = []
     for columns in column_covers(g.n, model.full, model.size, target.isa.vector_registers - 4):
         widest = max([len(block.lanes) for block in columns])
         tallest = max_height(target.isa, widest)
         least = ceil_div(g.m, tallest)
-        if g.is_micro_kernel and least * sum(block.count for block in columns) > 1:
+        if g.is_micro_kernel and least * sum(block.tiles for block in columns) > 1:
             continue  # a micro-kernel is one tile: it has no strides to go to a next one
         for count in range(least, 2 if g.is_micro_kernel else min(least + 3, g.m + 1)):
             rows = equal_rows(g.m, count)
@@ -142,7 +140,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
             for column in columns:
                 cost = model.columns(column.lanes)
                 for row in rows:
-                    cycles += row.count * column.count * cost.cycles(row.height, k)
+                    cycles += row.tiles * column.tiles * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
             if g.k is not None:
                 reads = model.reading_b(g.k, g.n, widest, count)
@@ -317,7 +315,7 @@ class _Model:
 _models: dict[tuple[int, int], _Model] = {}
 
 
-def _model(target: Target, size: int) -> _Model:
+def cost_model(target: Target, size: int) -> _Model:
     # By identity: hashing a target, a tree of frozen values, costs more than the whole choice.
     model = _models.get((id(target), size))
     if model is None or model.target is not target:

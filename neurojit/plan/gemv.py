@@ -46,7 +46,7 @@ class GemvSchedule:
     unroll: int
 
 
-NEAR_HEIGHT, FAR_HEIGHT = 12, 4
+NEAR_HEIGHT, FAR_HEIGHT = 16, 4
 """Rows at once from the caches near the core, and from beyond L2: more streams than the prefetchers
 follow, often at distances that collide in L1, cost more than they hide. Measured on Zen 4."""
 

@@ -75,9 +75,9 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
 
 def schedule_lines(schedule: GemmSchedule) -> list[str]:
     """The tiling of C in words, one line for the rows, one for the columns, one for k."""
-    rows = " + ".join(f"{block.count} x {block.height}" for block in schedule.rows)
+    rows = " + ".join(f"{block.tiles} x {block.height}" for block in schedule.rows)
     columns = " + ".join(
-        f"{block.count} x ({' + '.join(map(str, block.lanes))})" for block in schedule.columns
+        f"{block.tiles} x ({' + '.join(map(str, block.lanes))})" for block in schedule.columns
     )
     return [
         f"rows of C     {rows}   (tiles x rows of a tile)",
@@ -97,8 +97,8 @@ def document(emission: Emission) -> dict[str, Any]:
         "isa": emission.target.isa.name,
         "microarchitecture": emission.target.microarchitecture,
         "schedule": {
-            "rows": [block.__dict__ for block in schedule.rows],
-            "columns": [block.__dict__ for block in schedule.columns],
+            "rows": [block._asdict() for block in schedule.rows],
+            "columns": [block._asdict() for block in schedule.columns],
             "unroll": schedule.unroll,
             "cycles": schedule.cycles,
         },

@@ -44,10 +44,11 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
         raise MemoryError("matmul: no memory for a plan")
     plan = &blocked.plan
     try:
-        plan.m, plan.n, plan.k = fields[0], fields[1], fields[2]
-        plan.a_row_stride, plan.a_column_stride = fields[3], fields[4]
-        plan.b_row_stride, plan.b_column_stride = fields[5], fields[6]
-        plan.c_row_stride, plan.element_size = fields[7], fields[8]
+        if len(micro) != 8:
+            raise ValueError(f"a plan has 8 micro-kernels, got {len(micro)}")
+        # unpacking counts the items, which indexing would not: bounds checks are off
+        (plan.m, plan.n, plan.k, plan.a_row_stride, plan.a_column_stride, plan.b_row_stride,
+         plan.b_column_stride, plan.c_row_stride, plan.element_size) = fields
         plan.mc, plan.nc, plan.kc, plan.mr, plan.nr = blocks
         for i in range(8):
             plan.micro[i >> 2][i >> 1 & 1][i & 1] = <nj_micro_kernel><uintptr_t>micro[i]
