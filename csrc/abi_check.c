@@ -227,7 +227,7 @@ static bool all_are(const uint64_t *words, int count, uint64_t value)
 static uint32_t violations(const struct nj_abi_frame *f)
 {
     uint32_t found = 0;
-#define CHECK(OK, VIOLATION) found |= (uint32_t)!(OK) << (VIOLATION)
+#define CHECK(OK, VIOLATION) found |= (uint32_t) !(OK) << (VIOLATION)
     for (int i = 0; i < SAVED; i++) CHECK(f->saved[i] == patterns[i], NJ_ABI_RBX + i);
     CHECK(f->rsp_after == f->rsp_before, NJ_ABI_RSP);
     CHECK(all_are(f->frame, CANARIES, CANARY), NJ_ABI_CALLER_FRAME);
