@@ -165,21 +165,15 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
 
 
 def _micro_addresses(p: Product, blocks: Blocking, target: Target) -> tuple[int, ...]:
-    """The eight micro-kernels [accumulates][last rows][last columns]; 0 for those the shape never calls."""
-    heights, widths = _tile_extents(p.m, blocks.mr), _tile_extents(p.n, blocks.nr)
+    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls."""
     addresses = []
     for accumulate in (False, True):
-        for height in heights:
-            for width in widths:
+        for height in blocks.rows.sizes:
+            for width in blocks.columns.sizes:
                 used = height and width and (not accumulate or p.k > blocks.kc)
-                g = Gemm.micro_kernel(p.dtype, height, width, (blocks.mr, blocks.nr), accumulate)
+                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate)
                 addresses.append(micro_kernel(g, target).address if used else 0)
     return tuple(addresses)
-
-
-def _tile_extents(extent: int, tile: int) -> tuple[int, int]:
-    """(full tile if there is one, what is left over if anything)."""
-    return (tile if extent >= tile else 0), extent % tile
 
 
 def _keep_within_cache() -> None:

@@ -1,47 +1,101 @@
-"""Cache blocks and micro-tile of a large GEMM, from the target's caches.
+"""Tiles and cache blocks of a large GEMM, from the target's caches.
 
-    B block KC x NC   read once per MC rows, from L2 or L3
-    A block MC x KC   stays in L2 while the micro-kernel sweeps it
-    micro-panels      MR x KC of A and KC x NR of B stream through L1
+    micro-tile   MR x NR of C            accumulators, in registers
+    B panel      KC x NR                 swept by the rows of a unit, from L2
+    A panels     unit rows x KC          stay in L2 while the unit sweeps its panels of B
+    block        what is packed at once  bounded by the scratch that a call may take
 """
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from neurojit.plan.gemm import ELEMENT_SIZE, ceil_div
 from neurojit.target import Target
 
-MOST_KC = 512
-MOST_NC = 4096
+MOST_KC_BYTES = int(os.environ.get("X_KC", 512)) * 4
+"""Bytes of one row of a panel of A: the depth of a block of k, the same time for every element type."""
+SCRATCH_BYTES = 16 << 20
+"""Packed panels of A, and again of B, that one call may keep."""
+MEMBER_WORK = int(os.environ.get("X_MW", 1 << 20))
+"""Multiply-adds that are worth one more thread."""
+
+
+class Cut(NamedTuple):
+    """An extent cut into `count` tiles of `size`, then `rest_count` tiles of `rest`, which is smaller."""
+
+    size: int
+    count: int
+    rest: int
+    rest_count: int
+
+    @property
+    def tiles(self) -> int:
+        return self.count + self.rest_count
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The two sizes, 0 for one that no tile has."""
+        return self.size if self.count else 0, self.rest if self.rest_count else 0
 
 
 class Blocking(NamedTuple):
-    """mc is a multiple of mr, nc of nr; kc is even over the blocks of k."""
+    """kc: steps of k in a block. block_*: tiles packed at once. unit_*: tiles a thread takes at once."""
 
-    mc: int
-    nc: int
+    rows: Cut
+    columns: Cut
     kc: int
-    mr: int
-    nr: int
+    block_rows: int
+    block_columns: int
+    unit_rows: int
+    unit_columns: int
+    member_work: int
 
 
 def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
-    """Blocks as equal as can be, no larger than the caches allow."""
+    """Tiles and blocks as equal as can be, no larger than the caches allow."""
     size = ELEMENT_SIZE[dtype]
     mr, nr = micro_tile(dtype, target)
-    kc = _equal(k, MOST_KC * 4 // size, 4)
-    mc = _equal(m, max(target.caches.l2.size // 3 // (kc * size), mr), mr)
-    nc = _equal(n, MOST_NC, nr)
-    return Blocking(mc, nc, kc, mr, nr)
+    rows, columns = cut_equally(m, mr), cut_by(n, nr)
+    kc = equal_share(k, MOST_KC_BYTES // size, 4)
+    row_bytes = kc * size
+    unit_rows = max(int(target.caches.l2.size * float(os.environ.get("X_UR", "0.25"))) // (row_bytes * mr), 1)
+    unit_columns = max(int(target.caches.l2.size * float(os.environ.get("X_UC", "0.5"))) // (row_bytes * nr), 1)
+    return Blocking(
+        rows,
+        columns,
+        kc,
+        block_rows=equal_share(rows.tiles, max(SCRATCH_BYTES // (row_bytes * mr), 1)),
+        block_columns=equal_share(columns.tiles, max(SCRATCH_BYTES // (row_bytes * nr), 1)),
+        unit_rows=equal_share(rows.tiles, unit_rows),
+        unit_columns=equal_share(columns.tiles, unit_columns),
+        member_work=MEMBER_WORK,
+    )
 
 
 def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
-    """MR x NR: two vectors wide, as tall as the registers allow: 12 x 32 and 6 x 16 floats."""
+    """MR x NR at most: two vectors wide, as tall as the registers allow: 12 x 32 and 6 x 16 floats."""
+    if "X_MT" in os.environ:
+        a, b = os.environ["X_MT"].split("x")
+        return int(a), int(b) * 4 // ELEMENT_SIZE[dtype]
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
     return (12 if target.isa.vector_registers == 32 else 6), 2 * lanes
 
 
-def _equal(extent: int, most: int, unit: int) -> int:
+def cut_equally(extent: int, most: int) -> Cut:
+    """As few tiles of at most `most` as possible, as equal as can be: 130 is 9 of 12 and 2 of 11."""
+    tiles = ceil_div(extent, most)
+    size, larger = divmod(extent, tiles)
+    return Cut(size + 1, larger, size, tiles - larger) if larger else Cut(size, tiles, 0, 0)
+
+
+def cut_by(extent: int, size: int) -> Cut:
+    """Tiles of `size`, whole vectors, then one of what is left."""
+    count, rest = divmod(extent, size)
+    return Cut(size, count, rest, 1 if rest else 0)
+
+
+def equal_share(extent: int, most: int, unit: int = 1) -> int:
     """The extent cut into as few pieces of at most `most` as possible, evenly, rounded up to `unit`."""
     return ceil_div(ceil_div(extent, ceil_div(extent, max(most, unit))), unit) * unit

@@ -9,13 +9,19 @@ from neurojit.runtime._runtime import SLOTS
 
 cdef extern from "gemm_blocked.h":
     ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t) noexcept nogil
+    ctypedef struct nj_cut:
+        int64_t size[2]
+        int64_t count[2]
     ctypedef struct nj_gemm_plan:
         int64_t m, n, k
         int64_t a_row_stride, a_column_stride, b_row_stride, b_column_stride, c_row_stride
-        int64_t mc, nc, kc, mr, nr
         size_t element_size
+        nj_cut rows, columns
+        int64_t kc, block_rows, block_columns, unit_rows, unit_columns, member_work
         nj_micro_kernel micro[2][2][2]
     int64_t nj_gemm_blocked_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "scratch.h":
     void nj_thread_scratch_inject(int) noexcept nogil
 
 
@@ -29,13 +35,20 @@ cdef void destroy_blocked(nj_code *code) noexcept nogil:
     free(code)
 
 
+cdef nj_cut cut_of(tuple cut):
+    """A plan's Cut: (size, count, rest, rest_count)."""
+    cdef nj_cut made
+    made.size[0], made.count[0], made.size[1], made.count[1] = cut
+    return made
+
+
 def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not None, tuple micro not None,
                     bint release_gil):
     """Publish the blocked driver in a slot.
 
-    fields: as `describe` gives them. blocks: (mc, nc, kc, mr, nr). micro: the addresses of the eight
-    micro-kernels [accumulates][last rows][last columns], 0 where the shape needs none; whoever owns
-    them keeps them mapped for good.
+    fields: as `describe` gives them. blocks: a Blocking (plan/blocking.py). micro: the addresses of the
+    eight micro-kernels [accumulates][rows][columns] for the two sizes of rows and of columns, 0 where the
+    shape needs none; whoever owns them keeps them mapped for good.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
     cdef nj_gemm_plan *plan
@@ -48,7 +61,9 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
         plan.a_row_stride, plan.a_column_stride = fields[3], fields[4]
         plan.b_row_stride, plan.b_column_stride = fields[5], fields[6]
         plan.c_row_stride, plan.element_size = fields[7], fields[8]
-        plan.mc, plan.nc, plan.kc, plan.mr, plan.nr = blocks
+        plan.rows, plan.columns = cut_of(blocks[0]), cut_of(blocks[1])
+        plan.kc, plan.block_rows, plan.block_columns = blocks[2], blocks[3], blocks[4]
+        plan.unit_rows, plan.unit_columns, plan.member_work = blocks[5], blocks[6], blocks[7]
         for i in range(8):
             plan.micro[i >> 2][i >> 1 & 1][i & 1] = <nj_micro_kernel><uintptr_t>micro[i]
     except BaseException:
@@ -70,3 +85,29 @@ def call_micro_kernel(uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, 
 def inject_scratch_failure(int count):
     """Fault injection: the next `count` growths of the blocked driver's scratch fail."""
     nj_thread_scratch_inject(count)
+
+
+cdef extern from "thread_pool.h":
+    void nj_threads_set_limit(int) noexcept nogil
+    int nj_threads_limit() noexcept nogil
+    int nj_pool_workers() noexcept nogil
+    void nj_pool_inject(int) noexcept nogil
+
+
+def set_thread_limit(int threads):
+    """How many threads a product may use from now on, the calling one included; at least 1."""
+    nj_threads_set_limit(threads)
+
+
+def thread_limit():
+    return nj_threads_limit()
+
+
+def workers():
+    """Threads of the pool that exist, parked or not."""
+    return nj_pool_workers()
+
+
+def inject_thread_failure(int count):
+    """Fault injection: the next `count` creations of a thread fail."""
+    nj_pool_inject(count)
