@@ -18,7 +18,7 @@ from typing import NamedTuple
 from neurojit.codegen import emit_gemm
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import Blocking, block_gemm
+from neurojit.plan.blocking import Blocking, block_gemm, one_tile
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output, schedule_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import call_micro_kernel, publish_blocked
@@ -150,7 +150,7 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
     cached = _micro_kernels.get((target.isa.name, g))
     if cached is not None:
         return cached
-    kernel = Code.map(emit_gemm(g, schedule_gemm(g, target), target.isa))
+    kernel = Code.map(emit_gemm(g, one_tile(g, target), target.isa))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from neurojit import _matmul, compiler
+from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""

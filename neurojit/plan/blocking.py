@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from neurojit.plan.gemm import ELEMENT_SIZE, ceil_div
+from neurojit.plan.gemm import ELEMENT_SIZE, UNROLL, ColumnBlock, Gemm, GemmSchedule, RowBlock, ceil_div
 from neurojit.target import Target
 
-MOST_KC_BYTES = int(os.environ.get("X_KC", 512)) * 4
-"""Bytes of one row of a panel of A: the depth of a block of k, the same time for every element type."""
+MOST_KC = int(os.environ.get("X_KC", 1024))
+"""Steps of k in a block. Deep: each block reads and writes C once, and C is what comes from afar."""
 SCRATCH_BYTES = 16 << 20
 """Packed panels of A, and again of B, that one call may keep."""
 MEMBER_WORK = int(os.environ.get("X_MW", 1 << 20))
@@ -58,10 +58,10 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
     size = ELEMENT_SIZE[dtype]
     mr, nr = micro_tile(dtype, target)
     rows, columns = cut_equally(m, mr), cut_by(n, nr)
-    kc = equal_share(k, MOST_KC_BYTES // size, 4)
+    kc = equal_share(k, MOST_KC, 4)
     row_bytes = kc * size
-    unit_rows = max(int(target.caches.l2.size * float(os.environ.get("X_UR", "0.25"))) // (row_bytes * mr), 1)
-    unit_columns = max(int(target.caches.l2.size * float(os.environ.get("X_UC", "0.5"))) // (row_bytes * nr), 1)
+    unit_rows = max(int(target.caches.l2.size * float(os.environ.get("X_UR", "0.4"))) // (row_bytes * mr), 1)
+    unit_columns = max(int(target.caches.l2.size * float(os.environ.get("X_UC", "0.4"))) // (row_bytes * nr), 1)
     return Blocking(
         rows,
         columns,
@@ -75,12 +75,23 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
 
 
 def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
-    """MR x NR at most: two vectors wide, as tall as the registers allow: 12 x 32 and 6 x 16 floats."""
+    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2.
+
+    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A.
+    """
     if "X_MT" in os.environ:
-        a, b = os.environ["X_MT"].split("x")
-        return int(a), int(b) * 4 // ELEMENT_SIZE[dtype]
+        a, c = os.environ["X_MT"].split("x")
+        return int(a), int(c) * 4 // ELEMENT_SIZE[dtype]
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
-    return (12 if target.isa.vector_registers == 32 else 6), 2 * lanes
+    return 6, (4 if target.isa.vector_registers == 32 else 2) * lanes
+
+
+def one_tile(g: Gemm, target: Target) -> GemmSchedule:
+    """The schedule of a micro-kernel: a single tile, its columns in whole vectors and what is left."""
+    lanes = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    whole, rest = divmod(g.n, lanes)
+    vectors = (lanes,) * whole + ((rest,) if rest else ())
+    return GemmSchedule((RowBlock(g.m, 1),), (ColumnBlock(vectors, 1),), UNROLL, 0.0)
 
 
 def cut_equally(extent: int, most: int) -> Cut:

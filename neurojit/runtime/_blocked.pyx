@@ -35,7 +35,7 @@ cdef void destroy_blocked(nj_code *code) noexcept nogil:
     free(code)
 
 
-cdef nj_cut cut_of(tuple cut):
+cdef nj_cut cut_of(cut):
     """A plan's Cut: (size, count, rest, rest_count)."""
     cdef nj_cut made
     made.size[0], made.count[0], made.size[1], made.count[1] = cut
