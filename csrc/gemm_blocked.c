@@ -96,8 +96,8 @@ static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t 
 /* Members ------------------------------------------------------------------------------------------- */
 
 static void await(const gemm_job *job, int64_t units) {
-    for (int turn = 0; atomic_load_explicit(&job->complete, memory_order_acquire) < units; turn++) {
-        nj_pool_relax(turn);
+    for (int turn = 0; atomic_load_explicit(&job->complete, memory_order_acquire) < units;) {
+        turn = nj_pool_relax(turn);
     }
 }
 
@@ -142,25 +142,28 @@ static void run_member(void *argument, int member) {
     }
 }
 
-/* Members that the product is worth. */
-static int wanted_members(const nj_gemm_plan *p) {
-    const int limit = nj_threads_limit();
-    if (limit == 1) {
-        return 1;
-    }
-    const double members = (double)p->m * (double)p->n * (double)p->k / (double)p->member_work;
-    return members >= limit ? limit : members < 1 ? 1 : (int)members;
+/* Running ------------------------------------------------------------------------------------------- */
+
+static int64_t deepest(const nj_gemm_plan *p) {
+    return least(p->kc, p->k);
+}
+
+/* Bytes of a block's panels of B; those of A follow them. */
+static int64_t bytes_of_b(const nj_gemm_plan *p) {
+    const int64_t bytes = largest_block(&p->columns, p->block_columns) * deepest(p) * (int64_t)p->element_size;
+    return ceil_div(bytes, NJ_SCRATCH_ALIGNMENT) * NJ_SCRATCH_ALIGNMENT;
+}
+
+void *nj_gemm_blocked_scratch(const nj_gemm_plan *p) {
+    const int64_t bytes_of_a = largest_block(&p->rows, p->block_rows) * deepest(p) * (int64_t)p->element_size;
+    return nj_thread_scratch((size_t)(bytes_of_b(p) + bytes_of_a));
 }
 
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent) {
     (void)extent;
     const nj_gemm_plan *p = buffers[0];
-    const int64_t size = (int64_t)p->element_size, kc = least(p->kc, p->k);
-    const int64_t bytes_b = ceil_div(largest_block(&p->columns, p->block_columns) * kc * size, NJ_SCRATCH_ALIGNMENT) *
-                            NJ_SCRATCH_ALIGNMENT;
-    const int64_t bytes_a = largest_block(&p->rows, p->block_rows) * kc * size;
-    char *packed_b = nj_thread_scratch((size_t)(bytes_b + bytes_a));
-    if (packed_b == NULL) {
+    char *scratch = nj_gemm_blocked_scratch(p);
+    if (scratch == NULL) {
         return NJ_GEMM_NO_MEMORY;
     }
     const nj_packer *packer = nj_packer_here();
@@ -169,10 +172,11 @@ int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent) {
         .a = buffers[1],
         .b = buffers[2],
         .c = buffers[3],
-        .packed_a = packed_b + bytes_b,
-        .packed_b = packed_b,
-        .pack = size == 4 ? packer->panel_4 : packer->panel_8,
+        .packed_a = scratch + bytes_of_b(p),
+        .packed_b = scratch,
+        .pack = p->element_size == 4 ? packer->panel_4 : packer->panel_8,
     };
-    nj_pool_run(run_member, &job, nj_pool_reserve(wanted_members(p)));
+    const double work = (double)p->m * (double)p->n * (double)p->k;
+    nj_pool_run(run_member, &job, nj_pool_reserve(nj_members_worth(work, p->member_work)));
     return 0;
 }

@@ -58,4 +58,7 @@ typedef struct nj_gemm_plan {
 /* Has the kernel ABI: buffers = {plan, a, b, c}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is untouched. */
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t n);
 
+/* The scratch of this thread, large enough for the plan; or NULL. A run after it cannot fail. */
+void *nj_gemm_blocked_scratch(const nj_gemm_plan *plan);
+
 #endif

@@ -25,6 +25,33 @@ void nj_pool_inject(int count) {
     atomic_store(&injected_failures, count);
 }
 
+int nj_members_worth(double work, int64_t member_work) {
+    const int most = nj_threads_limit();
+    const double worth = work / (double)member_work;
+    return worth >= most ? most : worth < 1 ? 1 : (int)worth;
+}
+
+typedef struct {
+    void (*unit)(void *job, int64_t u);
+    void *job;
+    int64_t units;
+    atomic_llong next;
+} shared_units;
+
+static void take_units(void *argument, int member) {
+    (void)member;
+    shared_units *shared = argument;
+    int64_t u;
+    while ((u = atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed)) < shared->units) {
+        shared->unit(shared->job, u);
+    }
+}
+
+void nj_pool_share(void (*unit)(void *job, int64_t u), void *job, int64_t units, int members) {
+    shared_units shared = {unit, job, units, 0};
+    nj_pool_run(take_units, &shared, members);
+}
+
 #ifdef NJ_HAVE_PTHREAD
 
 enum {
@@ -59,12 +86,13 @@ static inline void pause_core(void) {
 #endif
 }
 
-void nj_pool_relax(int turn) {
+int nj_pool_relax(int turn) {
     if (turn < SPINS_BEFORE_YIELD) {
         pause_core();
-    } else {
-        sched_yield();
+        return turn + 1;
     }
+    sched_yield();
+    return turn;
 }
 
 /* Returns once the worker is posted. The poster stores `state`, then loads `parked`; this stores `parked`,
@@ -114,8 +142,8 @@ static void finish(worker *w) {
     if (atomic_compare_exchange_strong(&w->state, &posted, IDLE)) {
         return;
     }
-    for (int turn = 0; atomic_load(&w->state) != IDLE; turn += turn < SPINS_BEFORE_YIELD) {
-        nj_pool_relax(turn);
+    for (int turn = 0; atomic_load(&w->state) != IDLE;) {
+        turn = nj_pool_relax(turn);
     }
 }
 
@@ -208,8 +236,8 @@ int nj_pool_workers(void) {
 
 #else /* no POSIX threads: every job has one member */
 
-void nj_pool_relax(int turn) {
-    (void)turn;
+int nj_pool_relax(int turn) {
+    return turn;
 }
 
 int nj_pool_reserve(int wanted) {

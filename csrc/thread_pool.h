@@ -26,6 +26,8 @@
 #ifndef NJ_THREAD_POOL_H
 #define NJ_THREAD_POOL_H
 
+#include <stdint.h>
+
 enum { NJ_MOST_THREADS = 256 };
 
 typedef void (*nj_task)(void *job, int member);
@@ -43,8 +45,16 @@ void nj_pool_release(int members);
 /* Run task(job, member) on the caller as member 0 and on up to `members` - 1 workers. */
 void nj_pool_run(nj_task task, void *job, int members);
 
-/* One turn of a bounded wait for another running member: `turn` counts from 0. */
-void nj_pool_relax(int turn);
+/* Run unit(job, u) once for every u below `units`, shared among up to `members`: a unit takes no notice of
+ * the others. The pool must be reserved for `members`. */
+void nj_pool_share(void (*unit)(void *job, int64_t u), void *job, int64_t units, int members);
+
+/* How many members so many multiply-adds are worth, if one more is worth `member_work` of them. */
+int nj_members_worth(double work, int64_t member_work);
+
+/* One turn, number `turn` from 0 on, of a wait for another running member; returns the next turn's number.
+ * After some turns the core is offered to other threads in each. */
+int nj_pool_relax(int turn);
 
 /* Workers that exist. */
 int nj_pool_workers(void);

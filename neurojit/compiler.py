@@ -18,10 +18,10 @@ from typing import NamedTuple
 from neurojit.codegen import emit_gemm
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import Blocking, block_gemm, one_tile
+from neurojit.plan.blocking import MEMBER_WORK, Blocking, block_gemm, cut_strips, one_tile
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output, schedule_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
-from neurojit.runtime._blocked import call_micro_kernel, publish_blocked
+from neurojit.runtime._blocked import call_micro_kernel, publish_blocked, publish_strips
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm
 
@@ -106,15 +106,25 @@ def publish_product(key: Key, product: Product) -> str | None:
 
 
 def _compile(slot: Slot, p: Product, target: Target) -> None:
-    """One kernel for the shape where operands can be read in place, else the blocked driver."""
+    """One kernel for the shape where operands can be read in place, in strips where threads may share it;
+    else the blocked driver."""
     release_gil = p.work > GIL_WORTH_RELEASING
-    if reads_in_place(p, target):
+    if reads_in_place(p, target) and p.work >= 2 * MEMBER_WORK and p.m > 1:
+        strips = cut_strips(p.m, p.work)
+        kernels = (_strip_kernel(p, height, target) if height else None for height in strips.sizes)
+        publish_strips(slot, tuple(p), strips, tuple(kernels), MEMBER_WORK)
+        counts["kernels"] += 1
+    elif reads_in_place(p, target):
         SLOTS.publish(slot, compile_gemm(in_place_gemm(p), target, release_gil))
         counts["kernels"] += 1
     else:
         blocks = block_gemm(p.dtype, p.m, p.n, p.k, target)
         publish_blocked(slot, tuple(p), tuple(blocks), _micro_addresses(p, blocks, target), release_gil)
         counts["blocked"] += 1
+
+
+def _strip_kernel(p: Product, height: int, target: Target) -> Code:
+    return compile_gemm(in_place_gemm(p._replace(m=height)), target)
 
 
 def in_place_gemm(p: Product) -> Gemm:

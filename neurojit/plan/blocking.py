@@ -22,6 +22,10 @@ MEMBER_WORK = int(os.environ.get("X_MW", 1 << 20))
 """Multiply-adds that are worth one more thread."""
 
 
+STRIP_WORK = 1 << 18
+"""Multiply-adds of a strip of a product that threads share without packing: some microseconds."""
+
+
 class Cut(NamedTuple):
     """An extent cut into `count` tiles of `size`, then `rest_count` tiles of `rest`, which is smaller."""
 
@@ -99,6 +103,11 @@ def cut_equally(extent: int, most: int) -> Cut:
     tiles = ceil_div(extent, most)
     size, larger = divmod(extent, tiles)
     return Cut(size + 1, larger, size, tiles - larger) if larger else Cut(size, tiles, 0, 0)
+
+
+def cut_strips(m: int, work: int) -> Cut:
+    """Rows of a product read in place as strips for threads to share: of some work, and at most 16."""
+    return cut_equally(m, max(ceil_div(m, 16), ceil_div(m * STRIP_WORK, work)))
 
 
 def cut_by(extent: int, size: int) -> Cut:

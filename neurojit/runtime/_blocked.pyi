@@ -1,9 +1,12 @@
 from typing import Any
 
-from neurojit.runtime._runtime import Slot
+from neurojit.runtime._runtime import Code, Slot
 
 def publish_blocked(
     slot: Slot, fields: tuple[int, ...], blocks: tuple[Any, ...], micro: tuple[int, ...], release_gil: bool
+) -> None: ...
+def publish_strips(
+    slot: Slot, fields: tuple[int, ...], strips: Any, kernels: tuple[Code | None, ...], member_work: int
 ) -> None: ...
 def call_micro_kernel(address: int, a: int, b: int, c: int, k: int, row_stride: int) -> int: ...
 def inject_scratch_failure(count: int) -> None: ...

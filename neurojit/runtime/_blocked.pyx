@@ -1,9 +1,14 @@
-"""The blocked GEMM driver (csrc/gemm_blocked.h) as a kernel in a slot."""
+"""Kernels that are more than one emitted function, and the threads they share.
+
+    publish_blocked   packed panels and micro-kernels (csrc/gemm_blocked.h) as a kernel in a slot
+    publish_strips    strips of rows, each by an emitted kernel (csrc/gemm_strips.h)
+    run_batch         one kernel over leading axes (csrc/gemm_batch.h), for other extension modules
+"""
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
-from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Slot, SlotTable, nj_code
+from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Code, Slot, SlotTable, nj_code
 
 from neurojit.runtime._runtime import SLOTS
 
@@ -20,6 +25,17 @@ cdef extern from "gemm_blocked.h":
         int64_t kc, block_rows, block_columns, unit_rows, unit_columns, member_work
         nj_micro_kernel micro[2][2][2]
     int64_t nj_gemm_blocked_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "gemm_strips.h":
+    ctypedef struct nj_gemm_strips:
+        int64_t height[2]
+        int64_t count[2]
+        int64_t a_row_bytes, c_row_bytes, work, member_work
+        nj_code *kernel[2]
+    int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "gemm_batch.h":
+    int64_t nj_gemm_batch_run(const nj_gemm_batch *) noexcept nogil
 
 cdef extern from "scratch.h":
     void nj_thread_scratch_inject(int) noexcept nogil
@@ -75,6 +91,55 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
     blocked.code.bytes = sizeof(BlockedCode)
     blocked.code.destroy = destroy_blocked
     (<SlotTable>SLOTS).publish_code(slot.slot, &blocked.code)
+
+
+# A product in strips, published like a kernel; it owns the kernels of its strips.
+cdef struct StripsCode:
+    nj_code code
+    nj_gemm_strips strips
+
+
+cdef void destroy_strips(nj_code *code) noexcept nogil:
+    cdef nj_gemm_strips *strips = &(<StripsCode *>code).strips
+    cdef int i
+    for i in range(2):
+        if strips.kernel[i] is not NULL:
+            strips.kernel[i].destroy(strips.kernel[i])
+    free(code)
+
+
+def publish_strips(Slot slot not None, tuple fields not None, strips, tuple kernels not None, int64_t member_work):
+    """Publish a product in strips of rows in a slot, and take over the strips' kernels.
+
+    fields: as `describe` gives them. strips: the Cut of the rows. kernels: a Code for each height, or None.
+    """
+    cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
+    cdef nj_gemm_strips *plan
+    cdef int i
+    if made is NULL:
+        raise MemoryError("matmul: no memory for a plan")
+    plan = &made.strips
+    made.code.bytes = sizeof(StripsCode)
+    try:
+        plan.height[0], plan.count[0], plan.height[1], plan.count[1] = strips
+        plan.a_row_bytes, plan.c_row_bytes = fields[3] * fields[8], fields[7] * fields[8]
+        plan.work, plan.member_work = fields[0] * fields[1] * fields[2], member_work
+        for i in range(2):
+            if kernels[i] is not None:
+                made.code.bytes += (<Code?>kernels[i]).owned().bytes
+                plan.kernel[i] = (<Code>kernels[i]).give_up()
+    except BaseException:
+        destroy_strips(&made.code)
+        raise
+    made.code.entry = nj_gemm_strips_run
+    made.code.context = plan
+    made.code.flags = NJ_CODE_RELEASES_GIL
+    made.code.destroy = destroy_strips
+    (<SlotTable>SLOTS).publish_code(slot.slot, &made.code)
+
+
+cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
+    return nj_gemm_batch_run(batch)
 
 
 def call_micro_kernel(uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride):

@@ -1,0 +1,23 @@
+#include "gemm_strips.h"
+
+#include "thread_pool.h"
+
+static void run_strip(void *job, int64_t strip) {
+    void *const *buffers = job;
+    const nj_gemm_strips *p = buffers[0];
+    const int second = strip >= p->count[0];
+    const int64_t row =
+        second ? p->count[0] * p->height[0] + (strip - p->count[0]) * p->height[1] : strip * p->height[0];
+    const nj_code *kernel = p->kernel[second];
+    void *of_strip[4] = {kernel->context, (char *)buffers[1] + row * p->a_row_bytes, buffers[2],
+                         (char *)buffers[3] + row * p->c_row_bytes};
+    kernel->entry(of_strip, 0);
+}
+
+int64_t nj_gemm_strips_run(void *const *buffers, int64_t n) {
+    (void)n;
+    const nj_gemm_strips *p = buffers[0];
+    const int members = nj_pool_reserve(nj_members_worth((double)p->work, p->member_work));
+    nj_pool_share(run_strip, (void *)buffers, p->count[0] + p->count[1], members);
+    return 0;
+}
