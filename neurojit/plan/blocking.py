@@ -8,17 +8,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from neurojit.plan.gemm import ELEMENT_SIZE, UNROLL, ColumnBlock, Gemm, GemmSchedule, RowBlock, ceil_div
 from neurojit.target import Target
 
-MOST_KC = int(os.environ.get("X_KC", 1024))
+MOST_KC = 1024
 """Steps of k in a block. Deep: each block reads and writes C once, and C is what comes from afar."""
 SCRATCH_BYTES = 16 << 20
 """Packed panels of A, and again of B, that one call may keep."""
-MEMBER_WORK = int(os.environ.get("X_MW", 1 << 20))
+MEMBER_WORK = 1 << 19
 """Multiply-adds that are worth one more thread."""
 
 
@@ -64,8 +63,9 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
     rows, columns = cut_equally(m, mr), cut_by(n, nr)
     kc = equal_share(k, MOST_KC, 4)
     row_bytes = kc * size
-    unit_rows = max(int(target.caches.l2.size * float(os.environ.get("X_UR", "0.4"))) // (row_bytes * mr), 1)
-    unit_columns = max(int(target.caches.l2.size * float(os.environ.get("X_UC", "0.4"))) // (row_bytes * nr), 1)
+    unit_bytes = target.caches.l2.size * 2 // 5  # of A, and again of B
+    unit_rows = max(unit_bytes // (row_bytes * mr), 1)
+    unit_columns = max(unit_bytes // (row_bytes * nr), 1)
     return Blocking(
         rows,
         columns,
@@ -83,9 +83,6 @@ def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
 
     Six rows of four vectors need as many registers as twelve of two, and half the traffic of A.
     """
-    if "X_MT" in os.environ:
-        a, c = os.environ["X_MT"].split("x")
-        return int(a), int(c) * 4 // ELEMENT_SIZE[dtype]
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
     return 6, (4 if target.isa.vector_registers == 32 else 2) * lanes
 

@@ -147,6 +147,29 @@ def call_micro_kernel(uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, 
     return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride)
 
 
+cdef extern from "pack.h":
+    ctypedef void (*nj_pack_panel)(void *, const void *, int64_t, int64_t, int64_t, int64_t) noexcept nogil
+    ctypedef struct nj_packer:
+        const char *name
+        nj_pack_panel panel_4
+        nj_pack_panel panel_8
+    const nj_packer nj_packer_portable
+    const nj_packer *nj_packer_here() noexcept nogil
+
+
+def packer():
+    """The name of the packing code that this CPU runs."""
+    return nj_packer_here().name.decode()
+
+
+def pack_panel(bint portable, int element_size, uintptr_t to, uintptr_t source, int64_t lanes, int64_t steps,
+               int64_t lane_stride, int64_t step_stride):
+    """Pack one micro-panel, for its tests. Addresses; strides in elements."""
+    cdef const nj_packer *chosen = &nj_packer_portable if portable else nj_packer_here()
+    (chosen.panel_4 if element_size == 4 else chosen.panel_8)(
+        <void *>to, <const void *>source, lanes, steps, lane_stride, step_stride)
+
+
 def inject_scratch_failure(int count):
     """Fault injection: the next `count` growths of the blocked driver's scratch fail."""
     nj_thread_scratch_inject(count)
