@@ -6,11 +6,10 @@ static void run_strip(void *job, int64_t strip) {
     void *const *buffers = job;
     const nj_gemm_strips *p = buffers[0];
     const int second = strip >= p->count[0];
-    const int64_t row =
-        second ? p->count[0] * p->height[0] + (strip - p->count[0]) * p->height[1] : strip * p->height[0];
+    const int64_t first = second ? p->count[0] * p->size[0] + (strip - p->count[0]) * p->size[1] : strip * p->size[0];
     const nj_code *kernel = p->kernel[second];
-    void *of_strip[4] = {kernel->context, (char *)buffers[1] + row * p->a_row_bytes, buffers[2],
-                         (char *)buffers[3] + row * p->c_row_bytes};
+    void *of_strip[4] = {kernel->context, (char *)buffers[1] + first * p->a_step,
+                         (char *)buffers[2] + first * p->b_step, (char *)buffers[3] + first * p->c_step};
     kernel->entry(of_strip, 0);
 }
 

@@ -23,6 +23,10 @@ MEMBER_WORK = 1 << 19
 
 STRIP_WORK = 1 << 18
 """Multiply-adds of a strip of a product that threads share without packing: some microseconds."""
+MOST_STRIPS = 16
+LEAST_STRIP_ROWS = 24
+LEAST_STRIP_COLUMN_BYTES = 256
+"""Four whole cache lines, four of the widest vectors."""
 
 
 class Cut(NamedTuple):
@@ -102,9 +106,24 @@ def cut_equally(extent: int, most: int) -> Cut:
     return Cut(size + 1, larger, size, tiles - larger) if larger else Cut(size, tiles, 0, 0)
 
 
-def cut_strips(m: int, work: int) -> Cut:
-    """Rows of a product read in place as strips for threads to share: of some work, and at most 16."""
-    return cut_equally(m, max(ceil_div(m, 16), ceil_div(m * STRIP_WORK, work)))
+class Strips(NamedTuple):
+    """A product read in place, cut for threads to share: along its rows, or along its columns."""
+
+    along_rows: bool
+    cut: Cut
+
+
+def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
+    """Strips of some work each and not many, but none so low or narrow that B or A is read in vain; or None."""
+    count = min(work // STRIP_WORK, MOST_STRIPS)
+    if count < 2:
+        return None
+    if m >= 2 * LEAST_STRIP_ROWS:
+        return Strips(True, cut_equally(m, max(ceil_div(m, count), LEAST_STRIP_ROWS)))
+    width = LEAST_STRIP_COLUMN_BYTES // ELEMENT_SIZE[dtype]
+    if n < 2 * width:
+        return None
+    return Strips(False, cut_by(n, equal_share(n, ceil_div(n, count), width)))
 
 
 def cut_by(extent: int, size: int) -> Cut:

@@ -6,7 +6,12 @@ def publish_blocked(
     slot: Slot, fields: tuple[int, ...], blocks: tuple[Any, ...], micro: tuple[int, ...], release_gil: bool
 ) -> None: ...
 def publish_strips(
-    slot: Slot, fields: tuple[int, ...], strips: Any, kernels: tuple[Code | None, ...], member_work: int
+    slot: Slot,
+    strips: tuple[int, ...],
+    steps: tuple[int, int, int],
+    kernels: tuple[Code | None, ...],
+    work: int,
+    member_work: int,
 ) -> None: ...
 def call_micro_kernel(address: int, a: int, b: int, c: int, k: int, row_stride: int) -> int: ...
 def inject_scratch_failure(count: int) -> None: ...

@@ -1,7 +1,7 @@
 """Kernels that are more than one emitted function, and the threads they share.
 
     publish_blocked   packed panels and micro-kernels (csrc/gemm_blocked.h) as a kernel in a slot
-    publish_strips    strips of rows, each by an emitted kernel (csrc/gemm_strips.h)
+    publish_strips    strips of C, each by an emitted kernel (csrc/gemm_strips.h)
     run_batch         one kernel over leading axes (csrc/gemm_batch.h), for other extension modules
 """
 
@@ -28,9 +28,9 @@ cdef extern from "gemm_blocked.h":
 
 cdef extern from "gemm_strips.h":
     ctypedef struct nj_gemm_strips:
-        int64_t height[2]
+        int64_t size[2]
         int64_t count[2]
-        int64_t a_row_bytes, c_row_bytes, work, member_work
+        int64_t a_step, b_step, c_step, work, member_work
         nj_code *kernel[2]
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
@@ -108,10 +108,12 @@ cdef void destroy_strips(nj_code *code) noexcept nogil:
     free(code)
 
 
-def publish_strips(Slot slot not None, tuple fields not None, strips, tuple kernels not None, int64_t member_work):
-    """Publish a product in strips of rows in a slot, and take over the strips' kernels.
+def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kernels not None, int64_t work,
+                   int64_t member_work):
+    """Publish a product in strips in a slot, and take over the strips' kernels.
 
-    fields: as `describe` gives them. strips: the Cut of the rows. kernels: a Code for each height, or None.
+    strips: the Cut of the rows or columns. steps: bytes from one to the next, of A, B and C. kernels: a
+    Code for each size of strip, or None. work: multiply-adds of the whole.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan
@@ -121,9 +123,9 @@ def publish_strips(Slot slot not None, tuple fields not None, strips, tuple kern
     plan = &made.strips
     made.code.bytes = sizeof(StripsCode)
     try:
-        plan.height[0], plan.count[0], plan.height[1], plan.count[1] = strips
-        plan.a_row_bytes, plan.c_row_bytes = fields[3] * fields[8], fields[7] * fields[8]
-        plan.work, plan.member_work = fields[0] * fields[1] * fields[2], member_work
+        plan.size[0], plan.count[0], plan.size[1], plan.count[1] = strips
+        plan.a_step, plan.b_step, plan.c_step = steps
+        plan.work, plan.member_work = work, member_work
         for i in range(2):
             if kernels[i] is not None:
                 made.code.bytes += (<Code?>kernels[i]).owned().bytes
