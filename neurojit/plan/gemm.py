@@ -143,7 +143,8 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
                     cycles += row.tiles * column.tiles * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
             if g.k is not None:
-                reads = model.reading_b(g.k, g.n, widest, count)
+                across = sum([block.tiles for block in columns])
+                reads = model.reading_b(g.k, g.n, widest, count) + model.reading_a(g.m, g.k, across)
                 cycles = max(cycles, reads) + OVERLAP_LOST * min(cycles, reads)
             covers.append((cycles, code, rows, columns))
     enough = min(covers, key=itemgetter(0))[0] * TOLERANCE
@@ -304,6 +305,13 @@ class _Model:
         line = L2_LINE_CYCLES if size <= caches.l2.size * 3 // 4 else L3_LINE_CYCLES
         scattered = 1 + 5 / vectors**1.5 if n * self.size >= FAR_ROWS else 1.0
         return times * size / 64 * line * scattered
+
+    def reading_a(self, m: int, k: int, across: int) -> float:
+        """Cycles to bring A to L1 for every tile across C; 0 where it stays there."""
+        size, caches = m * k * self.size, self.target.caches
+        if size <= caches.l1d.size * 3 // 4:
+            return 0.0
+        return across * size / 64 * (L2_LINE_CYCLES if size <= caches.l2.size * 3 // 4 else L3_LINE_CYCLES)
 
     def columns(self, lanes: tuple[int, ...]) -> _ColumnCost:
         cost = self._columns.get(lanes)
