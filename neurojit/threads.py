@@ -48,7 +48,7 @@ def get_num_threads() -> int:
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """`with nj.num_threads(n):` sets the limit and restores the one it found. Process-wide, as the limit is."""
+    """`with nj.num_threads(n):` sets the limit, process-wide, and restores the one it found."""
     before = get_num_threads()
     set_num_threads(n)
     try:

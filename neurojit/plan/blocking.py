@@ -114,7 +114,7 @@ class Strips(NamedTuple):
 
 
 def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
-    """Strips of some work each and not many, but none so low or narrow that B or A is read in vain; or None."""
+    """Strips of some work each and not many, none so low or narrow that A or B is read in vain; or None."""
     count = min(work // STRIP_WORK, MOST_STRIPS)
     if count < 2:
         return None

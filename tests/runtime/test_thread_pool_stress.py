@@ -1,4 +1,4 @@
-"""Runs thread_pool_stress.c under the thread sanitizer, and under those for addresses and undefined behaviour."""
+"""thread_pool_stress.c under the thread sanitizer, and under those for addresses and undefined behaviour."""
 
 from __future__ import annotations
 
