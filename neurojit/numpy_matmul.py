@@ -120,10 +120,13 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
     described = _matmul.describe(a, b, c)
     if described is None:
         return "extents or strides beyond 32 bits"
-    from neurojit import compiler  # on the first kernel: it and what it imports cost more than all the rest
+    try:  # on the first kernel: these and what they import cost more than all the rest
+        from neurojit.compiler import Product, publish_product
+    except ImportError as error:  # a signal handler multiplies in the middle of that first import
+        return f"the compiler is not imported: {error}"
 
     key, fields = described
-    reason = compiler.publish_product(key, compiler.Product(*fields))
+    reason = publish_product(key, Product(*fields))
     if reason is None and not _matmul.products(a, b, c):
         reason = "kernel evicted at once"
     return reason

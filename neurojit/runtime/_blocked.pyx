@@ -7,6 +7,9 @@ from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Slot, SlotTable, nj
 
 from neurojit.runtime._runtime import SLOTS
 
+cdef extern from "Python.h":
+    void Py_INCREF(object)
+
 cdef extern from "gemm_blocked.h":
     ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t) noexcept nogil
     ctypedef struct nj_gemm_plan:
@@ -68,6 +71,12 @@ def call_micro_kernel(
 ):
     """Run one micro-kernel, for its validation. Addresses of packed panels and of C; bytes."""
     return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride)
+
+
+def keep_mapped(code not None):
+    """Keep a micro-kernel's Code alive until the process is gone, beyond the end of the interpreter: a
+    daemon thread may be inside it, without the GIL, while Python tears its modules down."""
+    Py_INCREF(code)
 
 
 def inject_scratch_failure(int count):
