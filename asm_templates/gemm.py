@@ -11,24 +11,57 @@ Nothing outside the operands is read or written; when not accumulating, C is nev
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
-from neurojit.plan.gemm import Gemm, GemmSchedule, ceil_div
+from neurojit.plan.gemm import Gemm, GemmSchedule
 
 
 def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
     depth = m.extent() if g.k is None else None
     row_stride = m.row_stride() if g.c.row_stride is None else None
-    a, b, c = m.operands(3)
+    first, second, c = m.operands(3)
+    a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    if g.k is None or not 0 < schedule.k_block < g.k:
+        _pass(m, g, schedule, (a, b, c), depth, row_stride, returns=False)
+    else:
+        size = m.element.size
+        passes, rest = divmod(g.k, schedule.k_block)
+        block = replace(g, k=schedule.k_block)
+        more = replace(block, accumulate=True)
+        for part, count in ((block, 1), (more, passes - 1), (replace(more, k=rest), 1 if rest else 0)):
+            if count:
+                with m.loop(count):
+                    _pass(m, part, schedule, (a, b, c), depth, row_stride, returns=True)
+                    m.advance(a, schedule.k_block * g.a.column_stride * size)
+                    m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
+                    m.advance(c, -g.n * size)
+    m.leave()
+
+
+def _pass(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    at: tuple[Pointer, Pointer, Pointer],
+    depth: Pointer | None,
+    row_stride: Pointer | None,
+    returns: bool,
+) -> None:
+    """All of C, over g.k steps. If it `returns`, a stays where it was, and b and c end g.n columns on."""
+    a, b, c = at
     size = m.element.size
     for block in schedule.columns:
-        with m.loop(block.count):
-            last = block is schedule.columns[-1] and block.count == 1
+        with m.loop(block.tiles):
+            last = block is schedule.columns[-1] and block.tiles == 1 and not returns
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             for rows in schedule.rows:
-                with m.loop(rows.count):
-                    steps = _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
+                with m.loop(rows.tiles):
+                    steps = _tile(
+                        m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride
+                    )
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
@@ -38,7 +71,6 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
                 m.release(c_rows)
                 m.advance(b, sum(block.lanes) * size)
                 m.advance(c, sum(block.lanes) * size)
-    m.leave()
 
 
 def _tile(

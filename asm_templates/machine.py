@@ -14,8 +14,7 @@ template states how often it will be used, the machine decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import final
 
@@ -89,6 +88,29 @@ class RegisterPool:
         return register
 
 
+ONCE: AbstractContextManager[None] = nullcontext()
+"""The loop that runs its body once, straight through."""
+
+
+class CountedLoop(AbstractContextManager[None]):
+    """A loop with a counter of its own. (Classes, not generators: a compile enters many of these.)"""
+
+    __slots__ = ("counter", "loop", "machine")
+
+    def __init__(self, machine: Machine, count: int) -> None:
+        self.machine = machine
+        self.counter = machine.constant(count)
+        self.loop = machine.while_positive(self.counter, 1)
+
+    def __enter__(self) -> None:
+        self.loop.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.loop.__exit__(None, None, None)
+            self.machine.release(self.counter)
+
+
 class Machine(ABC):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
@@ -125,16 +147,9 @@ class Machine(ABC):
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)
 
-    @contextmanager
-    def loop(self, count: int) -> Iterator[None]:
+    def loop(self, count: int) -> AbstractContextManager[None]:
         """Run the body `count` >= 1 times. A count of one costs nothing."""
-        if count == 1:
-            yield
-            return
-        counter = self.constant(count)
-        with self.while_positive(counter, 1):
-            yield
-        self.release(counter)
+        return ONCE if count == 1 else CountedLoop(self, count)
 
     @abstractmethod
     def constant(self, value: int) -> Pointer:
@@ -161,6 +176,11 @@ class Machine(ABC):
         """Return 0 from the kernel."""
 
     # Vectors --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def widest_lanes(self) -> int:
+        """Lanes of the widest register."""
 
     @abstractmethod
     def expect(self, lanes: frozenset[int]) -> None:
@@ -190,9 +210,19 @@ class Machine(ABC):
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
 
+    @abstractmethod
+    def add_to(self, accumulator: Vector, vector: Vector) -> None:
+        """accumulator += vector."""
+
+    @abstractmethod
+    def row_sums(self, rows: list[Vector]) -> Vector:
+        """The sum of each row's lanes, side by side in a fresh vector; the rows are given back.
+
+        Rows are whole registers of the widest kind. Lane l is added to lane l + half, until one is left.
+        """
+
     def drop(self, *operands: Operand) -> None:
         """Give back the registers of operands that are no longer needed."""
         for operand in operands:
             if type(operand) is Vector:
                 self.vectors.give(operand.register)
-

@@ -21,7 +21,8 @@
 #include <stdint.h>
 
 /* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. */
-typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k, int64_t row_stride_c_bytes);
+typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k,
+                                   int64_t row_stride_c_bytes);
 
 enum { NJ_GEMM_NO_MEMORY = -12 }; /* what nj_gemm_blocked_run returns when scratch cannot grow */
 

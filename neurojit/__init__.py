@@ -17,6 +17,7 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
 
@@ -26,10 +27,11 @@ _PUBLIC = {
     "matmul": "neurojit.numpy_matmul",
     "Info": "neurojit.state",
     "info": "neurojit.state",
+    "explain_matmul": "neurojit.report.explain",
 }
 """Where each public name lives."""
 
-__all__ = ["Info", "__version__", "errors", "info", "matmul"]
+__all__ = ["Info", "__version__", "errors", "explain_matmul", "info", "matmul"]
 
 
 def __getattr__(name: str) -> Any:

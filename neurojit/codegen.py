@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
+from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -16,6 +17,7 @@ from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, listing, new_buffer
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[X86Machine]] = {
@@ -36,6 +38,18 @@ def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     return listing(buffer)
 
 
+def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The kernel's machine code."""
+    return gemv_buffer(g, schedule, isa, encoder).finish()
+
+
+def gemv_buffer(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
+    buffer = new_buffer(encoder)
+    gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
+    return buffer
+
+
 def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
     """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
     buffer = new_buffer(CONFIG.encoder)
@@ -52,8 +66,16 @@ def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG
     return buffer
 
 
-def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:
+def machine_for(
+    isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
+) -> X86Machine:
+    return machine_class(isa)(buffer, element, template, micro=micro)
+
+
+def machine_class(isa: Isa) -> type[X86Machine]:
     """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
     if isa.name not in MACHINES:
-        raise UnknownIsaError(f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}")
-    return MACHINES[isa.name](buffer, element, template, micro=micro)
+        raise UnknownIsaError(
+            f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}"
+        )
+    return MACHINES[isa.name]

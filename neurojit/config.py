@@ -43,7 +43,9 @@ def _choice(
     if value == "":
         return default
     if value not in choices:
-        raise ConfigurationError(f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default")
+        raise ConfigurationError(
+            f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default"
+        )
     return value
 
 

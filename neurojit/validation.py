@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from neurojit.errors import ValidationError
-from neurojit.plan.gemm import Gemm
+from neurojit.plan.gemm import Gemm, Matrix
+from neurojit.plan.gemv import Gemv
 from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
@@ -29,17 +30,50 @@ FRAME = 16  # elements before and behind C, and between its rows where the strid
 
 def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> None:
     """Run the kernel on both sets of inputs; ValidationError names the first element that differs."""
-    dtype = DTYPES[g.dtype]
+
+    def reference(a: Array, b: Array, c: Array) -> None:
+        reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
+
+    _validate(DTYPES[g.dtype], (g.m, g.n, k), (g.a, g.b), c_row_stride, reference, run, what, g.accumulate)
+
+
+def validate_gemv(g: Gemv, run: Run, what: str) -> None:
+    """The same for a matrix-vector product; `run` takes A, x as a column, and y as a column."""
+
+    def reference(a: Array, x: Array, y: Array) -> None:
+        partial = np.zeros((g.m, g.lanes), y.dtype)
+        for lane in range(min(g.lanes, g.k)):
+            reference_matmul(a[:, lane :: g.lanes], x[lane :: g.lanes], partial[:, lane : lane + 1])
+        while partial.shape[1] > 1:
+            half = partial.shape[1] // 2
+            partial = partial[:, :half] + partial[:, half:]
+        y[...] = partial
+
+    strides = Matrix(g.a_row_stride), Matrix(1)
+    _validate(DTYPES[g.dtype], (g.m, 1, g.k), strides, 1, reference, run, what)
+
+
+def _validate(
+    dtype: np.dtype[Any],
+    shape: tuple[int, int, int],
+    strides: tuple[Matrix, Matrix],
+    c_row_stride: int,
+    reference: Callable[[Array, Array, Array], None],
+    run: Run,
+    what: str,
+    accumulate: bool = False,
+) -> None:
+    m, n, k = shape
     for seed, special in ((1, False), (2, True)):
         every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
-        a = _strided(_numbers(seed, g.m * k, dtype, every), g.m, k, g.a.row_stride, g.a.column_stride)
-        b = _strided(_numbers(seed + 2, k * g.n, dtype, every), k, g.n, g.b.row_stride, g.b.column_stride)
+        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *strides[0])
+        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *strides[1])
         inputs = a.tobytes(), b.tobytes()
-        before = _frame(g, c_row_stride, dtype)
-        expected, got = before.copy(), before.copy()
+        expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate else np.nan)
+        got = expected.copy()
         with np.errstate(all="ignore"):
-            reference_matmul(a, b, _inside(expected, g, c_row_stride), accumulate=g.accumulate)
-        code = run(a, b, _inside(got, g, c_row_stride))
+            reference(a, b, _inside(expected, m, n, c_row_stride))
+        code = run(a, b, _inside(got, m, n, c_row_stride))
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
         for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
@@ -95,14 +129,13 @@ def _strided(numbers: Array, rows: int, columns: int, row_stride: int, column_st
     return view
 
 
-def _frame(g: Gemm, c_row_stride: int, dtype: np.dtype[Any]) -> Array:
-    """C and what surrounds it. NaN where the kernel must write without reading, else a number."""
-    frame = np.full(2 * FRAME + (g.m - 1) * c_row_stride + g.n, -12345.0, dtype)
-    _inside(frame, g, c_row_stride)[...] = 0.75 if g.accumulate else np.nan
+def _frame(m: int, n: int, row_stride: int, dtype: np.dtype[Any], start: float) -> Array:
+    """C and what surrounds it. C holds `start`: NaN where the kernel must write without reading."""
+    frame: Array = np.full(2 * FRAME + (m - 1) * row_stride + n, -12345.0, dtype)
+    _inside(frame, m, n, row_stride)[...] = start
     return frame
 
 
-def _inside(frame: Array, g: Gemm, c_row_stride: int) -> Array:
+def _inside(frame: Array, m: int, n: int, row_stride: int) -> Array:
     item = frame.itemsize
-    inside: Array = np.lib.stride_tricks.as_strided(frame[FRAME:], (g.m, g.n), (c_row_stride * item, item))
-    return inside
+    return np.lib.stride_tricks.as_strided(frame[FRAME:], (m, n), (row_stride * item, item))

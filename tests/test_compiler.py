@@ -13,7 +13,14 @@ from oracle import assert_same_bits, reference
 
 import neurojit as nj
 from neurojit import _matmul, codegen, compiler
-from neurojit.compiler import Product, compile_gemm, in_place_gemm, micro_kernel, publish_product, reads_in_place
+from neurojit.compiler import (
+    Product,
+    compile_gemm,
+    in_place_gemm,
+    micro_kernel,
+    publish_product,
+    reads_in_place,
+)
 from neurojit.errors import EncodeError, RegisterPressureError, ValidationError
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.runtime import SLOTS, Code, Slot, executable_memory
@@ -112,7 +119,9 @@ def test_row_39_a_broken_micro_kernel_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("error", [RegisterPressureError("too few"), EncodeError("too far")])
-def test_what_cannot_be_emitted_is_numpys_and_remembered(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_emitted_is_numpys_and_remembered(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def fails(*_: Any) -> bytes:
@@ -239,7 +248,9 @@ def test_small_products_are_read_in_place_and_others_packed(target: Target) -> N
     assert reads_in_place(product(16, l2 // 4, 4), target), "few rows: B is read only once or twice"
     for far in ("a_row", "b_row", "c_row"):
         assert not reads_in_place(product(2, 2, 2, **{far: 1 << 25}), target), "beyond displacements"
-        assert not reads_in_place(product(2000, 2, 2000, **{far: 1 << 18}), target), "validation would need gigabytes"
+        assert not reads_in_place(product(2000, 2, 2000, **{far: 1 << 18}), target), (
+            "validation would need gigabytes"
+        )
 
 
 def test_a_products_text_says_what_matters() -> None:

@@ -205,7 +205,12 @@ def test_array_ufunc_overrides_are_honoured() -> None:
             return ufunc.__name__, method, len(inputs), sorted(keywords)
 
     x, mine = plain(1, (2, 2)), Overrides()
-    for args, keywords in (((x, mine), {}), ((mine, x), {}), (([[1.0, 2]], mine), {}), ((x, x), {"out": mine})):
+    for args, keywords in (
+        ((x, mine), {}),
+        ((mine, x), {}),
+        (([[1.0, 2]], mine), {}),
+        ((x, x), {"out": mine}),
+    ):
         assert nj.matmul(*args, **keywords) == np.matmul(*args, **keywords)
 
 
@@ -282,7 +287,9 @@ def test_numpys_keywords_are_honoured(keywords: dict[str, Any]) -> None:
     expected, got = np.matmul(a, b, **keywords), nj.matmul(a, b, **keywords)
     np.testing.assert_array_equal(got, expected)
     assert (got.dtype, got.strides) == (expected.dtype, expected.strides)
-    assert sum(nj.info().fallbacks[reason] for reason in nj.info().fallbacks if reason.startswith("keyword")) > 0
+    assert (
+        sum(nj.info().fallbacks[reason] for reason in nj.info().fallbacks if reason.startswith("keyword")) > 0
+    )
 
 
 def test_the_result_is_a_new_contiguous_array() -> None:

@@ -115,9 +115,15 @@ def test_the_whole_of_matmul_on_the_other_isas_of_this_machine(isa: str) -> None
     if "NEUROJIT_ISA" in os.environ:
         pytest.skip("already capped")
     here = Path(__file__).parent
-    names = ("test_matmul", "test_matmul_out", "test_matmul_numbers", "test_matmul_guard_pages", "test_compiler")
+    names = (
+        "test_matmul",
+        "test_matmul_out",
+        "test_matmul_numbers",
+        "test_matmul_guard_pages",
+        "test_compiler",
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"{here}/{n}.py" for n in names)],
+        [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *(f"{here}/{n}.py" for n in names)],
         env={**os.environ, "NEUROJIT_ISA": isa}, capture_output=True, text=True, timeout=300, cwd=here.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -19,7 +19,9 @@ FINITE = sorted(set(NUMBERS) - {"special"})
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("numbers", FINITE)
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 5, 40), (5, 7, 30), (3, 19, 17), (2, 3, 300)])
-def test_row_31_within_the_bound_of_exact_arithmetic(m: int, n: int, k: int, numbers: str, dtype: str) -> None:
+def test_row_31_within_the_bound_of_exact_arithmetic(
+    m: int, n: int, k: int, numbers: str, dtype: str
+) -> None:
     a, b = NUMBERS[numbers](m, (m, k), dtype), NUMBERS[numbers](n, (k, n), dtype)
     c = nj.matmul(a, b)
     assert_within_bound(c, a, b, numbers)
@@ -35,7 +37,9 @@ def floats(dtype: str) -> st.SearchStrategy[float]:
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @settings(max_examples=150)
 @given(data=st.data(), m=st.integers(1, 3), n=st.integers(1, 5), k=st.integers(1, 8))
-def test_row_31_any_finite_numbers_are_within_the_bound(dtype: str, data: Any, m: int, n: int, k: int) -> None:
+def test_row_31_any_finite_numbers_are_within_the_bound(
+    dtype: str, data: Any, m: int, n: int, k: int
+) -> None:
     def matrix(rows: int, columns: int) -> Array:
         size = rows * columns
         values = data.draw(st.lists(floats(dtype), min_size=size, max_size=size))
@@ -93,7 +97,9 @@ def test_overflow_is_infinity_without_a_warning() -> None:
 @pytest.mark.parametrize("shape", [(200, 70, 90), (130, 130, 130), (33, 300, 1100), (17, 600, 600)])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("numbers", [plain, wide, cancelling])
-def test_larger_products_have_the_references_bits(shape: tuple[int, int, int], dtype: str, numbers: Any) -> None:
+def test_larger_products_have_the_references_bits(
+    shape: tuple[int, int, int], dtype: str, numbers: Any
+) -> None:
     m, n, k = shape
     a, b = numbers(1, (m, k), dtype), numbers(2, (k, n), dtype)
     with np.errstate(all="ignore"):

@@ -181,7 +181,7 @@ def test_row_29_a_wrong_out_is_numpys_error_and_untouched(wrong: str, way: str) 
 @pytest.mark.parametrize("shapes", [((3, 4), (5, 6)), ((3, 4), (3, 4)), ((2, 3, 4), (3, 4, 5)), ((), (4,))])
 def test_row_29_wrong_inputs_leave_out_untouched(shapes: Any) -> None:
     out = np.full((3, 5), 7, np.float32)
-    with pytest.raises(ValueError, match="matmul|broadcast"):
+    with pytest.raises(ValueError, match=r"matmul|broadcast"):
         nj.matmul(plain(1, shapes[0]), plain(2, shapes[1]), out)
     assert (out == 7).all()
 

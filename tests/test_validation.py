@@ -165,7 +165,9 @@ def test_the_right_answer_passes() -> None:
     ids=lambda f: f.__qualname__.split(".")[0],
 )
 def test_row_39_wrong_in_one_place_is_refused_and_named(fault: Fault) -> None:
-    with pytest.raises(ValidationError, match=r"^a kernel: C\[\d+, \d+\] is .*, the reference gives") as error:
+    with pytest.raises(
+        ValidationError, match=r"^a kernel: C\[\d+, \d+\] is .*, the reference gives"
+    ) as error:
         validate_gemm(G, K, N, run_as(fault), "a kernel")
     place = re.search(r"C\[(\d+), (\d+)\]", str(error.value))
     assert place is not None
@@ -191,7 +193,7 @@ def test_row_39_a_write_between_the_rows_of_c_is_refused(offset: int) -> None:
 
 
 def test_row_39_a_nonzero_result_is_refused() -> None:
-    with pytest.raises(ValidationError, match="^a kernel: returned -3, expected 0"):
+    with pytest.raises(ValidationError, match=r"^a kernel: returned -3, expected 0"):
         validate_gemm(G, K, N, run_as(returns_nonzero), "a kernel")
 
 

@@ -1,8 +1,8 @@
 """Cache blocks and micro-tile of a large GEMM, from the target's caches.
 
-    B block KC x NC   read once per MC rows, from L2 or L3
-    A block MC x KC   stays in L2 while the micro-kernel sweeps it
-    micro-panels      MR x KC of A and KC x NR of B stream through L1
+B block KC x NC   read once per MC rows, from L2 or L3
+A block MC x KC   stays in L2 while the micro-kernel sweeps it
+micro-panels      MR x KC of A and KC x NR of B stream through L1
 """
 
 from __future__ import annotations

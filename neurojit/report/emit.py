@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for extent in "mnk":
         parser.add_argument(f"--{extent}", type=_extent, required=True, metavar=extent.upper())
     parser.add_argument("--dtype", choices=("f32", "f64"), default="f32")
-    parser.add_argument("--target", metavar="ISA", help="x86_64-avx2, x86_64-avx512; this machine's if not given")
+    parser.add_argument(
+        "--target", metavar="ISA", help="x86_64-avx2, x86_64-avx512; this machine's if not given"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -56,12 +58,13 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
 
     Raises UnknownIsaError for an ISA that neurojit does not know or has no vector machine for.
     """
-    from neurojit.codegen import gemm_buffer
+    from neurojit.codegen import gemm_buffer, machine_class
     from neurojit.emit.listing import listing, mnemonics
     from neurojit.plan.gemm import Gemm, schedule_gemm
     from neurojit.target import host, host_target, target_for
 
     chosen = host_target() if target is None else target_for(target, host())
+    machine_class(chosen.isa)  # there is one, or this raises
     gemm = Gemm.contiguous(dtype, m, n, k)
     schedule = schedule_gemm(gemm, chosen)
     buffer = gemm_buffer(gemm, schedule, chosen.isa)
@@ -72,9 +75,9 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
 
 def schedule_lines(schedule: GemmSchedule) -> list[str]:
     """The tiling of C in words, one line for the rows, one for the columns, one for k."""
-    rows = " + ".join(f"{block.count} x {block.height}" for block in schedule.rows)
+    rows = " + ".join(f"{block.tiles} x {block.height}" for block in schedule.rows)
     columns = " + ".join(
-        f"{block.count} x ({' + '.join(map(str, block.lanes))})" for block in schedule.columns
+        f"{block.tiles} x ({' + '.join(map(str, block.lanes))})" for block in schedule.columns
     )
     return [
         f"rows of C     {rows}   (tiles x rows of a tile)",
@@ -94,8 +97,8 @@ def document(emission: Emission) -> dict[str, Any]:
         "isa": emission.target.isa.name,
         "microarchitecture": emission.target.microarchitecture,
         "schedule": {
-            "rows": [block.__dict__ for block in schedule.rows],
-            "columns": [block.__dict__ for block in schedule.columns],
+            "rows": [block._asdict() for block in schedule.rows],
+            "columns": [block._asdict() for block in schedule.columns],
             "unroll": schedule.unroll,
             "cycles": schedule.cycles,
         },

@@ -17,10 +17,22 @@ from neurojit.plan.blocking import micro_tile
 from neurojit.plan.gemm import Gemm
 from neurojit.runtime import Code
 
-SHAPES = [(1, 1, 1), (1, 5, 3), (3, 7, 20), (8, 16, 16), (13, 31, 40), (24, 24, 24), (70, 70, 5), (1, 130, 64)]
+SHAPES = [
+    (1, 1, 1),
+    (1, 5, 3),
+    (3, 7, 20),
+    (8, 16, 16),
+    (13, 31, 40),
+    (24, 24, 24),
+    (70, 70, 5),
+    (1, 130, 64),
+]
 MXCSR = {"this thread's": 0, "flush to zero": 0x9FC0, "round up": 0x5F80}
 
-pytestmark = [pytest.mark.parametrize("isa", runnable_isas()), pytest.mark.parametrize("dtype", sorted(DTYPES))]
+pytestmark = [
+    pytest.mark.parametrize("isa", runnable_isas()),
+    pytest.mark.parametrize("dtype", sorted(DTYPES)),
+]
 
 
 def buffers(g: Gemm, k: int) -> list[np.ndarray]:
@@ -35,7 +47,9 @@ def buffers(g: Gemm, k: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("make", [Gemm.contiguous, transposed_gemm], ids=["contiguous", "transposed"])
 @pytest.mark.parametrize("stack_offset", [0, 16, 32, 48])
 @pytest.mark.parametrize("mxcsr", MXCSR)
-def test_rows_32_33_kernels_keep_the_abi(isa: str, dtype: str, make: object, stack_offset: int, mxcsr: str) -> None:
+def test_rows_32_33_kernels_keep_the_abi(
+    isa: str, dtype: str, make: object, stack_offset: int, mxcsr: str
+) -> None:
     for m, n, k in SHAPES:
         g = make(dtype, m, n, k)  # type: ignore[operator]
         operands = buffers(g, k)

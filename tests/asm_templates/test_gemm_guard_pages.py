@@ -73,8 +73,14 @@ def test_row_27_every_width_to_130(isa: str, dtype: str, side: str) -> None:
 
 def test_row_27_negative_and_zero_strides(isa: str, dtype: str, side: str) -> None:
     for m, n, k in all_pairs((1, 2, 3, 5, 8, 13, 17, 21)):
-        for a, b in ((Matrix(-k), Matrix(-n)), (Matrix(k, -1), Matrix(n)), (Matrix(0), Matrix(n)),
-                     (Matrix(k), Matrix(0)), (Matrix(0, 0), Matrix(0)), (Matrix(2 * k, 2), Matrix(n))):  # fmt: skip
+        for a, b in (
+            (Matrix(-k), Matrix(-n)),
+            (Matrix(k, -1), Matrix(n)),
+            (Matrix(0), Matrix(n)),
+            (Matrix(k), Matrix(0)),
+            (Matrix(0, 0), Matrix(0)),
+            (Matrix(2 * k, 2), Matrix(n)),
+        ):
             g = Gemm(dtype, m, n, k, a, b, Output(n))
             # one value wherever memory is shared, so that the order of writing it does not matter
             within_the_fences_as_read(Kernel(isa, g), side)

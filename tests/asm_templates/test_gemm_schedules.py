@@ -79,7 +79,9 @@ def test_too_large_a_tile_names_the_template_and_its_budget(isa: str, dtype: str
     full = TARGETS[isa].isa.widest // 8 // ELEMENT_SIZE[dtype]
     height = REGISTERS[isa] + 1
     g = Gemm.contiguous(dtype, height, full, 4)
-    with pytest.raises(RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"):
+    with pytest.raises(
+        RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"
+    ):
         emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
 
 
@@ -96,7 +98,7 @@ def test_a_micro_kernel_of_several_tiles_has_too_few_registers(isa: str) -> None
     """It has no strides to go from one tile to the next; the planner must never ask for it."""
     g = Gemm.micro_kernel("f32", 6, 8, (6, 16), accumulate=True)
     schedule = tile(isa, ((3, 2),), (((4,), 2),), 4)
-    with pytest.raises(RegisterPressureError, match="template gemm.* general registers"):
+    with pytest.raises(RegisterPressureError, match=r"template gemm.* general registers"):
         emit_gemm(g, schedule, TARGETS[isa].isa)
 
 

@@ -28,12 +28,12 @@ dtypes = pytest.mark.parametrize("dtype", sorted(ELEMENT_SIZE))
 
 def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
     what = f"{g}: {schedule}"
-    assert sum(block.height * block.count for block in schedule.rows) == g.m, what
-    assert sum(sum(block.lanes) * block.count for block in schedule.columns) == g.n, what
-    assert all(block.height >= 1 and block.count >= 1 for block in schedule.rows), what
+    assert sum(block.height * block.tiles for block in schedule.rows) == g.m, what
+    assert sum(sum(block.lanes) * block.tiles for block in schedule.columns) == g.n, what
+    assert all(block.height >= 1 and block.tiles >= 1 for block in schedule.rows), what
     full = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
     for block in schedule.columns:
-        assert block.count >= 1, what
+        assert block.tiles >= 1, what
         assert all(1 <= lanes <= full for lanes in block.lanes), what
         tallest = max(rows.height for rows in schedule.rows)
         assert tallest <= max_height(target.isa, len(block.lanes)), what
@@ -66,7 +66,7 @@ def test_every_micro_kernel_is_one_tile(target: Target, dtype: str) -> None:
             schedule = schedule_gemm(g, target)
             assert_covers(schedule, g, target)
             assert schedule.rows == (RowBlock(height, 1),), g
-            assert [block.count for block in schedule.columns] == [1], g
+            assert [block.tiles for block in schedule.columns] == [1], g
 
 
 @dtypes
@@ -86,7 +86,7 @@ def test_more_arithmetic_is_never_planned_as_less_time(target: Target) -> None:
 def test_rows_are_split_equally(target: Target) -> None:
     for m in range(1, 60):
         for count in range(1, m + 1):
-            heights = [block.height for block in equal_rows(m, count) for _ in range(block.count)]
+            heights = [block.height for block in equal_rows(m, count) for _ in range(block.tiles)]
             assert sum(heights) == m
             assert len(heights) == count
             assert max(heights) - min(heights) <= 1
