@@ -43,7 +43,10 @@ def succeeds(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("step", ["memfd_create", "write", "SEALS", "mmap(memfd"])
 def test_row_15_memfd_refused_the_next_strategy_serves(child: Any, step: str) -> None:
-    succeeds(child(PRELUDE + f"""
+    succeeds(
+        child(
+            PRELUDE
+            + f"""
 import errno
 step = [s for s in _runtime.map_steps() if "{step}" in s][0]
 _runtime.inject_map_failure(step, errno.EPERM, 10**6)
@@ -52,13 +55,18 @@ info = nj.info()
 assert info.strategy == "mprotect", info
 assert info.kernels > 0 and not info.fallbacks, info
 assert any("memfd" in reason and "EPERM" in reason for reason in info.strategy_reasons), info
-"""))
+"""
+        )
+    )
 
 
 @pytest.mark.parametrize("error", ["EPERM", "EACCES", "ENOSYS", "ENOMEM", "EMFILE"])
 def test_row_15_every_mapping_refused_numpy_answers_and_says_why(child: Any, error: str) -> None:
     """A refusal is for good; a shortage may pass, and is asked about again."""
-    succeeds(child(PRELUDE + f"""
+    succeeds(
+        child(
+            PRELUDE
+            + f"""
 import errno
 for step in _runtime.map_steps():
     if "platform" not in step:
@@ -71,12 +79,17 @@ assert info.fallbacks and all("{error}" in reason for reason in info.fallbacks),
 _runtime.reset_executable_memory()
 check()
 assert nj.info().kernels > 0, nj.info()
-"""))
+"""
+        )
+    )
 
 
 def test_row_15_a_kernel_that_denies_executable_memory(child: Any) -> None:
     """PR_SET_MDWE: no mapping becomes executable later; the sealed memfd still maps."""
-    out = succeeds(child(PRELUDE + """
+    out = succeeds(
+        child(
+            PRELUDE
+            + """
 import ctypes
 PR_SET_MDWE, REFUSE_EXEC_GAIN = 65, 1
 if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0):
@@ -89,7 +102,9 @@ else:
     check((9, 9, 9), (11, 40, 3))
     info = nj.info()
     assert info.strategy == "none" and any("mprotect" in r for r in info.strategy_reasons), info
-"""))
+"""
+        )
+    )
     if "unsupported" in out:
         pytest.skip("this Linux has no PR_SET_MDWE")
 
@@ -97,7 +112,10 @@ else:
 @pytest.mark.parametrize("resource", ["RLIMIT_NOFILE", "RLIMIT_AS"])
 def test_row_16_no_descriptors_or_address_space_left(child: Any, resource: str) -> None:
     """No descriptors: mprotect serves. No address space: NumPy answers, until there is some again."""
-    succeeds(child(PRELUDE + f"""
+    succeeds(
+        child(
+            PRELUDE
+            + f"""
 import os, resource
 from neurojit import compiler, numpy_matmul
 numpy_matmul.general  # all is imported
@@ -119,11 +137,17 @@ check((3, 4, 5), (9, 10, 11))
 a = np.ones((3, 5), "f4"); before = dict(nj.info().fallbacks)
 nj.matmul(a, a.T)
 assert nj.info().fallbacks == before, "kernels are made again"
-""", OPENBLAS_NUM_THREADS="1"))
+""",
+            OPENBLAS_NUM_THREADS="1",
+        )
+    )
 
 
 def test_row_16_no_memory_to_map_code_is_not_remembered(child: Any) -> None:
-    succeeds(child(PRELUDE + """
+    succeeds(
+        child(
+            PRELUDE
+            + """
 import errno
 a = np.ones((3, 4), "f4"); b = np.ones((4, 5), "f4")
 for step in _runtime.map_steps():
@@ -135,14 +159,17 @@ assert "ENOMEM" in str(nj.info().fallbacks)
 _runtime.reset_executable_memory()
 nj.matmul(a, b)
 assert nj.info().kernels == 1 and list(nj.info().fallbacks.values()) == [1], nj.info()
-"""))
+"""
+        )
+    )
 
 
 # Row 22: another interpreter --------------------------------------------------------------------------
 
 
 def test_row_22_a_second_interpreter_works_or_says_importerror(child: Any) -> None:
-    out = succeeds(child("""
+    out = succeeds(
+        child("""
 import numpy as np, neurojit as nj
 a = np.ones((3, 3), np.float32)
 nj.matmul(a, a)
@@ -170,7 +197,8 @@ interpreters.run_string(second, script)
 interpreters.destroy(second)
 assert (nj.matmul(a, a) == 3).all()  # the first goes on
 print("first goes on")
-"""))
+""")
+    )
     if "no interpreters" in out:
         pytest.skip("this Python has no subinterpreters")
     assert out.splitlines()[-1] == "first goes on"
@@ -182,7 +210,8 @@ print("first goes on")
 
 @pytest.mark.parametrize("n", [3, 200, 700])
 def test_row_23_exit_while_daemon_threads_are_in_kernels(child: Any, n: int) -> None:
-    out = succeeds(child(f"""
+    out = succeeds(
+        child(f"""
 import threading, time, numpy as np, neurojit as nj
 a = np.ones(({n}, {n}), np.float32)
 for b in a, np.asfortranarray(a):
@@ -195,12 +224,14 @@ for _ in range(4):
     threading.Thread(target=forever, daemon=True).start()
 time.sleep(0.2)
 print("leaving")
-"""))
+""")
+    )
     assert out == "leaving\n"
 
 
 def test_row_23_calls_from_atexit_and_del(child: Any) -> None:
-    out = succeeds(child("""
+    out = succeeds(
+        child("""
 import atexit, numpy as np, neurojit as nj
 a = np.ones((3, 3), np.float32)
 class Late:
@@ -209,7 +240,8 @@ class Late:
         print("del")
 atexit.register(lambda: print(nj.matmul(a, a)[0, 0]))
 late = Late()
-"""))
+""")
+    )
     assert out.split() == ["3.0", "del"]
 
 
@@ -229,8 +261,12 @@ def control():
 
 
 def test_row_32_mxcsr_is_the_same_after_import_and_after_kernels(child: Any) -> None:
-    succeeds(child(READ_MXCSR + "before = control()\nassert before == 0x1F80, hex(before)\nimport neurojit\n"
-                   "assert control() == before\n" + PRELUDE + """
+    succeeds(
+        child(
+            READ_MXCSR + "before = control()\nassert before == 0x1F80, hex(before)\nimport neurojit\n"
+            "assert control() == before\n"
+            + PRELUDE
+            + """
 assert control() == before
 check()
 check((300, 200, 400))
@@ -238,7 +274,9 @@ assert control() == before
 assert np.float32(1e-40) * np.float32(1) != 0, "denormals are not flushed"
 nj.matmul(np.full((2, 2), np.finfo("f4").max), np.full((2, 2), np.finfo("f4").max))
 assert control() == before
-"""))
+"""
+        )
+    )
 
 
 # Row 35: signals --------------------------------------------------------------------------------------
@@ -246,7 +284,10 @@ assert control() == before
 
 def test_row_35_a_storm_of_signals_changes_no_result(child: Any) -> None:
     """Cold and warm calls, kernels and the blocked driver, under thousands of SIGALRM and SIGPROF."""
-    succeeds(child(PRELUDE + """
+    succeeds(
+        child(
+            PRELUDE
+            + """
 import signal, time
 check()  # imports the compiler: CPython 3.11 does not survive imports that signals interrupt
 seen = {signal.SIGALRM: 0, signal.SIGPROF: 0}
@@ -268,12 +309,17 @@ signal.setitimer(signal.ITIMER_PROF, 0)
 assert seen[signal.SIGALRM] > 100, seen
 assert nj.info().kernels > 10
 assert not any("Error" in reason for reason in nj.info().fallbacks), nj.info()
-"""))
+"""
+        )
+    )
 
 
 def test_row_35_interrupted_anywhere_the_next_call_is_right(child: Any) -> None:
     """KeyboardInterrupt at random moments of cold calls: no slot stays claimed, no result is wrong."""
-    succeeds(child(PRELUDE + """
+    succeeds(
+        child(
+            PRELUDE
+            + """
 import random, signal, time
 from neurojit.runtime import SLOTS
 nj.matmul(np.ones((2, 2), "f4"), np.ones((2, 2), "f4"))  # all is imported
@@ -299,12 +345,15 @@ while time.monotonic() < end:
         continue
     assert not nj.info().fallbacks, nj.info()
 assert interrupted > 20, interrupted
-"""))
+"""
+        )
+    )
 
 
 def test_row_35_an_interrupt_during_a_long_product_comes_after_it(child: Any) -> None:
     """Compiled code is not interrupted: the result is complete, then KeyboardInterrupt."""
-    succeeds(child("""
+    succeeds(
+        child("""
 import os, signal, threading, time, numpy as np, neurojit as nj
 n = 1200
 a = np.ones((n, n), np.float32)
@@ -322,7 +371,8 @@ assert set(np.unique(out)) <= {0, n}
 out[...] = 0
 nj.matmul(a, a, out)
 assert (out == n).all()
-"""))
+""")
+    )
 
 
 # Row 36: faults inside kernels ------------------------------------------------------------------------
@@ -355,7 +405,9 @@ print("not reached")
 
 
 def test_row_36_import_and_calls_replace_no_signal_handler(child: Any) -> None:
-    succeeds(child("""
+    succeeds(
+        child(
+            """
 import signal, ctypes
 libc = ctypes.CDLL(None)
 def actions():
@@ -367,10 +419,14 @@ def actions():
     return found
 import numpy
 before = actions()
-""" + PRELUDE + """
+"""
+            + PRELUDE
+            + """
 check()
 assert actions() == before
-"""))
+"""
+        )
+    )
 
 
 def test_this_process_agrees() -> None:

@@ -168,20 +168,25 @@ def work():
 
 
 def test_row_17_a_forked_child_compiles_and_evicts_for_itself(child: Any) -> None:
-    done = child(FORKING + """
+    done = child(
+        FORKING
+        + """
 nj.matmul(b.T, b)
 kernels = nj.info().kernels
 in_child(work)
 assert nj.info().kernels == kernels
 assert np.array_equal(nj.matmul(a, b), a @ b)
 work()
-""")
+"""
+    )
     assert done.returncode == 0, done.stderr + done.stdout
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_row_18_forks_while_other_threads_compile_and_run(child: Any) -> None:
-    done = child(FORKING + """
+    done = child(
+        FORKING
+        + """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork with threads
 stop = False
@@ -201,5 +206,7 @@ end = time.monotonic() + 2.5
 while time.monotonic() < end:
     in_child(work)
 stop = True
-""", OPENBLAS_NUM_THREADS="1")
+""",
+        OPENBLAS_NUM_THREADS="1",
+    )
     assert done.returncode == 0, done.stderr + done.stdout
