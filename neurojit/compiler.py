@@ -23,7 +23,7 @@ from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, schedule_gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
-from neurojit.runtime._blocked import call_micro_kernel, publish_blocked, publish_strips
+from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked, publish_strips
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv
 
@@ -48,7 +48,7 @@ def publish_product(key: Key, product: Product) -> str | None:
     if choice.isa.name == "none":
         return f"no ISA: {choice.reason}"
     memory = executable_memory()
-    if memory.strategy == "none":
+    if memory.closed:
         return "no executable memory: " + "; ".join(memory.reasons)
     if key in _refused:
         return _refused[key]
@@ -155,6 +155,7 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
         what = f"gemm micro-kernel {g.dtype} {g.m}x{g.n}, k={depth} on {target.isa.name}"
         validate_gemm(g, depth, c_row_stride, run, what)
     counts["micro_kernels"] += 1
+    keep_mapped(kernel)
     return _micro_kernels.setdefault((target.isa.name, g), kernel)
 
 

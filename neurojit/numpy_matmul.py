@@ -140,9 +140,11 @@ def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any
     described = _matmul.describe(a, b, c)
     if described is None:
         return "extents or strides beyond 32 bits"
-    # on the first kernel: the compiler and what it imports cost more than all the rest
-    from neurojit.compiler import publish_product
-    from neurojit.plan.product import Product
+    try:  # on the first kernel: the compiler and what it imports cost more than all the rest
+        from neurojit.compiler import publish_product
+        from neurojit.plan.product import Product
+    except ImportError as error:  # a signal handler multiplies in the middle of that first import
+        return f"the compiler is not imported: {error}"
 
     key, fields = described
     return publish_product(key, Product(*fields))

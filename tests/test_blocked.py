@@ -26,8 +26,7 @@ pytestmark = [
 def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     """Blocks of one or two tiles, so that small products meet every loop of the driver."""
     mr, nr = micro_tile(dtype, compiler.host_target())
-    monkeypatch.setattr(compiler, "block_gemm", lambda *_: Blocking(2 * mr, 2 * nr, 8, mr, nr))
-    monkeypatch.setattr(compiler, "reads_in_place", lambda *_: False)
+    monkeypatch.setattr(compiler, "plan_product", lambda *_: Blocking(2 * mr, 2 * nr, 8, mr, nr))
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])

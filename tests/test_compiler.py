@@ -13,16 +13,10 @@ from oracle import assert_same_bits, reference
 
 import neurojit as nj
 from neurojit import _matmul, codegen, compiler
-from neurojit.compiler import (
-    Product,
-    compile_gemm,
-    in_place_gemm,
-    micro_kernel,
-    publish_product,
-    reads_in_place,
-)
+from neurojit.compiler import compile_gemm, micro_kernel, publish_product
 from neurojit.errors import EncodeError, RegisterPressureError, ValidationError
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, executable_memory
 from neurojit.target import NONE, IsaChoice, Target, host_target
 
@@ -142,7 +136,7 @@ def test_refusals_are_forgotten_before_they_fill_memory(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(compiler, "emit_gemm", fails)
     monkeypatch.setattr(compiler, "_MOST_REFUSALS", 4)
-    for n in range(1, 11):
+    for n in range(2, 12):
         nj.matmul(*operands(n=n))
         assert 1 <= len(compiler._refused) <= 4
 
@@ -237,20 +231,26 @@ def test_the_code_cache_stays_within_its_budget(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_small_products_are_read_in_place_and_others_packed(target: Target) -> None:
+def test_which_kernel_serves_a_product(target: Target) -> None:
     l2 = target.caches.l2.size
-    assert reads_in_place(product(1, 1, 1), target)
-    assert reads_in_place(product(64, 64, 64), target)
-    assert reads_in_place(product(64, 64, 64, a_row=1, a_column=64), target), "A transposed"
-    assert not reads_in_place(product(64, 64, 64, b_row=1, b_column=64), target), "B transposed"
-    assert not reads_in_place(product(4096, 4096, 4096), target), "too much work to validate"
-    assert not reads_in_place(product(17, l2 // 4, 4), target), "B beyond the cache"
-    assert reads_in_place(product(16, l2 // 4, 4), target), "few rows: B is read only once or twice"
+
+    def kind(m: int, n: int, k: int, **changes: int) -> str:
+        return type(plan_product(product(m, n, k, **changes), target)).__name__
+
+    assert kind(1, 1, 1) == "Gemm"
+    assert kind(64, 64, 64) == "Gemm"
+    assert kind(64, 64, 64, a_row=1, a_column=64) == "Gemm", "A transposed"
+    assert kind(64, 64, 64, b_row=1, b_column=64) == "Blocking", "B transposed"
+    assert kind(4096, 4096, 4096) == "Blocking", "too much work to validate"
+    assert kind(17, l2 // 4, 4) == "Blocking", "B beyond the cache"
+    assert kind(16, l2 // 4, 4) == "Gemm", "few rows: B is read only once or twice"
+    assert kind(64, 1, 64) == "Gemv", "a matrix times a vector"
+    assert kind(1, 64, 64, b_row=1, b_column=64) == "Gemv", "a vector times a transposed matrix"
+    assert kind(1, 64, 64) == "Gemm", "a vector times a matrix"
+    assert kind(64, 1, 4) == "Blocking", "too short to sum in halves"
     for far in ("a_row", "b_row", "c_row"):
-        assert not reads_in_place(product(2, 2, 2, **{far: 1 << 25}), target), "beyond displacements"
-        assert not reads_in_place(product(2000, 2, 2000, **{far: 1 << 18}), target), (
-            "validation would need gigabytes"
-        )
+        assert kind(2, 2, 2, **{far: 1 << 25}) == "Blocking", "beyond displacements"
+        assert kind(2000, 2, 2000, **{far: 1 << 18}) == "Blocking", "validation would need gigabytes"
 
 
 def test_a_products_text_says_what_matters() -> None:
@@ -278,7 +278,7 @@ def test_every_isa_of_this_machine_compiles(isa: str, dtype: str) -> None:
     for m, n, k in ((1, 1, 1), (7, 19, 5), (40, 33, 50)):
         assert compile_gemm(Gemm.contiguous(dtype, m, n, k), TARGETS[isa]).size > 0
     p = product(3, 5, 7, c_row=9)
-    assert in_place_gemm(p) == Gemm("f32", 3, 5, 7, Matrix(7), Matrix(5), Output(9))
+    assert plan_product(p, TARGETS[isa]) == Gemm("f32", 3, 5, 7, Matrix(7), Matrix(5), Output(9))
     g = Gemm.micro_kernel(dtype, 3, 5, (6, 16), accumulate=True)
     assert micro_kernel(g, TARGETS[isa]) is micro_kernel(g, TARGETS[isa]), "kept for good"
 

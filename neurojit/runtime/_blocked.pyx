@@ -12,6 +12,9 @@ from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Code, Slot, SlotTab
 
 from neurojit.runtime._runtime import SLOTS
 
+cdef extern from "Python.h":
+    void Py_INCREF(object)
+
 cdef extern from "gemm_blocked.h":
     ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t) noexcept nogil
     ctypedef struct nj_cut:
@@ -171,6 +174,12 @@ def pack_panel(bint portable, int element_size, uintptr_t to, uintptr_t source, 
     cdef const nj_packer *chosen = &nj_packer_portable if portable else nj_packer_here()
     (chosen.panel_4 if element_size == 4 else chosen.panel_8)(
         <void *>to, <const void *>source, lanes, steps, lane_stride, step_stride)
+
+
+def keep_mapped(code not None):
+    """Keep a micro-kernel's Code alive until the process is gone, beyond the end of the interpreter: a
+    daemon thread may be inside it, without the GIL, while Python tears its modules down."""
+    Py_INCREF(code)
 
 
 def inject_scratch_failure(int count):

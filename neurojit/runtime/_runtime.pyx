@@ -38,6 +38,13 @@ def failures():
     return tuple(reasons)
 
 
+def closed():
+    """Whether every strategy was refused for good."""
+    cdef bint memfd = nj_strategy_failure(NJ_STRATEGY_MEMFD).closed
+    cdef bint mprotect = nj_strategy_failure(NJ_STRATEGY_MPROTECT).closed
+    return memfd and mprotect
+
+
 def usage():
     """(live bytes, live mappings, mappings ever made)."""
     cdef nj_memory_usage now = nj_executable_memory_usage()
