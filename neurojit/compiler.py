@@ -1,11 +1,11 @@
 """The compiler: from what a call needs to a published kernel, every stage in order.
 
     payload   what is to be computed             Gemm
-    plan      how: tiles, unrolling, blocks      schedule_gemm, block_gemm
+    plan      how: tiles, strips, blocks         schedule_gemm, cut_strips, block_gemm
     codegen   machine code for the target        emit_gemm
     map       sealed executable memory           Code.map
     validate  bit for bit against the reference  validate_gemm
-    publish   one release store into the slot    SLOTS.publish, publish_blocked
+    publish   one release store into the slot    SLOTS.publish, publish_strips, publish_blocked
 
 Stages exchange frozen values; nothing is published that did not pass the gate before it. One thread
 compiles a key; the others are answered by NumPy until the kernel is there.
