@@ -18,7 +18,7 @@ from typing import NamedTuple
 from neurojit.codegen import emit_gemm
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import MEMBER_WORK, Blocking, block_gemm, cut_strips, one_tile
+from neurojit.plan.blocking import MEMBER_WORK, Blocking, block_gemm, cut_strips, micro_tile, one_tile
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output, schedule_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import call_micro_kernel, publish_blocked, publish_strips
@@ -145,14 +145,17 @@ def reads_in_place(p: Product, target: Target) -> bool:
 
     Measured on Zen 4, in place against packed: n = 576 (B of 1.3 MB, L2 of 1 MB) 114 to 108 GFLOP/s, n =
     640 equal, n = 1000 104 to 107; 1500 x 1500 x 64 (C of 9 MB) 86 to 108; 64 x 1024 x 1024, whose rows of
-    B lie 4096 bytes apart, 54 to 102, and 64 x 1000 x 1000 the other way round.
+    B lie 4096 bytes apart, 54 to 102. AVX2, whose tiles read one line of each row of B: n = 300 equal, n =
+    333 88 to 108; float64 with rows 2048 bytes apart, n = 256, 47 to 54.
     """
     size, l2 = p.element_size, target.caches.l2.size
+    wide = micro_tile(p.dtype, target)[1] * size >= 256  # four lines of each row of B and more
+    most_b, aliasing = (l2 * 5 // 4, ALIASING) if wide else (l2 * 3 // 8, ALIASING // 2)
     if p.b_column != 1 or p.work > IN_PLACE_WORK:
         return False
-    if p.m > IN_PLACE_ROWS and (p.k * p.n * size * 4 > l2 * 5 or p.m * p.n * size > l2 * 4):
+    if p.m > IN_PLACE_ROWS and (p.k * p.n * size > most_b or p.m * p.n * size > l2 * 4):
         return False
-    if p.m > 1 and p.k > 32 and p.b_row * size % ALIASING == 0:
+    if p.m > 1 and p.k > 32 and p.b_row * size % aliasing == 0:
         return False
     if p.m > 8 and p.n * size <= 128 and p.a_row * size % ALIASING == 0:
         return False  # a narrow tile is tall: more rows of A than a set of L1 has ways

@@ -77,8 +77,7 @@ def test_same_bits_for_every_number_of_threads(shape: tuple[int, int, int], orde
                 results.append(nj.matmul(a, b))
         assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
         expected = np.empty_like(results[0])
-        rows = slice(0, 40)  # the reference is slow; the rows of one tile at each end
-        for rows in (slice(0, 20), slice(-20, None)):
+        for rows in (slice(0, 20), slice(-20, None)):  # the reference is slow
             reference_matmul(a[rows], b, expected[rows])
             assert expected[rows].tobytes() == results[0][rows].tobytes()
 
