@@ -16,6 +16,8 @@ from dataclasses import replace
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
+CACHE_LINE = 64
+
 
 def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
@@ -96,7 +98,8 @@ def _tile(
         accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
 
     if g.k is None:
-        assert depth is not None
+        assert depth is not None and row_stride is not None
+        _prefetch_tile_below(m, height, columns, c, row_stride)
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
         _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
     else:
@@ -179,6 +182,26 @@ def _dynamic_depth(
         m.advance(a, g.a.column_stride * size)
         m.advance(b, g.b.row_stride * size)
     m.release(left)
+
+
+def _prefetch_tile_below(
+    m: Machine, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer
+) -> None:
+    """Have the next tile's lines of C on their way while this one multiplies.
+
+    The blocked driver goes down the rows, so that tile is most often the one below. Of a large C every row
+    lies in another page and comes from L3 or beyond: without this each tile begins and ends with a wait.
+    """
+    size = sum(columns) * m.element.size
+    below = m.copy(c)
+    for _ in range(height):
+        m.advance_by(below, row_stride)
+    for i in range(height):
+        for offset in (*range(0, size, CACHE_LINE), size - 1):  # the last where C is not aligned
+            m.prefetch_to_write(below, offset)
+        if i + 1 < height:
+            m.advance_by(below, row_stride)
+    m.release(below)
 
 
 def _load_tile(

@@ -144,6 +144,10 @@ class Machine(ABC):
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         """pointer += stride."""
 
+    @abstractmethod
+    def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
+        """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
+
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
+    from neurojit.threads import get_num_threads as get_num_threads
+    from neurojit.threads import num_threads as num_threads
+    from neurojit.threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
@@ -28,10 +31,23 @@ _PUBLIC = {
     "Info": "neurojit.state",
     "info": "neurojit.state",
     "explain_matmul": "neurojit.report.explain",
+    "get_num_threads": "neurojit.threads",
+    "num_threads": "neurojit.threads",
+    "set_num_threads": "neurojit.threads",
 }
 """Where each public name lives."""
 
-__all__ = ["Info", "__version__", "errors", "explain_matmul", "info", "matmul"]
+__all__ = [
+    "Info",
+    "__version__",
+    "errors",
+    "explain_matmul",
+    "get_num_threads",
+    "info",
+    "matmul",
+    "num_threads",
+    "set_num_threads",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ with the whole of numpy.matmul's meaning, which comes back through `products` fo
 """
 
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, intptr_t, uint32_t, uint64_t, uintptr_t
 
 cimport numpy as cnp
 
@@ -16,6 +16,7 @@ from neurojit.runtime._runtime cimport (
     NJ_CODE_RELEASES_GIL, SlotTable, nj_code, nj_key, nj_slot, nj_slot_enter, nj_slot_leave, nj_slot_table,
     nj_slots_find,
 )
+from neurojit.runtime._blocked cimport nj_gemm_batch, run_batch
 
 from neurojit.runtime import SLOTS
 
@@ -452,48 +453,30 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     cdef nj_key key
     cdef nj_slot *slot
     cdef nj_code *code
-    cdef int batch = cnp.PyArray_NDIM(c) - 2, axis
-    cdef int64_t index[64]
-    cdef int64_t count = 1, _done, status = 0
-    cdef void *buffers[4]
+    cdef nj_gemm_batch batch
+    cdef int64_t status
+    cdef double work
     cdef PyThreadState *thread = NULL
+    cdef int axis
     cdef array_object *x = <array_object *>a
     cdef array_object *y = <array_object *>b
     cdef array_object *z = <array_object *>c
-    cdef char *pa = <char *>PyArray_DATA(x)
-    cdef char *pb = <char *>PyArray_DATA(y)
-    cdef char *pc = <char *>PyArray_DATA(z)
-    cdef cnp.npy_intp *extents = PyArray_DIMS(z)
     if not product_of(x, y, z, &p) or not make_key(&p, &key):
         return False
     slot = nj_slots_find(TABLE, &key)
     code = nj_slot_enter(slot) if slot is not NULL else NULL
     if code is NULL:
         return False
-    for axis in range(batch):
-        index[axis] = 0
-        count *= extents[axis]
-    buffers[0] = code.context
-    if code.flags & NJ_CODE_RELEASES_GIL or count * p.m * p.n * p.k > GIL_WORTH_RELEASING:
+    batch.code, batch.axes, batch.work = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k
+    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
+    batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
+    batch.a_stride, batch.b_stride = <const intptr_t *>PyArray_STRIDES(x), <const intptr_t *>PyArray_STRIDES(y)
+    work = <double>batch.work
+    for axis in range(batch.axes):
+        work *= <double>batch.extent[axis]
+    if code.flags & NJ_CODE_RELEASES_GIL or work > GIL_WORTH_RELEASING:
         thread = PyEval_SaveThread()
-    for _done in range(count):
-        buffers[1], buffers[2], buffers[3] = pa, pb, pc
-        status = code.entry(buffers, 0)
-        if status != 0:
-            break
-        axis = batch - 1
-        while axis >= 0:  # the odometer: one step on, carrying
-            index[axis] += 1
-            pa += PyArray_STRIDES(x)[axis]
-            pb += PyArray_STRIDES(y)[axis]
-            pc += PyArray_STRIDES(z)[axis]
-            if index[axis] < extents[axis]:
-                break
-            pa -= PyArray_STRIDES(x)[axis] * extents[axis]
-            pb -= PyArray_STRIDES(y)[axis] * extents[axis]
-            pc -= PyArray_STRIDES(z)[axis] * extents[axis]
-            index[axis] = 0
-            axis -= 1
+    status = run_batch(&batch)
     if thread is not NULL:
         PyEval_RestoreThread(thread)
     nj_slot_leave(slot)

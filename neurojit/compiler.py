@@ -13,15 +13,17 @@ compiles a key; the others are answered by NumPy until the kernel is there.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from neurojit.codegen import emit_gemm, emit_gemv
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import Blocking
+from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_strips, one_tile
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, schedule_gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
-from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked
+from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked, publish_strips
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv
 
@@ -76,7 +78,11 @@ def _compile(slot: Slot, p: Product, target: Target) -> None:
     release_gil = p.work > GIL_WORTH_RELEASING
     plan = plan_product(p, target)
     if isinstance(plan, Gemm):
-        SLOTS.publish(slot, compile_gemm(plan, target, release_gil))
+        strips = None if plan.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
+        if strips is None:
+            SLOTS.publish(slot, compile_gemm(plan, target, release_gil))
+        else:
+            _publish_strips(slot, p, plan, strips, target)
         counts["kernels"] += 1
     elif isinstance(plan, Gemv):
         SLOTS.publish(slot, compile_gemv(plan, target, release_gil))
@@ -85,6 +91,20 @@ def _compile(slot: Slot, p: Product, target: Target) -> None:
         publish_blocked(slot, tuple(p), tuple(plan), _micro_addresses(p, plan, target), release_gil)
         counts["blocked"] += 1
     _keep_within_cache()
+
+
+def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Target) -> None:
+    """A product read in place, in strips that threads share: a kernel for each size of strip."""
+    size = p.element_size
+    # Bytes from one row, or column, to the next in A, B and C; 0 in the operand that all strips share.
+    steps = (p.a_row * size, 0, p.c_row * size) if strips.along_rows else (0, p.b_column * size, size)
+    kernels = tuple(
+        compile_gemm(replace(g, m=extent) if strips.along_rows else replace(g, n=extent), target)
+        if extent
+        else None
+        for extent in strips.cut.sizes
+    )
+    publish_strips(slot, strips.cut, steps, kernels, p.work, MEMBER_WORK)
 
 
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
@@ -122,7 +142,7 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
     cached = _micro_kernels.get((target.isa.name, g))
     if cached is not None:
         return cached
-    kernel = Code.map(emit_gemm(g, schedule_gemm(g, target), target.isa))
+    kernel = Code.map(emit_gemm(g, one_tile(g, target), target.isa))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3
@@ -140,21 +160,15 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
 
 
 def _micro_addresses(p: Product, blocks: Blocking, target: Target) -> tuple[int, ...]:
-    """The eight micro-kernels [accumulates][last rows][last columns]; 0 for those the shape never calls."""
-    heights, widths = _tile_extents(p.m, blocks.mr), _tile_extents(p.n, blocks.nr)
+    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls."""
     addresses = []
     for accumulate in (False, True):
-        for height in heights:
-            for width in widths:
+        for height in blocks.rows.sizes:
+            for width in blocks.columns.sizes:
                 used = height and width and (not accumulate or p.k > blocks.kc)
-                g = Gemm.micro_kernel(p.dtype, height, width, (blocks.mr, blocks.nr), accumulate)
+                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate)
                 addresses.append(micro_kernel(g, target).address if used else 0)
     return tuple(addresses)
-
-
-def _tile_extents(extent: int, tile: int) -> tuple[int, int]:
-    """(full tile if there is one, what is left over if anything)."""
-    return (tile if extent >= tile else 0), extent % tile
 
 
 def _keep_within_cache() -> None:

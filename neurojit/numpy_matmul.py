@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from neurojit import _matmul
+from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -103,6 +105,10 @@ def _compute(
     full = (*batch, x.shape[-2], y.shape[-1])
     in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
     c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
+    if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous and c.flags.c_contiguous:
+        # one B for the whole batch: the rows of all A are one matrix, and B is packed once
+        rows, k = math.prod(x.shape[:-1]), x.shape[-1]
+        x, c, batch = x.reshape(rows, k), c.reshape(rows, y.shape[-1]), ()
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
     else:

@@ -42,6 +42,7 @@ class IntegerForms:
         self.sub_imm8 = forms["sub r64, imm8"]
         self.cmp_imm8 = forms["cmp r64, imm8"]
         self.xor = forms["xor r64, r64"]
+        self.prefetch_to_write = forms["prefetchw m8"]
         self.jump_greater = forms["jg rel32"]
         self.jump_less = forms["jl rel32"]
 
@@ -115,6 +116,9 @@ class X86Machine(Machine):
 
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         self.buffer.regs(self.i.add, pointer, stride)
+
+    def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
+        self.buffer.mem(self.i.prefetch_to_write, pointer, offset)
 
     # Control --------------------------------------------------------------------------------------
 

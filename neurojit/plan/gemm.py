@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -143,8 +144,10 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
                     cycles += row.tiles * column.tiles * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
             if g.k is not None:
-                reads = model.reading_b(g.k, g.n, widest, count)
-                cycles = max(cycles, reads) + OVERLAP_LOST * min(cycles, reads)
+                across = sum([block.tiles for block in columns])
+                reads = model.reading(g, widest, rows[0].height, across, count)
+                less, more = min(cycles, reads), max(cycles, reads)
+                cycles = more + OVERLAP_LOST * less * less / more
             covers.append((cycles, code, rows, columns))
     enough = min(covers, key=itemgetter(0))[0] * TOLERANCE
     cycles, _, rows, columns = min((cover for cover in covers if cover[0] <= enough), key=itemgetter(1))
@@ -263,7 +266,8 @@ class _ColumnCost:
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
         self.embeds = isa.mask_registers > 0
         self.loads_per_row = (len(lanes) if self.embeds else 1) / pipes.loads_per_cycle[128]
-        self.latency = pipes.fma_latency
+        # loads apart leave bubbles that a chain just long enough does not fill
+        self.latency = pipes.fma_latency * (1.0 if self.embeds else 1.2)
 
     def cycles(self, height: int, k: int) -> float:
         loads = height * self.loads_per_row + self.loads
@@ -275,8 +279,8 @@ class _ColumnCost:
 
 FAR_ROWS = 1024
 """Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
-OVERLAP_LOST = 0.25
-"""The part of the smaller of arithmetic and reading that the larger does not hide. Fitted on Zen 4."""
+OVERLAP_LOST = 0.6
+"""What is not hidden when arithmetic and reading take as long; less the more they differ. Fitted on Zen 4."""
 L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
 """Cycles to bring one line to L1 in a stream. Measured on Zen 4: 115 and 77 GB/s."""
 
@@ -290,20 +294,44 @@ class _Model:
         self.full = target.isa.widest // 8 // size
         self._columns: dict[tuple[int, ...], _ColumnCost] = {}
 
-    def reading_b(self, k: int, n: int, vectors: int, row_tiles: int) -> float:
-        """Cycles to bring B to L1 as often as tiles `vectors` wide need it; 0 where it stays there.
+    def reading(self, g: Gemm, vectors: int, height: int, across: int, down: int) -> float:
+        """Cycles to bring A and B to L1 as often as `across` x `down` tiles need them, 0 if both stay there.
 
-        The narrower the tile, the fewer adjacent lines each row of B gives before the next row, pages
-        away, is due: one line a row costs about six times what a stream costs, eight lines hardly more.
+        A sweep of C by tiles `vectors` wide reads A once for each column of tiles, and B once, or once
+        for each tile where a panel of it does not stay in L1: for its size, or because its rows lie a
+        power of two apart and compete for a few sets.
         """
-        size, caches = k * n * self.size, self.target.caches
-        if size <= caches.l1d.size * 3 // 4:
+        assert g.k is not None
+        caches, size = self.target.caches, self.size
+        of_a, of_b, of_c = g.m * g.k * size, g.k * g.n * size, g.m * g.n * size
+        l1 = caches.l1d.size * 3 // 4
+        if of_a + of_b <= l1:
             return 0.0
-        panel = k * vectors * self.full * self.size
-        times = 1 if panel <= caches.l1d.size // 2 else row_tiles
-        line = L2_LINE_CYCLES if size <= caches.l2.size * 3 // 4 else L3_LINE_CYCLES
-        scattered = 1 + 5 / vectors**1.5 if n * self.size >= FAR_ROWS else 1.0
-        return times * size / 64 * line * scattered
+        l2 = caches.l2.size * 3 // 4
+        cycles = 0.0
+        if of_a > l1:
+            cycles += across * of_a / 64 * (L2_LINE_CYCLES if of_a + of_b + of_c <= l2 else L3_LINE_CYCLES)
+        if height > self._rows_in_l1(g.a.row_stride):
+            cycles += across * g.m * g.k  # every broadcast misses
+        if of_b > l1:
+            row_bytes = vectors * self.full * size
+            panel, lines = g.k * row_bytes, row_bytes / 64
+            stays = panel <= caches.l1d.size // 2 and g.k <= self._rows_in_l1(g.b.row_stride)
+            if of_a + of_b + of_c <= l2:
+                line = L2_LINE_CYCLES * (1 + 0.3 / lines)
+            elif of_b <= l2:
+                line = L3_LINE_CYCLES * (1 + 1 / lines)
+            else:  # a line of each row, pages apart, costs six times what a stream does
+                line = L3_LINE_CYCLES * (1 + 5 / lines**1.5)
+            cycles += (1 if stays else down) * of_b / 64 * line
+        return cycles
+
+    def _rows_in_l1(self, row_stride: int) -> int:
+        """How many lines, `row_stride` elements apart, L1 holds at once."""
+        cache = self.target.caches.l1d
+        ways = cache.ways or 8
+        way = cache.size // ways
+        return ways * (way // max(gcd(abs(row_stride) * self.size, way), cache.line))
 
     def columns(self, lanes: tuple[int, ...]) -> _ColumnCost:
         cost = self._columns.get(lanes)

@@ -68,9 +68,12 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
             shares["FMA ports"] += tiles * row.height * cost.slots_per_row
             shares["load ports"] += tiles * (row.height * cost.loads_per_row + cost.loads)
             shares["FMA latency"] += tiles * cost.latency
-    vectors = max(len(column.lanes) for column in schedule.columns)
-    shares[_level(k * g.n * ELEMENT_SIZE[g.dtype], target)] = model.reading_b(
-        k, g.n, vectors, sum(row.tiles for row in schedule.rows)
+    shares[_level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)] = model.reading(
+        g,
+        vectors=max(len(column.lanes) for column in schedule.columns),
+        height=schedule.rows[0].height,
+        across=sum(column.tiles for column in schedule.columns),
+        down=sum(row.tiles for row in schedule.rows),
     )
     largest = max(shares, key=lambda name: shares[name])
     return {largest: max(schedule.cycles, shares[largest])}
@@ -87,7 +90,8 @@ def _gemv_bounds(g: Gemv, schedule: GemvSchedule, target: Target) -> dict[str, f
 
 
 def _blocked_bounds(ideal: float, p: Product, blocks: Blocking) -> dict[str, float]:
-    reads = p.element_size * (p.m * p.k * -(-p.n // blocks.nc) + p.k * p.n + 2 * p.m * p.n)
+    passes = -(-blocks.columns.tiles // blocks.block_columns)
+    reads = p.element_size * (p.m * p.k * passes + p.k * p.n + 2 * p.m * p.n)
     return {"FMA ports": ideal / BLOCKED_FRACTION, "memory": reads / LINE * MEMORY_LINE_CYCLES}
 
 

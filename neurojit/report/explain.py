@@ -142,7 +142,8 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
             listing(buffer),
         )
     columns_apart = "columns of B are not adjacent" if p.b_column != 1 else "B does not stay in L2"
-    lines = [f"micro-tile {plan.mr} x {plan.nr}, blocks MC {plan.mc}, NC {plan.nc}, KC {plan.kc}"]
+    tile = f"{plan.rows.size} x {plan.columns.size}"
+    lines = [f"micro-tile {tile}, {plan.rows.tiles} x {plan.columns.tiles} tiles, KC {plan.kc}"]
     return "blocked", f"{columns_apart}: panels are packed", lines, 0, ""
 
 

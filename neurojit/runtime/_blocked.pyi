@@ -1,8 +1,36 @@
+from typing import Any
+
 from neurojit.runtime._runtime import Code, Slot
 
 def publish_blocked(
-    slot: Slot, fields: tuple[int, ...], blocks: tuple[int, ...], micro: tuple[int, ...], release_gil: bool
+    slot: Slot, fields: tuple[int, ...], blocks: tuple[Any, ...], micro: tuple[int, ...], release_gil: bool
+) -> None: ...
+def publish_strips(
+    slot: Slot,
+    strips: tuple[int, ...],
+    steps: tuple[int, int, int],
+    kernels: tuple[Code | None, ...],
+    work: int,
+    member_work: int,
 ) -> None: ...
 def call_micro_kernel(address: int, a: int, b: int, c: int, k: int, row_stride: int) -> int: ...
 def keep_mapped(code: Code) -> None: ...
 def inject_scratch_failure(count: int) -> None: ...
+
+__file__: str
+
+def set_thread_limit(threads: int) -> None: ...
+def thread_limit() -> int: ...
+def workers() -> int: ...
+def inject_thread_failure(count: int) -> None: ...
+def packer() -> str: ...
+def pack_panel(
+    portable: bool,
+    element_size: int,
+    to: int,
+    source: int,
+    lanes: int,
+    steps: int,
+    lane_stride: int,
+    step_stride: int,
+) -> None: ...
