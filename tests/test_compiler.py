@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
+import types
 from typing import Any
 
 import numpy as np
@@ -198,6 +200,17 @@ def test_without_an_isa_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     a, b = operands()
     np.testing.assert_allclose(nj.matmul(a, b), np.matmul(a, b), rtol=1e-6)
     assert nj.info().fallbacks == {"no ISA: because": 1}
+
+
+def test_row_35_a_call_in_the_middle_of_the_compilers_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a signal handler during the first call: the module is there, its names are not yet."""
+    monkeypatch.setitem(sys.modules, "neurojit.compiler", types.ModuleType("neurojit.compiler"))
+    a, b = operands()
+    np.testing.assert_allclose(nj.matmul(a, b), np.matmul(a, b), rtol=1e-6)
+    monkeypatch.undo()
+    (reason,) = nj.info().fallbacks
+    assert reason.startswith("the compiler is not imported: cannot import name")
+    assert_same_bits(nj.matmul(a, b), reference(a, b))
 
 
 def test_a_published_slot_is_not_compiled_again() -> None:
