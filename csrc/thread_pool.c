@@ -178,9 +178,14 @@ static bool create_worker(worker *w)
     }
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_BYTES); /* refused: the default, which is larger */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the worker */
+    /* Signals from outside go to other threads. A fault is the worker's own: blocked, it would kill the
+     * process without the handler that says where (faulthandler's). Inherited by the worker. */
+    static const int OWN[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t foreign, before;
+    sigfillset(&foreign);
+    for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++)
+        sigdelset(&foreign, OWN[i]);
+    pthread_sigmask(SIG_SETMASK, &foreign, &before);
     pthread_t thread;
     const bool created = pthread_create(&thread, &attributes, work, w) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -105,15 +105,16 @@ def _compute(
     full = (*batch, x.shape[-2], y.shape[-1])
     in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
     c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
-    if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous and c.flags.c_contiguous:
-        # one B for the whole batch: the rows of all A are one matrix, and B is packed once
-        rows, k = math.prod(x.shape[:-1]), x.shape[-1]
-        x, c, batch = x.reshape(rows, k), c.reshape(rows, y.shape[-1]), ()
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
     else:
+        to = c
+        if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous and c.flags.c_contiguous:
+            # one B for the whole batch: the rows of all A are one matrix, and B is packed once
+            rows, k = math.prod(x.shape[:-1]), x.shape[-1]
+            x, to, batch = x.reshape(rows, k), c.reshape(rows, y.shape[-1]), ()
         reason = _multiply(
-            np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), c
+            np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), to
         )
         if reason is not None:
             return None, reason

@@ -78,6 +78,8 @@ def test_same_bits_for_every_number_of_threads(shape: tuple[int, int, int], orde
             with nj.num_threads(threads):
                 results.append(nj.matmul(a, b))
         assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
+        if 1 in shape[:2]:
+            continue  # vectors may have partial sums: tests/test_matmul_numbers.py says which bits are theirs
         expected = np.empty_like(results[0])
         for rows in (slice(0, 20), slice(-20, None)):  # the reference is slow
             reference_matmul(a[rows], b, expected[rows])

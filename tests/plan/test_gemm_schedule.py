@@ -114,15 +114,17 @@ def test_blocks_are_whole_tiles_within_the_caches(target: Target, dtype: str) ->
         for n in (1, 15, 32, 1000, 10**5):
             for k in (1, 3, 511, 512, 513, 4096, 10**5):
                 blocks = block_gemm(dtype, m, n, k, target)
-                assert (blocks.mr, blocks.nr) == micro_tile(dtype, target)
-                assert blocks.mc % blocks.mr == 0
-                assert blocks.nc % blocks.nr == 0
-                assert min(blocks) >= 1
-                assert blocks.mc < m + blocks.mr
-                assert blocks.nc < n + blocks.nr
+                mr, nr = micro_tile(dtype, target)
+                for cut, extent, most in ((blocks.rows, m, mr), (blocks.columns, n, nr)):
+                    assert cut.size * cut.of_size + cut.rest * cut.of_rest == extent
+                    assert 0 < cut.size <= most
+                    assert cut.rest < cut.size
+                assert min(blocks[2:]) >= 1
+                assert blocks.unit_rows <= blocks.rows.tiles
+                assert blocks.unit_columns <= blocks.columns.tiles
                 assert blocks.kc < k + 4
-                assert blocks.mc * blocks.kc * size <= target.caches.l2.size
-                assert -(-k // blocks.kc) <= -(-k * size // 2048), "as few blocks of k as the most allows"
+                panel = max(blocks.unit_columns * nr, mr) * blocks.kc * size
+                assert blocks.unit_columns == 1 or panel <= target.caches.l2.size
 
 
 @dtypes
