@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 # before anything loads a BLAS
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "NEUROJIT")})
 
 import argparse
 import json
@@ -77,9 +77,7 @@ def print_head(document: dict[str, Any]) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     print(f"{document['cpu']} ({document['microarchitecture']}), neurojit emits {document['isa']}")
     print(versions)
-    print(
-        "All on one thread (OPENBLAS_NUM_THREADS = OMP_NUM_THREADS = MKL_NUM_THREADS = 1). Times are the best"
-    )
+    print("All on one thread (OPENBLAS_, OMP_, MKL_ and NEUROJIT_NUM_THREADS = 1). Times are the best")
     print(f"of interleaved repeats and include timeit's loop, {document['empty_loop_ns']:.0f} ns a call.")
     print("C[n,n] = A[n,n] @ B[n,n] with out given; `x NumPy`: how many times faster than numpy.matmul.")
 

@@ -183,8 +183,7 @@ static bool create_worker(worker *w)
     static const int OWN[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     sigset_t foreign, before;
     sigfillset(&foreign);
-    for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++)
-        sigdelset(&foreign, OWN[i]);
+    for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++) sigdelset(&foreign, OWN[i]);
     pthread_sigmask(SIG_SETMASK, &foreign, &before);
     pthread_t thread;
     const bool created = pthread_create(&thread, &attributes, work, w) == 0;

@@ -13,9 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = (
-    "1"  # all the times below are of one thread
-)
+# all the times below are of one thread
+os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "NEUROJIT")})
 
 import numpy as np
 from sklearn.datasets import load_digits

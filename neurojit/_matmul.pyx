@@ -470,7 +470,8 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     batch.code, batch.axes, batch.work = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k
     batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
     batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
-    batch.a_stride, batch.b_stride = <const intptr_t *>PyArray_STRIDES(x), <const intptr_t *>PyArray_STRIDES(y)
+    batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
+    batch.b_stride = <const intptr_t *>PyArray_STRIDES(y)
     work = <double>batch.work
     for axis in range(batch.axes):
         work *= <double>batch.extent[axis]

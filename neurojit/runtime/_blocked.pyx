@@ -148,7 +148,9 @@ cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
     return nj_gemm_batch_run(batch)
 
 
-def call_micro_kernel(uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride):
+def call_micro_kernel(
+    uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride
+):
     """Run one micro-kernel, for its validation. Addresses of packed panels and of C; bytes."""
     return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride)
 
