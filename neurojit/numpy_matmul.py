@@ -104,7 +104,7 @@ def _compute(
     batch = shape[: len(shape) - (a.ndim > 1) - (b.ndim > 1)]
     full = (*batch, x.shape[-2], y.shape[-1])
     in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
-    c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
+    filled = c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
     if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous and c.flags.c_contiguous:
         # one B for the whole batch: the rows of all A are one matrix, and B is packed once
         rows, k = math.prod(x.shape[:-1]), x.shape[-1]
@@ -118,10 +118,10 @@ def _compute(
         if reason is not None:
             return None, reason
     if out is None:
-        result = c if shape == full else c.reshape(shape)  # a view would not own its data
+        result = filled if shape == full else filled.reshape(shape)  # a view would not own its data
         return (result if shape else result[()]), None
     if not in_place:
-        out[...] = c.reshape(shape)
+        out[...] = filled.reshape(shape)
     return out, None
 
 
