@@ -98,7 +98,8 @@ def _tile(
         accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
 
     if g.k is None:
-        assert depth is not None and row_stride is not None
+        assert depth is not None
+        assert row_stride is not None
         _prefetch_tile_below(m, height, columns, c, row_stride)
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
         _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)

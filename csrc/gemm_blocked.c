@@ -69,8 +69,7 @@ static void pack_b(const gemm_job *job, const block *at, int64_t tile)
               size_of(&p->columns, tile), at->k, p->b_column_stride, p->b_row_stride);
 }
 
-/* Multiply tiles [row, row_end) x [column, column_end) of a block. A panel of B is swept by all the rows,
- * whose panels of A stay in L2. */
+/* Multiply tiles [row, row_end) x [column, column_end) of a block: each panel of B by all of the rows. */
 static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t row_end, int64_t column,
                      int64_t column_end)
 {

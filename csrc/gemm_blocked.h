@@ -5,8 +5,8 @@
  *
  * The idea (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008): cut k into
  * steps of KC, and for each copy the rows of A and the columns of B into micro-panels that the
- * micro-kernel reads straight through. C is cut into tiles, tiles are grouped into *units*: few enough
- * rows that their panels of A stay in L2 while the unit sweeps its panels of B.
+ * micro-kernel reads straight through. C is cut into tiles, tiles are grouped into *units*: a panel of B,
+ * which stays in L2, times the panels of A below each other, which stream by.
  *
  *     for each block of columns, of k, of rows:
  *         phase 1   pack the block's panels of A and B      a unit is one panel

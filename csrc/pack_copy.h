@@ -15,6 +15,7 @@ NJ_COPY_INLINE void nj_copy_runs(char *restrict to, const char *restrict from, i
                                  int64_t stride)
 {
     for (int64_t s = 0; s < steps; s++) {
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + (s + 12) * stride + at);
         memcpy(to + s * bytes, from + s * stride, (size_t)bytes);
     }
 }

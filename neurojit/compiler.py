@@ -1,11 +1,11 @@
 """The compiler: from what a call needs to a published kernel, every stage in order.
 
     payload   what is to be computed             plan_product: Gemm, Gemv, or blocks
-    plan      how: tiles, unrolling              schedule_gemm, schedule_gemv
+    plan      how: tiles, unrolling, strips      schedule_gemm, schedule_gemv, cut_strips
     codegen   machine code for the target        emit_gemm, emit_gemv
     map       sealed executable memory           Code.map
     validate  bit for bit against the reference  validate_gemm, validate_gemv
-    publish   one release store into the slot    SLOTS.publish, publish_blocked
+    publish   one release store into the slot    SLOTS.publish, publish_strips, publish_blocked
 
 Stages exchange frozen values; nothing is published that did not pass the gate before it. One thread
 compiles a key; the others are answered by NumPy until the kernel is there.

@@ -42,19 +42,10 @@ def operands(m: int, n: int, k: int, dtype: str = "f4", order: str = "nn") -> tu
 
 
 def in_child(script: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "NEUROJIT_NUM_THREADS": "4",
-    }
-    environment["OPENBLAS_NUM_THREADS"] = "1"
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.update(NEUROJIT_NUM_THREADS="4", OPENBLAS_NUM_THREADS="1")
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
 # The same bits ---------------------------------------------------------------------------------------
@@ -88,8 +79,7 @@ def test_same_bits_for_every_number_of_threads(shape: tuple[int, int, int], orde
                 results.append(nj.matmul(a, b))
         assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
         expected = np.empty_like(results[0])
-        rows = slice(0, 40)  # the reference is slow; the rows of one tile at each end
-        for rows in (slice(0, 20), slice(-20, None)):
+        for rows in (slice(0, 20), slice(-20, None)):  # the reference is slow
             reference_matmul(a[rows], b, expected[rows])
             assert expected[rows].tobytes() == results[0][rows].tobytes()
 
@@ -179,9 +169,8 @@ def test_environment() -> None:
 
 
 def test_default_is_the_affinity_mask() -> None:
-    assert usable_cores() == (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
+    affinity = getattr(os, "sched_getaffinity", None)
+    assert usable_cores() == (len(affinity(0)) if affinity else os.cpu_count())
 
 
 @pytest.mark.parametrize("first", ["threadpoolctl", "neurojit.threads"])
@@ -202,14 +191,20 @@ print("ok")
     assert done.stdout == "ok\n", done.stderr
 
 
-def test_without_threadpoolctl_an_import_fails_as_ever() -> None:
-    done = in_child("""
+def test_threadpoolctl_missing_is_missing() -> None:
+    done = in_child(
+        """
 import sys
-sys.path[:] = [entry for entry in sys.path if "site-packages" not in entry] + []
-import importlib.util
-import neurojit.threads
-""")
-    assert "threadpoolctl" not in done.stderr
+sys.path[:] = []
+import importlib.machinery
+importlib.machinery.PathFinder.invalidate_caches()
+try:
+    import threadpoolctl
+except ImportError as error:
+    print(error.name)
+""".replace("import sys\n", "import neurojit.threads, sys\n", 1)
+    )
+    assert done.stdout == "threadpoolctl\n", done.stderr
 
 
 # Many callers, forks, exits --------------------------------------------------------------------------
@@ -325,7 +320,7 @@ print("ok")
     assert done.stdout == "ok\n", done.stderr
 
 
-@pytest.mark.parametrize("shape", [(600, 600, 600), (3, 600, 600)], ids=["one", "batch"])
+@pytest.mark.parametrize("shape", [(600, 600), (3, 600, 600)], ids=["one", "batch"])
 def test_no_scratch_to_be_had(shape: tuple[int, ...]) -> None:
     a = np.random.default_rng(0).standard_normal(shape).astype("f4")
     b = np.ascontiguousarray(np.swapaxes(a, -1, -2))

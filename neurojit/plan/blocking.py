@@ -1,9 +1,9 @@
 """Tiles and cache blocks of a large GEMM, from the target's caches.
 
 micro-tile   MR x NR of C            accumulators, in registers
-B panel      KC x NR                 swept by the rows of a unit, from L2
-A panels     unit rows x KC          stay in L2 while the unit sweeps its panels of B
-block        what is packed at once  bounded by the scratch that a call may take
+B panel      KC x NR                 stays in L2 while a unit's rows sweep it
+A panels     unit rows x KC          stream through, evenly, from L3: each is used for a whole panel of B
+block        what is packed at once  a part of L3: the less of A, since B is swept once per block of A
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from neurojit.target import Target
 
 MOST_KC = 1024
 """Steps of k in a block. Deep: each block reads and writes C once, and C is what comes from afar."""
-SCRATCH_BYTES = 16 << 20
-"""Packed panels of A, and again of B, that one call may keep."""
+ASSUMED_L3 = 16 << 20
+UNITS = 48
+"""Pieces of a block, about, that threads take in turn: enough that a slow core takes fewer."""
+LEAST_UNIT_ROWS = 16
+"""Tiles that a panel of B is swept by, where there are so many: fetching it from L3 must be worth it."""
 MEMBER_WORK = 1 << 19
 """Multiply-adds that are worth one more thread."""
 
@@ -30,21 +33,21 @@ LEAST_STRIP_COLUMN_BYTES = 256
 
 
 class Cut(NamedTuple):
-    """An extent cut into `count` tiles of `size`, then `rest_count` tiles of `rest`, which is smaller."""
+    """An extent cut into `of_size` tiles of `size`, then `of_rest` tiles of `rest`, which is smaller."""
 
     size: int
-    count: int
+    of_size: int
     rest: int
-    rest_count: int
+    of_rest: int
 
     @property
     def tiles(self) -> int:
-        return self.count + self.rest_count
+        return self.of_size + self.of_rest
 
     @property
     def sizes(self) -> tuple[int, int]:
         """The two sizes, 0 for one that no tile has."""
-        return self.size if self.count else 0, self.rest if self.rest_count else 0
+        return self.size if self.of_size else 0, self.rest if self.of_rest else 0
 
 
 class Blocking(NamedTuple):
@@ -66,18 +69,18 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
     mr, nr = micro_tile(dtype, target)
     rows, columns = cut_equally(m, mr), cut_by(n, nr)
     kc = equal_share(k, MOST_KC, 4)
-    row_bytes = kc * size
-    unit_bytes = target.caches.l2.size * 2 // 5  # of A, and again of B
-    unit_rows = max(unit_bytes // (row_bytes * mr), 1)
-    unit_columns = max(unit_bytes // (row_bytes * nr), 1)
+    l3 = target.caches.l3.size if target.caches.l3 else ASSUMED_L3
+    block_rows = equal_share(rows.tiles, max(l3 // 8 // (kc * size * mr), 1))
+    block_columns = equal_share(columns.tiles, max(l3 // 2 // (kc * size * nr), 1))
+    unit_rows = max(ceil_div(block_rows * block_columns, UNITS), LEAST_UNIT_ROWS)
     return Blocking(
         rows,
         columns,
         kc,
-        block_rows=equal_share(rows.tiles, max(SCRATCH_BYTES // (row_bytes * mr), 1)),
-        block_columns=equal_share(columns.tiles, max(SCRATCH_BYTES // (row_bytes * nr), 1)),
-        unit_rows=equal_share(rows.tiles, unit_rows),
-        unit_columns=equal_share(columns.tiles, unit_columns),
+        block_rows,
+        block_columns,
+        unit_rows=equal_share(block_rows, unit_rows),
+        unit_columns=1,
         member_work=MEMBER_WORK,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from neurojit.plan.blocking import Blocking, block_gemm
+from neurojit.plan.blocking import Blocking, block_gemm, micro_tile
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import LEAST_DEPTH, Gemv
 from neurojit.target import Target
@@ -84,15 +84,18 @@ def _reads_in_place(p: Product, target: Target) -> bool:
 
     Measured on Zen 4, in place against packed: n = 576 (B of 1.3 MB, L2 of 1 MB) 114 to 108 GFLOP/s, n =
     640 equal, n = 1000 104 to 107; 1500 x 1500 x 64 (C of 9 MB) 86 to 108; 64 x 1024 x 1024, whose rows of
-    B lie 4096 bytes apart, 54 to 102, and 64 x 1000 x 1000 the other way round.
+    B lie 4096 bytes apart, 54 to 102. AVX2, whose tiles read one line of each row of B: n = 300 equal, n =
+    333 88 to 108; float64 with rows 2048 bytes apart, n = 256, 47 to 54.
     """
     if p.b_column != 1 or p.work > IN_PLACE_WORK:
         return False
     size, l2 = p.element_size, target.caches.l2.size
     if p.m > IN_PLACE_ROWS:
-        if p.k * p.n * size * 4 > l2 * 5 or p.m * p.n * size > l2 * 4:
+        wide = micro_tile(p.dtype, target)[1] * size >= 256  # four lines of each row of B and more
+        most_b, aliasing = (l2 * 5 // 4, ALIASING) if wide else (l2 * 3 // 8, ALIASING // 2)
+        if p.k * p.n * size > most_b or p.m * p.n * size > l2 * 4:
             return False
-        if p.k > 32 and p.b_row * size % ALIASING == 0:
+        if p.k > 32 and p.b_row * size % aliasing == 0:
             return False
     if p.m > 8 and p.n * size <= 128 and p.a_row * size % ALIASING == 0:
         return False  # a narrow tile is tall: more rows of A than a set of L1 has ways

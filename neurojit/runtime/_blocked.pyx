@@ -55,7 +55,7 @@ cdef void destroy_blocked(nj_code *code) noexcept nogil:
 
 
 cdef nj_cut cut_of(cut):
-    """A plan's Cut: (size, count, rest, rest_count)."""
+    """A plan's Cut: (size, of_size, rest, of_rest)."""
     cdef nj_cut made
     made.size[0], made.count[0], made.size[1], made.count[1] = cut
     return made
