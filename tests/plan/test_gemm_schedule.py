@@ -108,21 +108,19 @@ def test_the_narrowest_register_is_used(target: Target, size: int, bits: int) ->
 
 
 @dtypes
-def test_blocks_are_whole_tiles_within_the_caches(target: Target, dtype: str) -> None:
-    size = ELEMENT_SIZE[dtype]
+def test_blocks_cover_the_product_in_whole_tiles(target: Target, dtype: str) -> None:
+    mr, nr = micro_tile(dtype, target)
     for m in (1, 5, 12, 97, 480, 2016, 10**6):
         for n in (1, 15, 32, 1000, 10**5):
             for k in (1, 3, 511, 512, 513, 4096, 10**5):
                 blocks = block_gemm(dtype, m, n, k, target)
-                assert (blocks.mr, blocks.nr) == micro_tile(dtype, target)
-                assert blocks.mc % blocks.mr == 0
-                assert blocks.nc % blocks.nr == 0
-                assert min(blocks) >= 1
-                assert blocks.mc < m + blocks.mr
-                assert blocks.nc < n + blocks.nr
-                assert blocks.kc < k + 4
-                assert blocks.mc * blocks.kc * size <= target.caches.l2.size
-                assert -(-k // blocks.kc) <= -(-k * size // 2048), "as few blocks of k as the most allows"
+                for cut, extent, most in ((blocks.rows, m, mr), (blocks.columns, n, nr)):
+                    assert cut.size * cut.of_size + cut.rest * cut.of_rest == extent
+                    assert max(cut.sizes) <= most
+                    assert cut.rest < cut.size
+                assert 1 <= blocks.kc < k + 4
+                assert 1 <= blocks.unit_rows <= blocks.block_rows <= blocks.rows.tiles
+                assert 1 <= blocks.unit_columns <= blocks.block_columns <= blocks.columns.tiles
 
 
 @dtypes
