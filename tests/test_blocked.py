@@ -13,11 +13,11 @@ from oracle import assert_same_bits, reference
 
 import neurojit as nj
 from neurojit import _matmul, compiler
-from neurojit.plan.blocking import MEMBER_WORK, Blocking, cut_by, cut_equally, micro_tile
+from neurojit.plan.blocking import Blocking, cut_by, cut_equally, micro_tile
 from neurojit.plan.product import Product
 from neurojit.runtime import SLOTS
 from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked
-from neurojit.target import Target
+from neurojit.target import Target, host_target
 
 pytestmark = [
     pytest.mark.usefixtures("cold"),
@@ -26,13 +26,13 @@ pytestmark = [
 
 
 def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
-    """Blocks of two tiles and units of one, so that small products meet every loop of the driver."""
-    mr, nr = micro_tile(dtype, compiler.host_target())
+    """Blocks of one or two tiles, so that small products meet every loop of the driver."""
+    mr, nr = micro_tile(dtype, host_target())
 
-    def blocks(p: Product, target: Target) -> Blocking:
-        return Blocking(cut_equally(p.m, mr), cut_by(p.n, nr), 8, 2, 2, 1, 1, MEMBER_WORK)
+    def plan(p: Product, target: Target) -> Blocking:
+        return Blocking(cut_equally(p.m, mr), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30)
 
-    monkeypatch.setattr(compiler, "plan_product", blocks)
+    monkeypatch.setattr(compiler, "plan_product", plan)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
