@@ -14,7 +14,7 @@ cimport numpy as cnp
 
 from neurojit.runtime._runtime cimport (
     NJ_CODE_RELEASES_GIL, SlotTable, nj_code, nj_key, nj_slot, nj_slot_enter, nj_slot_leave, nj_slot_table,
-    nj_slots_find,
+    nj_slot_is_published, nj_slots_find,
 )
 from neurojit.runtime._blocked cimport nj_gemm_batch, run_batch
 
@@ -123,59 +123,41 @@ cdef inline void span(const char *data, int64_t rows, int64_t columns, int64_t r
     high[0] = <uintptr_t>data + (down if down > 0 else 0) + (across if across > 0 else 0) + element
 
 
-cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf,
-                                 PyObject *kwnames) noexcept:
-    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    cdef PyObject *out = NULL
-    cdef PyObject *result
+# A call in the common case: what it computes, and what its result looks like.
+cdef struct Call:
+    Product p
+    void *descr
+    void *a
+    void *b
+    int ndim
+    cnp.npy_intp dims[2]
+
+
+cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexcept nogil:
+    """Exact arrays of one native float type, one or two dimensions, not both of one; else False."""
     cdef array_object *a
     cdef array_object *b
-    cdef array_object *c
-    cdef Product p
-    cdef nj_key key
-    cdef nj_slot *slot
-    cdef nj_code *code
-    cdef void *descr
+    cdef Product *p = &call.p
     cdef cnp.npy_intp *extents
-    cdef cnp.npy_intp dims[2]
-    cdef int a_ndim, b_ndim, ndim
-    cdef void *buffers[4]
-    cdef int64_t status
-    cdef PyThreadState *thread
-    cdef uintptr_t low, high, c_low, c_high
-
-    if kwnames is NULL:
-        if nargs == 3:
-            out = args[2]
-        elif nargs != 2:
-            return general_call(self, args, nargsf, kwnames)
-    elif nargs == 2 and PyTuple_GET_SIZE(kwnames) == 1 and PyTuple_GET_ITEM(kwnames, 0) == OUT:
-        out = args[2]
-    else:
-        return general_call(self, args, nargsf, kwnames)
-    if out == c_None:
-        out = NULL
-
-    # Inputs: exact arrays of one native float type, one or two dimensions, not both of one.
-    if Py_TYPE(args[0]) != array_type or Py_TYPE(args[1]) != array_type:
-        return general_call(self, args, nargsf, kwnames)
-    a = <array_object *>args[0]
-    b = <array_object *>args[1]
-    descr = PyArray_DESCR(a)
-    if descr != PyArray_DESCR(b):
-        return general_call(self, args, nargsf, kwnames)
-    if descr == FLOAT32:
+    cdef int a_ndim, b_ndim
+    if Py_TYPE(left) != array_type or Py_TYPE(right) != array_type:
+        return False
+    a, b = <array_object *>left, <array_object *>right
+    call.descr = PyArray_DESCR(a)
+    if call.descr != PyArray_DESCR(b):
+        return False
+    if call.descr == FLOAT32:
         p.element = 4
-    elif descr == FLOAT64:
+    elif call.descr == FLOAT64:
         p.element = 8
     else:
-        return general_call(self, args, nargsf, kwnames)
+        return False
     a_ndim, b_ndim = PyArray_NDIM(a), PyArray_NDIM(b)
     if a_ndim == 2:
         if b_ndim != 2 and b_ndim != 1:
-            return general_call(self, args, nargsf, kwnames)
+            return False
     elif a_ndim != 1 or b_ndim != 2:
-        return general_call(self, args, nargsf, kwnames)
+        return False
 
     extents = PyArray_DIMS(a)
     p.m = extents[0] if a_ndim == 2 else 1
@@ -183,14 +165,14 @@ cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t n
     extents = PyArray_DIMS(b)
     p.n = extents[1] if b_ndim == 2 else 1
     if p.k != extents[0] or p.m == 0 or p.n == 0 or p.k == 0:
-        return general_call(self, args, nargsf, kwnames)
+        return False
 
     # Strides. An extent of 1 has none that matter: it gets the contiguous one, for one key.
     if PyArray_FLAGS(a) & C_CONTIGUOUS:
         p.a_row, p.a_column = p.k, 1
     else:
         if not strides_of(a, p.element, &p.a_row, &p.a_column):
-            return general_call(self, args, nargsf, kwnames)
+            return False
         if p.m == 1:
             p.a_row = p.k
         if p.k == 1:
@@ -199,65 +181,86 @@ cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t n
         p.b_row, p.b_column = p.n, 1
     else:
         if not strides_of(b, p.element, &p.b_row, &p.b_column):
-            return general_call(self, args, nargsf, kwnames)
+            return False
         if p.k == 1:
             p.b_row = p.n
         if p.n == 1:
             p.b_column = 1
-
-    # Output: exactly the shape and type, adjacent columns, rows apart, no overlap; or a new array.
-    ndim = 0
-    if a_ndim == 2:
-        dims[0] = p.m
-        ndim = 1
-    if b_ndim == 2:
-        dims[ndim] = p.n
-        ndim += 1
     p.c_row = p.n
-    if out is not NULL:
-        c = <array_object *>out
-        if (Py_TYPE(out) != array_type or PyArray_DESCR(c) != descr or PyArray_NDIM(c) != ndim
-                or not PyArray_FLAGS(c) & WRITEABLE):
-            return general_call(self, args, nargsf, kwnames)
-        extents = PyArray_DIMS(c)
-        if extents[0] != dims[0] or extents[ndim - 1] != dims[ndim - 1]:
-            return general_call(self, args, nargsf, kwnames)
-        if not PyArray_FLAGS(c) & C_CONTIGUOUS:
-            if ndim != 2 or PyArray_STRIDES(c)[1] != p.element or PyArray_STRIDES(c)[0] & (p.element - 1):
-                return general_call(self, args, nargsf, kwnames)
-            p.c_row = PyArray_STRIDES(c)[0] // p.element
-            if p.c_row < p.n:
-                return general_call(self, args, nargsf, kwnames)
-        span(<char *>PyArray_DATA(c), p.m, p.n, p.c_row, 1, p.element, &c_low, &c_high)
-        span(<char *>PyArray_DATA(a), p.m, p.k, p.a_row, p.a_column, p.element, &low, &high)
-        if low < c_high and c_low < high:
-            return general_call(self, args, nargsf, kwnames)
-        span(<char *>PyArray_DATA(b), p.k, p.n, p.b_row, p.b_column, p.element, &low, &high)
-        if low < c_high and c_low < high:
-            return general_call(self, args, nargsf, kwnames)
+    call.a, call.b = PyArray_DATA(a), PyArray_DATA(b)
+    call.ndim = 0
+    if a_ndim == 2:
+        call.dims[0] = p.m
+        call.ndim = 1
+    if b_ndim == 2:
+        call.dims[call.ndim] = p.n
+        call.ndim += 1
+    return True
 
-    # Key, slot, code.
-    if not make_key(&p, &key):
-        return general_call(self, args, nargsf, kwnames)
+
+cdef inline bint read_out(PyObject *out, Call *call) noexcept nogil:
+    """Exactly the result's shape and type, adjacent columns, rows apart, no overlap; else False."""
+    cdef array_object *c = <array_object *>out
+    cdef Product *p = &call.p
+    cdef cnp.npy_intp *extents
+    cdef int last = call.ndim - 1
+    cdef uintptr_t low, high, c_low, c_high
+    if (Py_TYPE(out) != array_type or PyArray_DESCR(c) != call.descr or PyArray_NDIM(c) != call.ndim
+            or not PyArray_FLAGS(c) & WRITEABLE):
+        return False
+    extents = PyArray_DIMS(c)
+    if extents[0] != call.dims[0] or extents[last] != call.dims[last]:
+        return False
+    if not PyArray_FLAGS(c) & C_CONTIGUOUS:
+        if last != 1 or PyArray_STRIDES(c)[1] != p.element or PyArray_STRIDES(c)[0] & (p.element - 1):
+            return False
+        p.c_row = PyArray_STRIDES(c)[0] // p.element
+        if p.c_row < p.n:
+            return False
+    span(<char *>PyArray_DATA(c), p.m, p.n, p.c_row, 1, p.element, &c_low, &c_high)
+    span(<char *>call.a, p.m, p.k, p.a_row, p.a_column, p.element, &low, &high)
+    if low < c_high and c_low < high:
+        return False
+    span(<char *>call.b, p.k, p.n, p.b_row, p.b_column, p.element, &low, &high)
+    return not (low < c_high and c_low < high)
+
+
+cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *compiled) noexcept:
+    """The product by the kernel in its slot; `beside` is the kernel's operand after C, if it has one.
+
+    NULL with compiled[0] false: there is no kernel. NULL with it true: an exception is set.
+    """
+    cdef nj_key key
+    cdef nj_slot *slot
+    cdef nj_code *code
+    cdef PyObject *result
+    cdef void *buffers[5]
+    cdef int64_t status
+    cdef PyThreadState *thread
+    compiled[0] = False
+    if not make_key(&call.p, &key):
+        return NULL
     slot = nj_slots_find(TABLE, &key)
-    code = nj_slot_enter(slot) if slot is not NULL else NULL
-    if code is NULL:
-        # compiles, answers, and leaves the kernel in its slot for the next call
-        return general_call(self, args, nargsf, kwnames)
-
+    if slot is NULL or not nj_slot_is_published(slot):
+        return NULL
+    # The result first: nothing that could run other code may stand between entering and leaving.
     if out is NULL:
-        c_incref(<PyObject *>descr)
-        result = PyArray_NewFromDescr(array_type, descr, ndim, dims, NULL, NULL, 0, NULL)
+        c_incref(<PyObject *>call.descr)
+        result = PyArray_NewFromDescr(
+            array_type, call.descr, call.ndim, <cnp.npy_intp *>call.dims, NULL, NULL, 0, NULL)
         if result is NULL:
-            nj_slot_leave(slot)
+            compiled[0] = True
             return NULL
     else:
         result = out
         c_incref(result)
-    buffers[0] = code.context
-    buffers[1] = PyArray_DATA(a)
-    buffers[2] = PyArray_DATA(b)
-    buffers[3] = PyArray_DATA(<array_object *>result)
+    code = nj_slot_enter(slot)
+    if code is NULL:  # evicted in between
+        Py_DECREF(result)
+        return NULL
+    compiled[0] = True
+    buffers[0], buffers[1], buffers[2] = code.context, call.a, call.b
+    buffers[3], buffers[4] = PyArray_DATA(<array_object *>result), beside
     if code.flags & NJ_CODE_RELEASES_GIL:
         thread = PyEval_SaveThread()
         status = code.entry(buffers, 0)
@@ -272,11 +275,36 @@ cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t n
     return result
 
 
-cdef inline PyObject *general_call(PyObject *self, PyObject *const *args, size_t nargsf,
+cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf,
+                                 PyObject *kwnames) noexcept:
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    cdef PyObject *out = NULL
+    cdef PyObject *result
+    cdef Call call
+    cdef bint compiled
+    if kwnames is NULL:
+        if nargs == 3:
+            out = args[2]
+        elif nargs != 2:
+            return general_call((<Matmul><object>self).general, args, nargsf, kwnames)
+    elif nargs == 2 and PyTuple_GET_SIZE(kwnames) == 1 and PyTuple_GET_ITEM(kwnames, 0) == OUT:
+        out = args[2]
+    else:
+        return general_call((<Matmul><object>self).general, args, nargsf, kwnames)
+    if out == c_None:
+        out = NULL
+    if read_inputs(args[0], args[1], &call) and (out is NULL or read_out(out, &call)):
+        result = run(&call, NULL, out, &compiled)
+        if compiled:
+            return result
+    # also compiles, and leaves the kernel in its slot for the next call
+    return general_call((<Matmul><object>self).general, args, nargsf, kwnames)
+
+
+cdef inline PyObject *general_call(object general, PyObject *const *args, size_t nargsf,
                                    PyObject *kwnames) noexcept:
     """Everything that is not the common case. `args` is passed on as it came."""
-    cdef PyObject *general = <PyObject *>(<Matmul><object>self).general
-    return PyObject_Vectorcall(general, args, PyVectorcall_NARGS(nargsf), kwnames)
+    return PyObject_Vectorcall(<PyObject *>general, args, PyVectorcall_NARGS(nargsf), kwnames)
 
 
 cdef void set_no_memory() noexcept:
