@@ -8,17 +8,24 @@ A *vector* is a count of lanes, from 1 to the widest register of the ISA. Any co
 machine picks the narrowest register that holds it and reads and writes exactly that many elements.
 A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
 from memory inside the multiply-add, the machine may hand out the address instead of a register: the
-template states how often it will be used, the machine decides.
+template states how often it will be used, the machine decides. The steps that functions are written in
+stand in `arithmetic`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
 from neurojit.errors import RegisterPressureError
+
+__all__ = [
+    "ELEMENTS", "F32", "F64", "Element", "InMemory", "Machine", "Mask", "Operand", "Pointer", "RegisterPool",
+    "Source", "Vector",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,32 +39,6 @@ class Element:
 F32 = Element("f32", 4)
 F64 = Element("f64", 8)
 ELEMENTS = {element.name: element for element in (F32, F64)}
-
-
-class Vector:
-    """A vector register, seen at `width` bits, holding `lanes` elements."""
-
-    __slots__ = ("lanes", "register", "width")
-
-    def __init__(self, register: int, lanes: int, width: int) -> None:
-        self.register = register
-        self.lanes = lanes
-        self.width = width
-
-
-class InMemory:
-    """An element or a vector left in memory, to be read by the instruction that uses it."""
-
-    __slots__ = ("offset", "pointer")
-
-    def __init__(self, pointer: int, offset: int) -> None:
-        self.pointer = pointer
-        self.offset = offset
-
-
-Operand = Vector | InMemory
-Pointer = int
-"""A general register that holds an address (or a count)."""
 
 
 class RegisterPool:
@@ -77,6 +58,11 @@ class RegisterPool:
             )
         return self._free.pop()
 
+    @property
+    def free(self) -> int:
+        """How many are left."""
+        return len(self._free)
+
     def give(self, register: int) -> None:
         self._free.append(register)
 
@@ -86,7 +72,7 @@ class RegisterPool:
         return register
 
 
-class Machine(ABC):
+class Machine(Arithmetic):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
     element: Element

@@ -7,6 +7,7 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 from __future__ import annotations
 
 from neurojit.asm_templates import gemm as gemm_template
+from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -14,6 +15,7 @@ from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, new_buffer
 from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.map import Map
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[X86Machine]] = {
@@ -39,6 +41,14 @@ def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> Cod
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)
     return buffer
+
+
+def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of a fused elementwise kernel, in the widest vectors of the ISA."""
+    buffer = new_buffer(encoder)
+    element = ELEMENTS[g.dtype]
+    map_template.emit(machine_for(isa, buffer, element, "map"), g, isa.widest // 8 // element.size)
+    return buffer.finish()
 
 
 def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:

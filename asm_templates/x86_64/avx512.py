@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
-from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.emit import forms
 
-REGISTER = {128: "xmm", 256: "ymm", 512: "zmm"}
+REGISTER = Avx512Arithmetic.registers
 WIDTHS = (128, 256, 512)
 
 
@@ -47,7 +47,7 @@ class Avx512Forms:
 avx512_forms = lru_cache(maxsize=2)(Avx512Forms)
 
 
-class Avx512Machine(X86Machine):
+class Avx512Machine(Avx512Arithmetic):
     """See the module's head."""
 
     vector_registers = 32
@@ -58,7 +58,7 @@ class Avx512Machine(X86Machine):
         for count in sorted(lanes):
             if self._is_partial(count):
                 bits = self.constant((1 << count) - 1)
-                register = len(self._masks) + 1  # k0 means "no mask"
+                register = self.masks.take()
                 self.buffer.regs(self.f.set_mask, register, bits)
                 self.release(bits)
                 self._masks[count] = register
@@ -67,17 +67,20 @@ class Avx512Machine(X86Machine):
         size = lanes * self.element.size
         return size not in (4, 8, 16, 32, 64)
 
-    def _width(self, lanes: int) -> int:
+    def width_of(self, lanes: int) -> int:
         size = lanes * self.element.size
         return 128 if size <= 16 else 256 if size <= 32 else 512
+
+    def broadcast_form(self, width: int) -> int:
+        return self.f.broadcast[width]
 
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
         self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes, self._width(lanes))
+        return Vector(register, lanes, self.width_of(lanes))
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self._width(lanes)
+        register, width = self.vectors.take(), self.width_of(lanes)
         size = lanes * self.element.size
         if size in (4, 8):
             self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
@@ -109,7 +112,7 @@ class Avx512Machine(X86Machine):
         return self._spread(lanes, pointer, offset)
 
     def _spread(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self._width(lanes)
+        register, width = self.vectors.take(), self.width_of(lanes)
         self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
         return Vector(register, lanes, width)
 
@@ -129,9 +132,6 @@ class Avx512Machine(X86Machine):
         )
         if spread is not scalar:
             self.drop(spread)
-
-    def finish(self) -> None:
-        pass
 
 
 MOST_EMBEDDED_USES = 3

@@ -7,7 +7,6 @@ Integers are 64-bit throughout: every form has the same shape, and no upper half
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,6 +24,7 @@ KERNEL_BUFFERS, KERNEL_EXTENT = RDI, RSI
 MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE = (RDI, RSI, RDX), RCX, R8
 
 LOOP_ALIGNMENT = 32  # a fetch window of the decoders; the micro-op cache line covers 64
+CACHE_LINE = 64
 
 
 class IntegerForms:
@@ -42,6 +42,8 @@ class IntegerForms:
         self.add_imm32 = forms["add r64, imm32"]
         self.sub_imm8 = forms["sub r64, imm8"]
         self.cmp_imm8 = forms["cmp r64, imm8"]
+        self.lea = forms["lea r64, m"]
+        self.neg = forms["neg r64"]
         self.xor = forms["xor r64, r64"]
         self.jump_greater = forms["jg rel32"]
         self.jump_less = forms["jl rel32"]
@@ -63,6 +65,7 @@ class X86Machine(Machine):
         self.pointers = RegisterPool("general", CALLER_SAVED, template)
         self.vectors = RegisterPool("vector", tuple(range(self.vector_registers)), template)
         self.i = integer_forms()
+        self._data: dict[bytes, int] = {}
         reserved = (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
@@ -147,6 +150,20 @@ class X86Machine(Machine):
         self.buffer.regs(self.i.ret)
         self.finish()
 
-    @abstractmethod
+    # Constants ------------------------------------------------------------------------------------
+
+    def data_label(self, data: bytes) -> int:
+        """Where these bytes, a power of two of them, will lie behind the code. Equal ones lie there once."""
+        label = self._data.get(data)
+        if label is None:
+            label = self._data[data] = self.buffer.new_label()
+        return label
+
     def finish(self) -> None:
-        """Place the constants the code refers to, behind it."""
+        """Place the constants, the longest first, so that each is aligned to its size."""
+        longest_first = sorted(self._data.items(), key=lambda entry: -len(entry[0]))
+        if longest_first:
+            self.buffer.align(CACHE_LINE)  # no line of constants is decoded too
+        for data, label in longest_first:
+            self.buffer.bind(label)
+            self.buffer.raw(data)
