@@ -9,7 +9,7 @@ the lowest order on, and those that are left are fitted again, so that they make
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,7 +122,14 @@ def error_of(p: Polynomial, coefficients: tuple[float, ...], grid: list[Real] | 
     """The greatest weighted error of these coefficients, on the grid of the derivation or another."""
     with mp.workdps(DIGITS):
         points = grid or _chebyshev_grid(p, 101)
-        return float(max(abs(mp.polyval(coefficients[::-1], t) - p.target(t)) * p.weight(t) for t in points))
+        return float(max(abs(_value(coefficients, t) - p.target(t)) * p.weight(t) for t in points))
+
+
+def _value(coefficients: Sequence[Real | float], t: Real) -> Real:
+    value = mp.mpf(0)
+    for c in reversed(coefficients):
+        value = value * t + c
+    return value
 
 
 def _chebyshev_grid(p: Polynomial, count: int) -> list[Real]:
@@ -151,8 +158,7 @@ def _remez(grid: list[Real], target: list[Real], weights: list[Real], degree: in
             values[row] = target[at]
         solution = mp.lu_solve(system, values)
         coefficients = [solution[i] for i in range(degree + 1)]
-        reverse = coefficients[::-1]
-        errors = [w * (mp.polyval(reverse, t) - f) for t, f, w in zip(grid, target, weights, strict=True)]
+        errors = [w * (_value(coefficients, t) - f) for t, f, w in zip(grid, target, weights, strict=True)]
         extrema = _alternating_extrema(errors, unknowns)
         if extrema == chosen or len(extrema) < unknowns:
             break

@@ -6,39 +6,60 @@
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
 order of k, starting from zero (or from C): the same bits whatever the tile, the ISA or the level.
-Nothing outside the operands is read or written; when not accumulating, C is never read.
+Nothing outside the operands is read or written; when not accumulating, C is never read. An epilogue
+(`epilogue`) may follow on the tile, with operands of its own.
 """
 
 from __future__ import annotations
 
+from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
-from neurojit.plan.gemm import Gemm, GemmSchedule, ceil_div
+from neurojit.plan.epilogue import NO_EPILOGUE
+from neurojit.plan.gemm import Gemm, GemmSchedule
 
 
 def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
     depth = m.extent() if g.k is None else None
     row_stride = m.row_stride() if g.c.row_stride is None else None
-    a, b, c = m.operands(3)
+    m.save_pointers(max(0, _pointers(g, schedule) - m.pointers.budget))
+    a, b, c, *others = m.operands(3 + g.epilogue.buffers)
+    beside = EpilogueOperands.of(m, g, tuple(others)) if g.epilogue != NO_EPILOGUE else None
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
     size = m.element.size
     for block in schedule.columns:
         with m.loop(block.count):
             last = block is schedule.columns[-1] and block.count == 1
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
+            beside_rows = beside if last or beside is None else beside.copy()
             for rows in schedule.rows:
                 with m.loop(rows.count):
-                    steps = _tile(m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride)
+                    at = (a_rows, b, c_rows)
+                    steps = _tile(m, g, schedule, rows.height, block.lanes, at, depth, row_stride, beside_rows)
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
                         m.advance(c_rows, rows.height * g.c.row_stride * size)
+                    if beside_rows is not None:
+                        beside_rows.next_rows(rows.height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
                 m.advance(b, sum(block.lanes) * size)
                 m.advance(c, sum(block.lanes) * size)
+                if beside is not None and beside_rows is not None:
+                    beside_rows.release_copy()
+                    beside.next_columns(sum(block.lanes))
     m.leave()
+
+
+def _pointers(g: Gemm, schedule: GemmSchedule) -> int:
+    """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
+    if g.epilogue == NO_EPILOGUE:
+        return 0
+    counters = 3  # columns, rows, k or the rows of a tile
+    copies = 1 if len(schedule.columns) == 1 and schedule.columns[0].count == 1 else 2
+    return counters + 1 + copies * (2 + g.epilogue.buffers) + 1
 
 
 def _tile(
@@ -50,6 +71,7 @@ def _tile(
     at: tuple[Pointer, Pointer, Pointer],
     depth: Pointer | None,
     row_stride: Pointer | None,
+    beside: EpilogueOperands | None,
 ) -> int:
     """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores.
 
@@ -76,6 +98,10 @@ def _tile(
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, schedule.unroll * g.b.row_stride * size)
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
+
+    if beside is not None:
+        store_tile(m, g, accumulators, c, beside)
+        return moved
 
     if row_stride is not None:
         c = m.copy(c)

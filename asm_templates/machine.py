@@ -58,10 +58,10 @@ class RegisterPool:
             )
         return self._free.pop()
 
-    @property
-    def free(self) -> int:
-        """How many are left."""
-        return len(self._free)
+    def extend(self, registers: tuple[int, ...]) -> None:
+        """Add registers, to be taken after all others."""
+        self.budget += len(registers)
+        self._free[:0] = reversed(registers)
 
     def give(self, register: int) -> None:
         self._free.append(register)
@@ -92,6 +92,12 @@ class Machine(Arithmetic):
     @abstractmethod
     def row_stride(self) -> Pointer:
         """The dynamic row stride in bytes (micro-kernels only). Called before `operands`."""
+
+    def save_pointers(self, count: int) -> None:
+        """Make `count` more general registers available than the calling convention gives away; `leave`
+        restores them. Called first of all."""
+        if count:
+            raise RegisterPressureError(f"needs {count} more general registers than this machine can save")
 
     @abstractmethod
     def copy(self, pointer: Pointer) -> Pointer:
@@ -156,6 +162,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector read from memory: exactly `lanes` elements are touched."""
+
+    @abstractmethod
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """A fresh vector with one element of memory in every lane."""
 
     @abstractmethod
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:

@@ -28,7 +28,7 @@ class Constants:
     log2_low: float
     exp_low: float  # exp rounds to 0 at this and below
     exp_high: float  # exp overflows at this and above
-    expm1_low: float  # expm1 rounds to -1 at this and below
+    expm1_low: float  # expm1 and tanh of a half round to -1 at this and below
     erf_high: float  # erf rounds to 1 at this and above
     exp: Sequence[float]
     log: Sequence[float]
@@ -40,13 +40,13 @@ class Constants:
 F32 = Constants(
     float.fromhex("0x1.62ep-1"),
     float.fromhex("0x1.0bfbe8p-15"),
-    -104.0, 89.0, -18.0, 3.95,
+    -104.0, 89.0, -20.0, 3.95,
     table.EXP_F32, table.LOG_F32, table.ERF_F32, table.ERFC_F32,
 )  # fmt: skip
 F64 = Constants(
     float.fromhex("0x1.62e42fefap-1"),
     float.fromhex("0x1.cf79abc9e3b39p-40"),
-    -746.0, 710.0, -38.0, 5.95,
+    -746.0, 710.0, -40.0, 5.95,
     table.EXP_F64, table.LOG_F64, table.ERF_F64, table.ERFC_F64,
 )  # fmt: skip
 LOG2_E = 1 / math.log(2)
@@ -110,20 +110,16 @@ def _exp_negative(m: Machine, c: Constants, x: Vector) -> None:
     m.scale(x, n)
 
 
-def _expm1_negative(m: Machine, c: Constants, x: Vector) -> tuple[Vector, Vector]:
-    """e^x - 1 for x <= 0, accurate relative to the result; -1 where it rounds to that.
+def _expm1_terms(m: Machine, c: Constants, x: Vector) -> tuple[Vector, Vector]:
+    """For x <= 0: x becomes r, and with the result (w, power) e^x = power (1 + r + w r), n and r as in exp.
 
-    With n and r as in exp: 2^n (r + r^2 p(r)) + (2^n - 1), whose last term is exact while it matters. x
-    becomes the sum; the result is its two terms' last factors, for who wants to know what it has lost."""
+    So e^x - 1 = power (r + w r) + (power - 1), whose last term is exact while it matters."""
     m.max(c.expm1_low, x, into=x)
     n = _reduce(m, c, x)
-    p = _polynomial(m, x, c.exp)
-    m.mul(p, x, into=p)
-    m.mul_add(p, x, x)
+    w = _polynomial(m, x, c.exp)
+    m.mul(w, x, into=w)
     m.pow2(n, into=n)
-    m.sub(n, 1.0, into=x)
-    m.add_product(x, p, n)
-    return p, n
+    return w, n
 
 
 def log(m: Machine, x: Vector) -> None:
@@ -161,23 +157,29 @@ def log(m: Machine, x: Vector) -> None:
 
 
 def tanh(m: Machine, x: Vector) -> None:
-    """The hyperbolic tangent. 5 temps. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
+    """The hyperbolic tangent. 6 temps. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
 
     e = expm1(-2 |x|), tanh |x| = -e / (2 + e). The quotient q is corrected once by its remainder, which
     fused multiply-adds give exactly, and by what e and 2 + e have lost to rounding; there
     1 / (2 + e) = (1 - q) / 2 needs no second division."""
     c = constants(m)
-    e = m.negated_abs(x)
-    m.add(e, e, into=e)
-    p, power = _expm1_negative(m, c, e)
+    r = m.negated_abs(x)
+    m.add(r, r, into=r)
+    w, power = _expm1_terms(m, c, r)
+    scaled = m.mul(r, power, into=r)
     minus_1 = m.sub(power, 1.0)
-    low = m.sub(minus_1, e)
-    m.add_product(low, p, power)
+    e = m.duplicate(w)
+    m.mul_add(e, scaled, scaled)
+    m.add(minus_1, e, into=e)
+    low = m.sub(minus_1, e)  # of e, what rounding has cost: its terms, from the largest on, less e
+    m.add(low, scaled, into=low)
+    m.add_product(low, w, scaled)
+    m.drop(scaled)
     m.add(minus_1, 1.0, into=minus_1)
-    m.sub(power, minus_1, into=minus_1)  # tiny powers of two vanish before the 1
+    m.sub(power, minus_1, into=minus_1)  # a tiny power vanishes before the 1
     m.add(low, minus_1, into=low)
     m.drop(minus_1)
-    d = m.add(e, 2.0, into=p)
+    d = m.add(e, 2.0, into=w)
     sum_low = m.sub(d, 2.0, into=power)
     m.sub(e, sum_low, into=sum_low)
     m.add(sum_low, low, into=sum_low)
@@ -291,14 +293,18 @@ def clamp(m: Machine, x: Vector, low: float, high: float) -> None:
 
 
 def elu(m: Machine, x: Vector, alpha: float) -> None:
-    """x where x > 0, else alpha (e^x - 1). 3 temps (AVX2: 4)."""
+    """x where x >= 0, else alpha (e^x - 1). 3 temps (AVX2: 4)."""
     y = m.spread(x.lanes, 0.0)
     m.min(y, x, into=y)
-    m.drop(*_expm1_negative(m, constants(m), y))
+    w, power = _expm1_terms(m, constants(m), y)
+    m.mul_add(w, y, y)
+    m.sub(power, 1.0, into=y)
+    m.add_product(y, w, power)
+    m.drop(w, power)
     m.mul(y, alpha, into=y)
-    positive = m.compare(x, ">", 0.0)
-    m.select(positive, x, y, into=x)
-    m.drop_mask(positive)
+    unchanged = m.compare(x, ">=", 0.0)
+    m.select(unchanged, x, y, into=x)
+    m.drop_mask(unchanged)
     m.drop(y)
 
 

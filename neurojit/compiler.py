@@ -138,8 +138,8 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
-    def run(a: Array, b: Array, c: Array) -> int:
-        return kernel.call((a.ctypes.data, b.ctypes.data, c.ctypes.data))
+    def run(*operands: Array) -> int:
+        return kernel.call(tuple(operand.ctypes.data for operand in operands))
 
     validate_gemm(g, g.k, g.c.row_stride, run, f"gemm {g.dtype} {g.m}x{g.n}x{g.k} on {target.isa.name}")
     return kernel

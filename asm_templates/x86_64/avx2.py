@@ -109,6 +109,9 @@ class Avx2Machine(Avx2Arithmetic):
         return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
 
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+        return self.broadcast(lanes, pointer, offset)
+
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         register, width = self.vectors.take(), self.width_of(lanes)
         self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
         return Vector(register, lanes, width)

@@ -109,9 +109,9 @@ class Avx512Machine(Avx512Arithmetic):
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         if uses <= MOST_EMBEDDED_USES:
             return InMemory(pointer, offset)
-        return self._spread(lanes, pointer, offset)
+        return self.broadcast(lanes, pointer, offset)
 
-    def _spread(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         register, width = self.vectors.take(), self.width_of(lanes)
         self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
         return Vector(register, lanes, width)
@@ -126,7 +126,7 @@ class Avx512Machine(Avx512Arithmetic):
                     self.f.fma_broadcast[width], scalar.pointer, scalar.offset, accumulator.register, vector.register
                 )
             return
-        spread = scalar if type(scalar) is Vector else self._spread(accumulator.lanes, scalar.pointer, scalar.offset)
+        spread = scalar if type(scalar) is Vector else self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
         self.buffer.mem(
             self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register
         )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.target import Isa, Target
 
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
@@ -42,7 +43,8 @@ class Output:
 class Gemm:
     """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns.
 
-    k None: the depth is the kernel's dynamic extent.
+    k None: the depth is the kernel's dynamic extent. epilogue: what happens to the product before it is
+    stored; with one, C is accumulated by its beta.
     """
 
     dtype: str
@@ -53,10 +55,13 @@ class Gemm:
     b: Matrix
     c: Output
     accumulate: bool = False
+    epilogue: Epilogue = NO_EPILOGUE
 
     @classmethod
-    def contiguous(cls, dtype: str, m: int, n: int, k: int) -> Gemm:
-        return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n))
+    def contiguous(
+        cls, dtype: str, m: int, n: int, k: int, epilogue: Epilogue = NO_EPILOGUE
+    ) -> Gemm:
+        return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n), epilogue=epilogue)
 
     @classmethod
     def micro_kernel(cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool) -> Gemm:
