@@ -10,9 +10,10 @@ Arithmetic is IEEE 754, rounded to nearest, denormals included; the control bits
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, final
 
 
+@final
 class Vector:
     """A vector register, seen at `width` bits, holding `lanes` elements."""
 
@@ -24,6 +25,7 @@ class Vector:
         self.width = width
 
 
+@final
 class InMemory:
     """An element or a vector left in memory, to be read by the instruction that uses it."""
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import mpmath as mp
+import mpmath as mp  # type: ignore[import-untyped]
 import numpy as np
 
-Real = mp.mpf
+Real = Any  # mpmath.mpf, which is made at run time
 TABLE = Path(__file__).with_name("coefficients.py")
 DIGITS = 50
 NEAR_0 = 0.15

@@ -34,8 +34,8 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
             beside_rows = beside if last or beside is None else beside.copy()
             for rows in schedule.rows:
                 with m.loop(rows.count):
-                    at = (a_rows, b, c_rows)
-                    steps = _tile(m, g, schedule, rows.height, block.lanes, at, depth, row_stride, beside_rows)
+                    at, unroll = (a_rows, b, c_rows), schedule.unroll
+                    steps = _tile(m, g, unroll, rows.height, block.lanes, at, depth, row_stride, beside_rows)
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
@@ -65,7 +65,7 @@ def _pointers(g: Gemm, schedule: GemmSchedule) -> int:
 def _tile(
     m: Machine,
     g: Gemm,
-    schedule: GemmSchedule,
+    unroll: int,
     height: int,
     columns: tuple[int, ...],
     at: tuple[Pointer, Pointer, Pointer],
@@ -88,15 +88,15 @@ def _tile(
     if g.k is None:
         assert depth is not None
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
-        _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
+        _dynamic_depth(m, g, unroll, accumulators, columns, a, b, depth)
     else:
-        trips, rest = divmod(g.k, schedule.unroll)
+        trips, rest = divmod(g.k, unroll)
         moved = g.k - rest if trips > 1 else 0
         if moved:
             with m.loop(trips):
-                _steps(m, g, accumulators, columns, a, b, schedule.unroll)
-                m.advance(a, schedule.unroll * g.a.column_stride * size)
-                m.advance(b, schedule.unroll * g.b.row_stride * size)
+                _steps(m, g, accumulators, columns, a, b, unroll)
+                m.advance(a, unroll * g.a.column_stride * size)
+                m.advance(b, unroll * g.b.row_stride * size)
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
 
     if beside is not None:

@@ -1,10 +1,10 @@
 """math: exp, log, tanh, sigmoid, erf and the activations of neural networks, on one vector in place.
 
-Every function leaves its value in `x`, whose register may have become another. Polynomials are minimax fits of our own
-(derive_coefficients.py), evaluated by Horner's rule with fused multiply-adds; there are no tables, no
-branches and no calls. Constants are operands from memory, so what a function needs is `x` and a few
-temporaries, stated in each head ("2 temps"; AVX2 keeps masks in vectors too, which is counted in). Errors
-are the largest that tests measured, in units in the last place: f32 over all 2^32 inputs, f64 sampled.
+Every function leaves its value in `x`, whose register may have become another. Polynomials are minimax
+fits of our own (derive_coefficients.py), evaluated by Horner's rule with fused multiply-adds; there are
+no tables, no branches and no calls. Constants are operands from memory, so what a function needs is `x`
+and a few temporaries, stated in each head ("3 temps": the most over the ISAs). Errors are the largest that tests measured, in units in the last place, for f32 over all
+2^32 inputs, for f64 ("f64 ...") over samples of every exponent. Both ISAs give the same bits.
 
 For all: NaN gives NaN; denormal inputs and results are exact to the stated error.
 """
@@ -57,7 +57,7 @@ def constants(m: Machine) -> Constants:
 
 
 def exp(m: Machine, x: Vector) -> None:
-    """e^x. 2 temps (AVX2: 3). inf beyond 88.73 (f64: 709.79), 0 below -103.98 (-745.14).
+    """e^x. 3 temps. 0.87 ULP, f64 0.93. inf beyond 88.73 (f64: 709.79), 0 below -103.98 (-745.14).
 
     n = rint(x / ln 2), r = x - n ln 2 in two steps, |r| <= 0.3466; 1 + r + r^2 p(r) of degree 7 (f64: 11)
     times 2^n."""
@@ -123,7 +123,9 @@ def _expm1_terms(m: Machine, c: Constants, x: Vector) -> tuple[Vector, Vector]:
 
 
 def log(m: Machine, x: Vector) -> None:
-    """The natural logarithm. 4 temps (AVX2: 5). log(0) = -inf, of negative numbers NaN, log(inf) = inf.
+    """The natural logarithm. 5 temps. 0.96 ULP, f64 0.95.
+
+    log(0) = -inf, of negative numbers NaN, log(inf) = inf.
 
     x = m 2^k with m in [0.75, 1.5), so k = 0 around 1; f = m - 1 is exact;
     k ln 2 + f - f^2 / 2 + f^3 p(f), of degree 10 (f64: 21)."""
@@ -157,7 +159,7 @@ def log(m: Machine, x: Vector) -> None:
 
 
 def tanh(m: Machine, x: Vector) -> None:
-    """The hyperbolic tangent. 6 temps. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
+    """The hyperbolic tangent. 6 temps. 0.71 ULP, f64 1.1. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
 
     e = expm1(-2 |x|), tanh |x| = -e / (2 + e). The quotient q is corrected once by its remainder, which
     fused multiply-adds give exactly, and by what e and 2 + e have lost to rounding; there
@@ -197,7 +199,9 @@ def tanh(m: Machine, x: Vector) -> None:
 
 
 def sigmoid(m: Machine, x: Vector) -> None:
-    """1 / (1 + e^-x). 5 temps. Accurate relative to the result for all x: e^x below about -17.
+    """1 / (1 + e^-x). 4 temps. 1.48 ULP, f64 1.5.
+
+    Accurate relative to the result for all x: e^x below about -17.
 
     e = exp(-|x|), q = e / (1 + e), the result for x < 0, else 1 - q. q is corrected once by its remainder;
     there 1 / (1 + e) = 1 - q needs no second division."""
@@ -222,7 +226,7 @@ def sigmoid(m: Machine, x: Vector) -> None:
 
 
 def erf(m: Machine, x: Vector) -> None:
-    """The error function. 4 temps (AVX2: 5). Odd; erf(-0) = -0; 1 from 3.92 (f64: 5.92) on.
+    """The error function. 5 temps. 1.00 ULP, f64 1.0. Odd; erf(-0) = -0; 1 from 3.92 (f64: 5.92) on.
 
     Below 1: a + a p(a^2), a = |x|, of degree 13 (f64: 25). Above: 1 - exp(-g(a - 1)) with a polynomial
     g = -log(erfc), of degree 7 (f64: 18). Both are computed, and one selected."""
@@ -293,7 +297,7 @@ def clamp(m: Machine, x: Vector, low: float, high: float) -> None:
 
 
 def elu(m: Machine, x: Vector, alpha: float) -> None:
-    """x where x >= 0, else alpha (e^x - 1). 3 temps (AVX2: 4)."""
+    """x where x >= 0, else alpha (e^x - 1). 4 temps. 1.46 ULP for alpha = 0.75, f64 1.8."""
     y = m.spread(x.lanes, 0.0)
     m.min(y, x, into=y)
     w, power = _expm1_terms(m, constants(m), y)
@@ -309,7 +313,7 @@ def elu(m: Machine, x: Vector, alpha: float) -> None:
 
 
 def silu(m: Machine, x: Vector) -> None:
-    """x sigmoid(x). 6 temps. silu(-inf) = -0."""
+    """x sigmoid(x). 5 temps. silu(-inf) = -0."""
     m.max(constants(m).exp_low, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     s = m.duplicate(x)
     sigmoid(m, s)
@@ -318,7 +322,7 @@ def silu(m: Machine, x: Vector) -> None:
 
 
 def gelu(m: Machine, x: Vector) -> None:
-    """x (1 + erf(x / sqrt 2)) / 2. 5 temps (AVX2: 6). gelu(-inf) = 0.
+    """x (1 + erf(x / sqrt 2)) / 2. 6 temps. gelu(-inf) = 0.
 
     With a = |x| / sqrt 2 and h = erfc(a) / 2: max(0, x) - |x| h, so that nothing cancels for x < 0. Where
     erf rounds to 1 h is 0. Errors are absolute, in units of the last place of max(|gelu|, |x| / 2)."""
@@ -349,7 +353,7 @@ def gelu(m: Machine, x: Vector) -> None:
 def gelu_tanh(m: Machine, x: Vector) -> None:
     """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 = x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
 
-    6 temps. gelu_tanh(-inf) = -0."""
+    5 temps. gelu_tanh(-inf) = -0."""
     m.max(-64.0, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     scale = 2 * math.sqrt(2 / math.pi)
     s = m.mul(x, x)

@@ -13,7 +13,7 @@ from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
-from neurojit.emit import CodeBuffer, new_buffer
+from neurojit.emit import CodeBuffer, listing, new_buffer
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.map import Map
 from neurojit.target import Isa

@@ -23,7 +23,8 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def _sigmoid(x: Array) -> Array:
-    return np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
+    value: Array = np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
+    return value
 
 
 def _times(x: Array, factor: Array) -> Array:
@@ -55,7 +56,7 @@ EXACT = frozenset({"identity", "relu", "leaky_relu", "clamp"})
 """Rounded once at most: the same bits as in NumPy at the element type."""
 
 BOUND = {
-    "exp": 0.9, "log": 1.0, "tanh": 1.3, "sigmoid": 1.6, "erf": 1.0, "elu": 2.0,
+    "exp": 0.9, "log": 1.0, "tanh": 0.75, "sigmoid": 1.5, "erf": 1.0, "elu": 2.0,
     "silu": 2.4, "gelu": 1.6, "gelu_tanh": 2.4,
 }  # fmt: skip
 RELATIVE_TO_ARGUMENT = frozenset({"gelu", "gelu_tanh"})

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 Run = Callable[..., int]
 """Calls the kernel on A, B, C and the epilogue's operands as strided views; returns its result code."""
 
-DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 FRAME = 16  # elements before and behind C, and between its rows where the stride leaves room
 
 
@@ -115,7 +115,8 @@ def _numbers(seed: int, count: int, dtype: np.dtype[Any], special: bool) -> Arra
         )
         sown = (bits >> np.uint64(16)) % np.uint64(11) == 0
         numbers[sown] = values[((bits >> np.uint64(24)) % np.uint64(len(values)))[sown]]
-    return numbers.astype(dtype)
+    result: Array = numbers.astype(dtype)
+    return result
 
 
 def _strided(numbers: Array, rows: int, columns: int, row_stride: int, column_stride: int) -> Array:

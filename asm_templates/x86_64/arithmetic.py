@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from abc import abstractmethod
+from typing import ClassVar
 
 from neurojit.asm_templates.arithmetic import InMemory, Source, Vector
 from neurojit.asm_templates.x86_64.core import X86Machine
@@ -20,7 +21,7 @@ RELATIONS = {"==": 0x00, "<": 0x11, "<=": 0x12, ">=": 0x1D, ">": 0x1E}  # vcmpps
 class X86Arithmetic(X86Machine):
     """See the module's head."""
 
-    registers: dict[int, str]
+    registers: ClassVar[dict[int, str]]
     """Width in bits -> register class."""
     mark: str
     """` {evex}` where xmm and ymm forms must be told from VEX."""
@@ -87,7 +88,7 @@ class X86Arithmetic(X86Machine):
             form = self.form(stem, a.width, "V, V, M")
             self.buffer.mem(form, b.pointer, b.offset, target.register, a.register)
         else:
-            element = b if isinstance(b, bytes) else self.bits(b)  # type: ignore[arg-type]
+            element = b if isinstance(b, bytes) else self.bits(b)
             label = self.constant_label(element)
             self.buffer.rip(self.constant_form(stem, a.width), label, target.register, a.register)
 

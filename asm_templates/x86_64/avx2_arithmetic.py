@@ -7,6 +7,8 @@ integers, so this serves f32 and f64 alike.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS, X86Arithmetic
@@ -18,7 +20,7 @@ BIAS = {4: 127, 8: 1023}
 class Avx2Arithmetic(X86Arithmetic):
     """See the module's head."""
 
-    registers = {128: "xmm", 256: "ymm"}
+    registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}
     mark = ""
 
     def constant_form(self, stem: str, width: int) -> int:

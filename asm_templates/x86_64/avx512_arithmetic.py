@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
-from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, Vector
 from neurojit.asm_templates.arithmetic import Relation
+from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS, X86Arithmetic
 from neurojit.emit import forms
 
@@ -16,7 +16,7 @@ MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's s
 class Avx512Arithmetic(X86Arithmetic):
     """See the module's head."""
 
-    registers = {128: "xmm", 256: "ymm", 512: "zmm"}
+    registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm", 512: "zmm"}
     mark = " {evex}"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -60,7 +60,8 @@ class Avx512Arithmetic(X86Arithmetic):
         exponent, carried = self.like(x, None), self.like(x, None)
         get_exponent = self.form("vgetexp", x.width, "V, V")
         self.buffer.regs(get_exponent, exponent.register, x.register)
-        self.buffer.imm(self.form("vgetmant", x.width, "V, V, imm8"), MANTISSA_FROM_3_4, x.register, x.register)
+        get_mantissa = self.form("vgetmant", x.width, "V, V, imm8")
+        self.buffer.imm(get_mantissa, MANTISSA_FROM_3_4, x.register, x.register)
         self.buffer.regs(get_exponent, carried.register, x.register)  # -1 below 1, else 0
         self.sub(exponent, carried, into=exponent)
         self.drop(carried)

@@ -1,6 +1,7 @@
 """The part of a vector machine that all of x86-64 shares: arguments, pointers, loops.
 
-Caller-saved registers come first, so that hardly a kernel pushes anything. All jumps are backward or skip forward over one body, to labels; displacements are never computed by hand.
+Caller-saved registers come first, so that hardly a kernel pushes anything.
+All jumps are backward or skip forward over one body, to labels; displacements are never computed by hand.
 Integers are 64-bit throughout: every form has the same shape, and no upper half is left over.
 """
 

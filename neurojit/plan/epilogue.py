@@ -36,7 +36,8 @@ class Activation:
             raise ValueError(f"activation {self.name!r}: expected one of {', '.join(FUNCTIONS)}")
         if len(self.parameters) != FUNCTIONS[self.name]:
             expected = FUNCTIONS[self.name]
-            raise ValueError(f"activation {self.name}: {len(self.parameters)} parameters, expected {expected}")
+            count = len(self.parameters)
+            raise ValueError(f"activation {self.name}: {count} parameters, expected {expected}")
 
     def __str__(self) -> str:
         return self.name + (f"({', '.join(map(str, self.parameters))})" if self.parameters else "")

@@ -77,7 +77,8 @@ def test_abi(name: str, dtype: str, isa: str) -> None:
     x = np.linspace(0.5, 4, 37).astype(TYPES[dtype])
     y = np.empty_like(x)
     for stack_offset in (0, 16, 32, 48):
-        report = kernel(name, dtype, isa).call_checked((x.ctypes.data, y.ctypes.data), 37, stack_offset=stack_offset)
+        buffers = (x.ctypes.data, y.ctypes.data)
+        report = kernel(name, dtype, isa).call_checked(buffers, 37, stack_offset=stack_offset)
         assert report is not None
         assert report["violations"] == ()
         assert report["result"] == 0
