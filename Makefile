@@ -1,17 +1,94 @@
-# Bare `make` prints this help.
-PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
-PEACHPY_DIR := build/peachpy
-PEACHPY_PATH ?= $(abspath $(PEACHPY_DIR)/usr/lib/python3/dist-packages)
+# Bare `make` prints this help. Everything happens in .venv, build and dist; nothing else is touched.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
+
+# What the extension modules are built from: a change of any of these builds them again.
+BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find neurojit -name '*.pyx' -o -name '*.pxd')
+
+PEACHPY_PATH ?= $(abspath build/peachpy/usr/lib/python3/dist-packages)
 export PEACHPY_PATH
 
-.PHONY: help encodings
-help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help demo test test-slow test-pythons bench bench-short bench-pytest lint typecheck wheel encodings peachpy clean
 
-encodings: $(PEACHPY_PATH)/peachpy/__init__.py  ## write the x86-64 encoder table anew, from PeachPy (needs the package built)
-	$(PYTHON) -m neurojit.asm_templates.x86_64.make_encodings
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.has-demo  ## classify the digits of scikit-learn through neurojit; look at the code and the CPU
+	$(PY) examples/digits.py
+
+test: $(VENV)/.has-test peachpy  ## the tests
+	$(PY) -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
+	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none
+
+bench: $(VENV)/.has-bench  ## nj.matmul against NumPy and whatever else is installed, on one thread
+	$(PY) benchmarks/matmul.py --json build/matmul.json
+
+bench-short: $(VENV)/.has-bench  ## the same for a few sizes, under 2 minutes
+	$(PY) benchmarks/matmul.py --short --json build/matmul.json
+
+bench-pytest: $(VENV)/.has-bench  ## a few of them under pytest-benchmark, to compare runs
+	$(PY) -m pytest benchmarks -o addopts= --benchmark-group-by=param:n
+
+# ---- checks ------------------------------------------------------------------------------------------
+
+lint: $(VENV)/.has-dev typecheck  ## ruff, mypy, import-linter, cython-lint, clang-format, strict C
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	PATH=$(abspath $(VENV))/bin:$$PATH cython-lint neurojit
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch]
+	NEUROJIT_STRICT_C=1 $(PY) setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
+
+# mypy and import-linter look for neurojit.asm_templates below neurojit/, so they get to see it there.
+typecheck: $(VENV)/.has-dev
+	rm -rf build/typecheck && mkdir -p build/typecheck
+	cp -Rp neurojit asm_templates build/typecheck && mv build/typecheck/asm_templates build/typecheck/neurojit
+	cd build/typecheck && $(abspath $(VENV))/bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy -p neurojit
+	cd build/typecheck && $(abspath $(VENV))/bin/lint-imports --config ../../pyproject.toml --no-cache --no-logo
+
+wheel: $(VENV)/.has-dev  ## sdist and wheel in dist/, checked in a fresh environment
+	rm -rf dist
+	$(PY) -m build --outdir dist
+	$(PY) tests/packaging/check_distribution.py dist
+
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+test-pythons:  ## build and try the package with every Python of PYTHONS="python3.10 ..."
+	@for python in $(PYTHONS); do $$python tests/packaging/try_python.py || exit 1; done
+
+# ---- set-up ------------------------------------------------------------------------------------------
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "neurojit needs Python 3.10 or newer: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+
+# The package, editable. Its build gets its own setuptools, Cython and NumPy from pip.
+$(VENV)/.built: $(BUILT_FROM) | $(PY)
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+# One stamp for each extra of pyproject.toml; the package is there already, so this builds nothing.
+$(VENV)/.has-%: $(VENV)/.built
+	$(PIP_INSTALL) 'neurojit[$*]'
+	@touch $@
+
+# ---- PeachPy, where the x86-64 encodings come from ---------------------------------------------------
+
+encodings: $(VENV)/.has-test peachpy  ## write the x86-64 encoder table anew, from PeachPy
+	$(PY) -m neurojit.asm_templates.x86_64.make_encodings
 
 # Debian's package: PyPI's is for Python 2. Elsewhere set PEACHPY_PATH to a checkout or installation.
-$(abspath $(PEACHPY_DIR))/usr/lib/python3/dist-packages/peachpy/__init__.py:
-	mkdir -p $(PEACHPY_DIR)
-	cd $(PEACHPY_DIR) && apt-get download python3-peachpy && dpkg -x python3-peachpy_*.deb .
+# Nobody but the table and its tests needs it, so its absence fails nothing here.
+peachpy:
+	@test -d $(PEACHPY_PATH)/peachpy || { command -v apt-get dpkg >/dev/null && mkdir -p build/peachpy \
+	  && cd build/peachpy && apt-get -qq -o APT::Sandbox::User=root download python3-peachpy && dpkg -x python3-peachpy_*.deb . ; } \
+	  || echo "make: no PeachPy (set PEACHPY_PATH to one): the tests that compare with it will be skipped"
+
+clean:  ## remove what was built, and .venv
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .benchmarks .hypothesis
+	find neurojit -name '*.so' -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +

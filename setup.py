@@ -40,7 +40,18 @@ EXTENSIONS = [
         "neurojit.runtime._runtime",
         *("executable_memory.c", "code.c", "slots.c", "reference.c", "abi_check.c", "clock.c"),
     ),
-    extension("neurojit.runtime._blocked", "gemm_blocked.c"),
+    extension(
+        "neurojit.runtime._blocked",
+        *(
+            "gemm_batch.c",
+            "gemm_blocked.c",
+            "gemm_strips.c",
+            "pack.c",
+            "pack_x86.c",
+            "scratch.c",
+            "thread_pool.c",
+        ),
+    ),
     extension("neurojit._matmul", numpy_api=True),
 ]
 EXTENSIONS = [e for e in EXTENSIONS if all(Path(s).exists() for s in e.sources)]  # until all have landed

@@ -7,35 +7,79 @@ The m x n plane of C is cut into column blocks, each into row blocks; one tile o
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
 order of k, starting from zero (or from C): the same bits whatever the tile, the ISA or the level.
 Nothing outside the operands is read or written; when not accumulating, C is never read. An epilogue
-(`epilogue`) may follow on the tile, with operands of its own.
+(`epilogue`) may follow on the tile, in the last pass over k, with operands of its own.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
+CACHE_LINE = 64
+
 
 def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
     depth = m.extent() if g.k is None else None
     row_stride = m.row_stride() if g.c.row_stride is None else None
-    m.save_pointers(max(0, _pointers(g, schedule) - m.pointers.budget))
-    a, b, c, *others = m.operands(3 + g.epilogue.buffers)
-    beside = EpilogueOperands.of(m, g, tuple(others)) if g.epilogue != NO_EPILOGUE else None
+    in_passes = g.k is not None and 0 < schedule.k_block < g.k and not g.epilogue.beta  # which needs C
+    beside = None
+    if g.has_epilogue:
+        m.save_pointers(max(0, _pointers(g, schedule, in_passes) - m.pointers.budget))
+        first, second, c, *others = m.operands(3 + g.epilogue.buffers)
+        beside = EpilogueOperands.of(m, g, tuple(others))
+    else:
+        first, second, c = m.operands(3)
+    a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    if not in_passes:
+        _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
+    else:
+        assert g.k is not None
+        size = m.element.size
+        passes = (g.k - 1) // schedule.k_block  # before the last one
+        block = replace(g, k=schedule.k_block, epilogue=NO_EPILOGUE)
+        more = replace(block, accumulate=True)
+        last = replace(g, k=g.k - passes * schedule.k_block, accumulate=True)
+        for part, count in ((block, 1), (more, passes - 1), (last, 1)):
+            if count:
+                with m.loop(count):
+                    at_end = beside if part is last else None
+                    _pass(m, part, schedule, (a, b, c), depth, row_stride, at_end, returns=True)
+                    m.advance(a, schedule.k_block * g.a.column_stride * size)
+                    m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
+                    m.advance(c, -g.n * size)
+    m.leave()
+
+
+def _pass(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    at: tuple[Pointer, Pointer, Pointer],
+    depth: Pointer | None,
+    row_stride: Pointer | None,
+    beside: EpilogueOperands | None,
+    returns: bool,
+) -> None:
+    """All of C, over g.k steps. If it `returns`, a stays where it was, and b and c end g.n columns on."""
+    a, b, c = at
     size = m.element.size
     for block in schedule.columns:
-        with m.loop(block.count):
-            last = block is schedule.columns[-1] and block.count == 1
+        with m.loop(block.tiles):
+            last = block is schedule.columns[-1] and block.tiles == 1 and not returns
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             beside_rows = beside if last or beside is None else beside.copy()
             for rows in schedule.rows:
-                with m.loop(rows.count):
-                    at, unroll = (a_rows, b, c_rows), schedule.unroll
-                    steps = _tile(m, g, unroll, rows.height, block.lanes, at, depth, row_stride, beside_rows)
+                with m.loop(rows.tiles):
+                    at = (a_rows, b, c_rows)
+                    steps = _tile(
+                        m, g, schedule, rows.height, block.lanes, at, depth, row_stride, beside_rows
+                    )
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
@@ -50,22 +94,20 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
                 if beside is not None and beside_rows is not None:
                     beside_rows.release_copy()
                     beside.next_columns(sum(block.lanes))
-    m.leave()
 
 
-def _pointers(g: Gemm, schedule: GemmSchedule) -> int:
+def _pointers(g: Gemm, schedule: GemmSchedule, in_passes: bool) -> int:
     """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
-    if g.epilogue == NO_EPILOGUE:
-        return 0
-    counters = 3  # columns, rows, k or the rows of a tile
-    copies = 1 if len(schedule.columns) == 1 and schedule.columns[0].count == 1 else 2
+    counters = 3  # columns, rows, k or the rows of a tile; the last pass is in no loop
+    one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1 and not in_passes
+    copies = 1 if one_column else 2
     return counters + 1 + copies * (2 + g.epilogue.buffers) + 1
 
 
 def _tile(
     m: Machine,
     g: Gemm,
-    unroll: int,
+    schedule: GemmSchedule,
     height: int,
     columns: tuple[int, ...],
     at: tuple[Pointer, Pointer, Pointer],
@@ -87,22 +129,23 @@ def _tile(
 
     if g.k is None:
         assert depth is not None
+        assert row_stride is not None
+        _prefetch_tile_below(m, height, columns, c, row_stride)
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
-        _dynamic_depth(m, g, unroll, accumulators, columns, a, b, depth)
+        _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
     else:
-        trips, rest = divmod(g.k, unroll)
+        trips, rest = divmod(g.k, schedule.unroll)
         moved = g.k - rest if trips > 1 else 0
         if moved:
             with m.loop(trips):
-                _steps(m, g, accumulators, columns, a, b, unroll)
-                m.advance(a, unroll * g.a.column_stride * size)
-                m.advance(b, unroll * g.b.row_stride * size)
+                _steps(m, g, accumulators, columns, a, b, schedule.unroll)
+                m.advance(a, schedule.unroll * g.a.column_stride * size)
+                m.advance(b, schedule.unroll * g.b.row_stride * size)
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, beside)
         return moved
-
     if row_stride is not None:
         c = m.copy(c)
     for i, row in enumerate(accumulators):
@@ -173,6 +216,26 @@ def _dynamic_depth(
         m.advance(a, g.a.column_stride * size)
         m.advance(b, g.b.row_stride * size)
     m.release(left)
+
+
+def _prefetch_tile_below(
+    m: Machine, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer
+) -> None:
+    """Have the next tile's lines of C on their way while this one multiplies.
+
+    The blocked driver goes down the rows, so that tile is most often the one below. Of a large C every row
+    lies in another page and comes from L3 or beyond: without this each tile begins and ends with a wait.
+    """
+    size = sum(columns) * m.element.size
+    below = m.copy(c)
+    for _ in range(height):
+        m.advance_by(below, row_stride)
+    for i in range(height):
+        for offset in (*range(0, size, CACHE_LINE), size - 1):  # the last where C is not aligned
+            m.prefetch_to_write(below, offset)
+        if i + 1 < height:
+            m.advance_by(below, row_stride)
+    m.release(below)
 
 
 def _load_tile(

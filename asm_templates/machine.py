@@ -15,16 +15,15 @@ stand in `arithmetic`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
 from neurojit.errors import RegisterPressureError
 
 __all__ = [
-    "ELEMENTS", "F32", "F64", "Element", "InMemory", "Machine", "Mask", "Operand", "Pointer", "RegisterPool",
-    "Source", "Vector",
+    "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
+    "Pointer", "RegisterPool", "Source", "Vector",
 ]  # fmt: skip
 
 
@@ -72,6 +71,29 @@ class RegisterPool:
         return register
 
 
+ONCE: AbstractContextManager[None] = nullcontext()
+"""The loop that runs its body once, straight through."""
+
+
+class CountedLoop(AbstractContextManager[None]):
+    """A loop with a counter of its own. (Classes, not generators: a compile enters many of these.)"""
+
+    __slots__ = ("counter", "loop", "machine")
+
+    def __init__(self, machine: Machine, count: int) -> None:
+        self.machine = machine
+        self.counter = machine.constant(count)
+        self.loop = machine.while_positive(self.counter, 1)
+
+    def __enter__(self) -> None:
+        self.loop.__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.loop.__exit__(None, None, None)
+            self.machine.release(self.counter)
+
+
 class Machine(Arithmetic):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
@@ -111,19 +133,16 @@ class Machine(Arithmetic):
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         """pointer += stride."""
 
+    @abstractmethod
+    def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
+        """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
+
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)
 
-    @contextmanager
-    def loop(self, count: int) -> Iterator[None]:
+    def loop(self, count: int) -> AbstractContextManager[None]:
         """Run the body `count` >= 1 times. A count of one costs nothing."""
-        if count == 1:
-            yield
-            return
-        counter = self.constant(count)
-        with self.while_positive(counter, 1):
-            yield
-        self.release(counter)
+        return ONCE if count == 1 else CountedLoop(self, count)
 
     @abstractmethod
     def constant(self, value: int) -> Pointer:
@@ -150,6 +169,11 @@ class Machine(Arithmetic):
         """Return 0 from the kernel."""
 
     # Vectors --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def widest_lanes(self) -> int:
+        """Lanes of the widest register."""
 
     @abstractmethod
     def expect(self, lanes: frozenset[int]) -> None:
@@ -183,9 +207,19 @@ class Machine(Arithmetic):
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
 
+    @abstractmethod
+    def add_to(self, accumulator: Vector, vector: Vector) -> None:
+        """accumulator += vector."""
+
+    @abstractmethod
+    def row_sums(self, rows: list[Vector]) -> Vector:
+        """The sum of each row's lanes, side by side in a fresh vector; the rows are given back.
+
+        Rows are whole registers of the widest kind. Lane l is added to lane l + half, until one is left.
+        """
+
     def drop(self, *operands: Operand) -> None:
         """Give back the registers of operands that are no longer needed."""
         for operand in operands:
             if type(operand) is Vector:
                 self.vectors.give(operand.register)
-

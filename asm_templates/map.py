@@ -14,8 +14,9 @@ from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.map import Map
 
 
-def emit(m: Machine, g: Map, lanes: int) -> None:
-    """Emit the whole kernel; `lanes` is how many elements one step takes."""
+def emit(m: Machine, g: Map) -> None:
+    """Emit the whole kernel, from its arguments to its return."""
+    lanes = m.widest_lanes
     left = m.extent()
     x, y = m.operands(2)
     m.expect(frozenset({lanes}))

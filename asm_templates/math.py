@@ -3,8 +3,9 @@
 Every function leaves its value in `x`, whose register may have become another. Polynomials are minimax
 fits of our own (derive_coefficients.py), evaluated by Horner's rule with fused multiply-adds; there are
 no tables, no branches and no calls. Constants are operands from memory, so what a function needs is `x`
-and a few temporaries, stated in each head ("3 temps": the most over the ISAs). Errors are the largest that tests measured, in units in the last place, for f32 over all
-2^32 inputs, for f64 ("f64 ...") over samples of every exponent. Both ISAs give the same bits.
+and a few temporaries, stated in each head ("3 temps": the most over the ISAs). Errors are the largest
+that tests measured, in units in the last place (ULP), for f32 over all 2^32 inputs, for f64 over samples
+of every exponent. Both ISAs give the same bits.
 
 For all: NaN gives NaN; denormal inputs and results are exact to the stated error.
 """
@@ -159,7 +160,7 @@ def log(m: Machine, x: Vector) -> None:
 
 
 def tanh(m: Machine, x: Vector) -> None:
-    """The hyperbolic tangent. 6 temps. 0.71 ULP, f64 1.1. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
+    """The hyperbolic tangent. 6 temps. 0.70 ULP, f64 1.1. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
 
     e = expm1(-2 |x|), tanh |x| = -e / (2 + e). The quotient q is corrected once by its remainder, which
     fused multiply-adds give exactly, and by what e and 2 + e have lost to rounding; there
@@ -313,7 +314,7 @@ def elu(m: Machine, x: Vector, alpha: float) -> None:
 
 
 def silu(m: Machine, x: Vector) -> None:
-    """x sigmoid(x). 5 temps. silu(-inf) = -0."""
+    """x sigmoid(x). 5 temps. 2.39 ULP, f64 2.4, down to where its sigmoid is denormal. silu(-inf) = -0."""
     m.max(constants(m).exp_low, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     s = m.duplicate(x)
     sigmoid(m, s)
@@ -325,7 +326,7 @@ def gelu(m: Machine, x: Vector) -> None:
     """x (1 + erf(x / sqrt 2)) / 2. 6 temps. gelu(-inf) = 0.
 
     With a = |x| / sqrt 2 and h = erfc(a) / 2: max(0, x) - |x| h, so that nothing cancels for x < 0. Where
-    erf rounds to 1 h is 0. Errors are absolute, in units of the last place of max(|gelu|, |x| / 2)."""
+    erf rounds to 1 h is 0. 1.57 ULP, f64 1.6, for x > 0; below 0 so many units in the last place of x / 2."""
     c = constants(m)
     w = m.abs(x)
     m.min(2 * c.erf_high, w, into=w)
@@ -353,7 +354,8 @@ def gelu(m: Machine, x: Vector) -> None:
 def gelu_tanh(m: Machine, x: Vector) -> None:
     """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 = x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
 
-    5 temps. gelu_tanh(-inf) = -0."""
+    5 temps. 2.30 ULP, f64 2.3, for x > 0; below 0 so many units in the last place of x / 2.
+    gelu_tanh(-inf) = -0."""
     m.max(-64.0, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     scale = 2 * math.sqrt(2 / math.pi)
     s = m.mul(x, x)

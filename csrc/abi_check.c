@@ -5,8 +5,20 @@
 #include "lock.h"
 
 static const char *const names[NJ_ABI_VIOLATION_COUNT] = {
-    "rbx", "rbp", "r12", "r13", "r14", "r15", "rsp", "caller's frame", "direction flag", "mxcsr control",
-    "x87 control", "x87 stack", "vector upper halves", "vzeroupper",
+    "rbx",
+    "rbp",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rsp",
+    "caller's frame",
+    "direction flag",
+    "mxcsr control",
+    "x87 control",
+    "x87 stack",
+    "vector upper halves",
+    "vzeroupper",
 };
 
 const char *nj_abi_violation_name(nj_abi_violation violation) { return names[violation]; }
@@ -83,6 +95,7 @@ __attribute__((visibility("hidden"), used)) struct nj_abi_frame nj_abi_frame;
 __attribute__((visibility("hidden"))) void nj_abi_trampoline(void);
 
 /* `F+offset(%rip)` is a field of the frame: reachable whatever the kernel left in the registers. */
+/* clang-format off */
 __asm__(
     "    .pushsection .text\n"
     "    .hidden nj_abi_trampoline\n"
@@ -189,6 +202,7 @@ __asm__(
     "    ret\n"
     "    .size nj_abi_trampoline, . - nj_abi_trampoline\n"
     "    .popsection\n");
+/* clang-format on */
 
 /* CPUID leaf 0xd, subleaf 1, eax bit 2: XGETBV with ecx = 1 reads which state is in use. */
 static bool cpu_has_xinuse(void)
@@ -213,7 +227,7 @@ static bool all_are(const uint64_t *words, int count, uint64_t value)
 static uint32_t violations(const struct nj_abi_frame *f)
 {
     uint32_t found = 0;
-#define CHECK(OK, VIOLATION) found |= (uint32_t)!(OK) << (VIOLATION)
+#define CHECK(OK, VIOLATION) found |= (uint32_t) !(OK) << (VIOLATION)
     for (int i = 0; i < SAVED; i++) CHECK(f->saved[i] == patterns[i], NJ_ABI_RBX + i);
     CHECK(f->rsp_after == f->rsp_before, NJ_ABI_RSP);
     CHECK(all_are(f->frame, CANARIES, CANARY), NJ_ABI_CALLER_FRAME);

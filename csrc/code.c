@@ -13,8 +13,8 @@ static void destroy_mapped(nj_code *code)
     free(code);
 }
 
-int nj_code_map(nj_code **code, const void *bytes, size_t length, const void *context,
-                size_t context_length, uint32_t flags)
+int nj_code_map(nj_code **code, const void *bytes, size_t length, const void *context, size_t context_length,
+                uint32_t flags)
 {
     size_t room = sizeof(nj_code) + (context_length ? CONTEXT_ALIGNMENT - 1 : 0);
     if (context_length > PTRDIFF_MAX - room) return ENOMEM;

@@ -38,7 +38,7 @@ typedef struct nj_code {
 
 /* Maps machine code whose first byte is its entry. A context is copied, 64-byte aligned, and lives as
  * long as the code. Returns 0 and an owned `*code`, or an errno. */
-int nj_code_map(nj_code **code, const void *bytes, size_t length, const void *context,
-                size_t context_length, uint32_t flags);
+int nj_code_map(nj_code **code, const void *bytes, size_t length, const void *context, size_t context_length,
+                uint32_t flags);
 
 #endif

@@ -11,22 +11,15 @@ int nj_code_allocations_left = -1;
 static void *grow(void *old, size_t *capacity, size_t needed, size_t first, size_t element)
 {
     size_t wanted = *capacity ? *capacity : first;
-    while (wanted < needed)
-        wanted *= 2;
-    if (nj_code_allocations_left == 0)
-        return NULL;
-    if (nj_code_allocations_left > 0)
-        nj_code_allocations_left--;
+    while (wanted < needed) wanted *= 2;
+    if (nj_code_allocations_left == 0) return NULL;
+    if (nj_code_allocations_left > 0) nj_code_allocations_left--;
     void *grown = realloc(old, wanted * element);
-    if (grown)
-        *capacity = wanted;
+    if (grown) *capacity = wanted;
     return grown;
 }
 
-void nj_code_init(nj_code_buffer *code)
-{
-    memset(code, 0, sizeof *code);
-}
+void nj_code_init(nj_code_buffer *code) { memset(code, 0, sizeof *code); }
 
 void nj_code_free(nj_code_buffer *code)
 {
@@ -39,27 +32,22 @@ void nj_code_free(nj_code_buffer *code)
 
 nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes)
 {
-    if (code->closed)
-        return NJ_CLOSED;
-    if (bytes > NJ_CODE_LIMIT - code->size)
-        return NJ_TOO_LARGE;
+    if (code->closed) return NJ_CLOSED;
+    if (bytes > NJ_CODE_LIMIT - code->size) return NJ_TOO_LARGE;
     void *grown;
     if (code->capacity < code->size + bytes) {
         grown = grow(code->bytes, &code->capacity, code->size + bytes, 4096, 1);
-        if (!grown)
-            return NJ_NO_MEMORY;
+        if (!grown) return NJ_NO_MEMORY;
         code->bytes = grown;
     }
     if (code->record_capacity == code->record_count) {
         grown = grow(code->records, &code->record_capacity, code->record_count + 1, 256, sizeof(nj_record));
-        if (!grown)
-            return NJ_NO_MEMORY;
+        if (!grown) return NJ_NO_MEMORY;
         code->records = grown;
     }
     if (code->fixup_capacity == code->fixup_count) {
         grown = grow(code->fixups, &code->fixup_capacity, code->fixup_count + 1, 16, sizeof(nj_fixup));
-        if (!grown)
-            return NJ_NO_MEMORY;
+        if (!grown) return NJ_NO_MEMORY;
         code->fixups = grown;
     }
     return NJ_OK;
@@ -73,8 +61,7 @@ void nj_code_commit(nj_code_buffer *code, int form, const nj_operands *operands,
     record->form = (uint16_t)form;
     record->address = (uint8_t)operands->address;
     record->scale = (uint8_t)operands->scale;
-    for (int i = 0; i < NJ_OPERANDS; i++)
-        record->registers[i] = (int8_t)operands->registers[i];
+    for (int i = 0; i < NJ_OPERANDS; i++) record->registers[i] = (int8_t)operands->registers[i];
     record->base = (int8_t)operands->base;
     record->index = (int8_t)operands->index;
     record->has_immediate = (uint8_t)operands->has_immediate;
@@ -95,8 +82,7 @@ void nj_code_add_fixup(nj_code_buffer *code, size_t at, size_t origin, int label
 
 nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
 {
-    if (label >= 0 && (size_t)label < code->label_count)
-        return NJ_OK;
+    if (label >= 0 && (size_t)label < code->label_count) return NJ_OK;
     code->fault.value = label;
     code->fault.lowest = 0;
     code->fault.highest = (int64_t)code->label_count - 1;
@@ -105,13 +91,11 @@ nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
 
 nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label)
 {
-    if (code->closed)
-        return NJ_CLOSED;
+    if (code->closed) return NJ_CLOSED;
     if (code->label_count == code->label_capacity) {
         size_t needed = code->label_count + 1;
         void *grown = grow(code->labels, &code->label_capacity, needed, 16, sizeof *code->labels);
-        if (!grown)
-            return NJ_NO_MEMORY;
+        if (!grown) return NJ_NO_MEMORY;
         code->labels = grown;
     }
     code->labels[code->label_count] = -1;
@@ -121,11 +105,9 @@ nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label)
 
 nj_emit_status nj_code_bind(nj_code_buffer *code, int label)
 {
-    if (code->closed)
-        return NJ_CLOSED;
+    if (code->closed) return NJ_CLOSED;
     nj_emit_status status = nj_code_check_label(code, label);
-    if (status != NJ_OK)
-        return status;
+    if (status != NJ_OK) return status;
     if (code->labels[label] >= 0) {
         code->fault.value = label;
         return NJ_LABEL_BOUND_TWICE;
@@ -141,7 +123,8 @@ static void commit_block(nj_code_buffer *code, int kind, size_t length)
     nj_code_commit(code, 0, &block, length);
 }
 
-nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length))
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
+                             void (*fill)(uint8_t *at, size_t length))
 {
     if (alignment < 1 || alignment > 4096 || (alignment & (alignment - 1)) != 0) {
         code->fault.value = alignment;
@@ -149,8 +132,7 @@ nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fil
     }
     size_t length = (size_t)(-(int64_t)code->size & (alignment - 1));
     nj_emit_status status = nj_code_reserve(code, length);
-    if (status != NJ_OK || length == 0)
-        return status;
+    if (status != NJ_OK || length == 0) return status;
     fill(code->bytes + code->size, length);
     commit_block(code, NJ_PADDING, length);
     return NJ_OK;
@@ -159,8 +141,7 @@ nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fil
 nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length)
 {
     nj_emit_status status = nj_code_reserve(code, length);
-    if (status != NJ_OK || length == 0)
-        return status;
+    if (status != NJ_OK || length == 0) return status;
     memcpy(code->bytes + code->size, bytes, length);
     commit_block(code, NJ_DATA, length);
     return NJ_OK;
@@ -172,8 +153,7 @@ static nj_emit_status check_fixup(nj_code_buffer *code, const nj_fixup *fixup)
     nj_field field = fixup->field;
     int64_t unit = (int64_t)1 << field.shift, target = code->labels[fixup->label];
     code->fault.operand = fixup->label;
-    if (target < 0)
-        return NJ_LABEL_UNBOUND;
+    if (target < 0) return NJ_LABEL_UNBOUND;
     int64_t distance = target - (int64_t)fixup->origin;
     code->fault.value = distance;
     code->fault.lowest = -((int64_t)1 << (field.bits - 1)) * unit;
@@ -197,11 +177,9 @@ nj_emit_status nj_code_finish(nj_code_buffer *code)
 {
     for (size_t i = 0; i < code->fixup_count; i++) {
         nj_emit_status status = check_fixup(code, &code->fixups[i]);
-        if (status != NJ_OK)
-            return status;
+        if (status != NJ_OK) return status;
     }
-    for (size_t i = 0; i < code->fixup_count; i++)
-        patch(code, &code->fixups[i]);
+    for (size_t i = 0; i < code->fixup_count; i++) patch(code, &code->fixups[i]);
     code->closed = 1;
     return NJ_OK;
 }

@@ -21,19 +21,19 @@
 typedef enum {
     NJ_OK = 0,
     NJ_NO_MEMORY,
-    NJ_TOO_LARGE,          /* beyond NJ_CODE_LIMIT */
-    NJ_CLOSED,             /* emission after nj_code_finish */
-    NJ_UNKNOWN_LABEL,      /* not one of this buffer's labels */
+    NJ_TOO_LARGE,     /* beyond NJ_CODE_LIMIT */
+    NJ_CLOSED,        /* emission after nj_code_finish */
+    NJ_UNKNOWN_LABEL, /* not one of this buffer's labels */
     NJ_LABEL_BOUND_TWICE,
-    NJ_LABEL_UNBOUND,      /* at finish: referred to, never bound */
-    NJ_BRANCH_RANGE,       /* at finish: the distance does not fit its field */
-    NJ_ALIGNMENT,          /* not a power of two, or beyond 4096 */
+    NJ_LABEL_UNBOUND, /* at finish: referred to, never bound */
+    NJ_BRANCH_RANGE,  /* at finish: the distance does not fit its field */
+    NJ_ALIGNMENT,     /* not a power of two, or beyond 4096 */
     NJ_UNKNOWN_FORM,
-    NJ_WRONG_SHAPE,        /* the form takes other operands */
-    NJ_ENCODING_LENGTH,    /* nj_x86_append: no x86 instruction is that long, or short */
-    NJ_REGISTER_RANGE,     /* fault.operand says which register operand */
+    NJ_WRONG_SHAPE,     /* the form takes other operands */
+    NJ_ENCODING_LENGTH, /* nj_x86_append: no x86 instruction is that long, or short */
+    NJ_REGISTER_RANGE,  /* fault.operand says which register operand */
     NJ_BASE_RANGE,
-    NJ_INDEX_RANGE,        /* includes rsp, which no x86 index can be */
+    NJ_INDEX_RANGE, /* includes rsp, which no x86 index can be */
     NJ_SCALE_RANGE,
     NJ_DISPLACEMENT_RANGE,
     NJ_IMMEDIATE_RANGE,
@@ -134,7 +134,8 @@ nj_emit_status nj_code_bind(nj_code_buffer *code, int label);
 nj_emit_status nj_code_check_label(nj_code_buffer *code, int label);
 
 /* Pads to a multiple of `alignment` (a power of two up to 4096) with what `fill` writes. */
-nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, void (*fill)(uint8_t *at, size_t length));
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
+                             void (*fill)(uint8_t *at, size_t length));
 nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length);
 
 /* Resolves every fixup and closes the buffer.  On failure fault.operand is the label. */

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-void nj_cpu_gather(struct nj_cpu_raw *raw) {
+void nj_cpu_gather(struct nj_cpu_raw *raw)
+{
     memset(raw, 0, sizeof *raw);
     raw->architecture = "unknown";
 #if defined(__linux__) && defined(__x86_64__) && !defined(__ILP32__)

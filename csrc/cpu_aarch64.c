@@ -16,7 +16,8 @@
 #define PR_SVE_GET_VL 51
 #endif
 
-void nj_cpu_gather_aarch64(struct nj_cpu_raw *raw) {
+void nj_cpu_gather_aarch64(struct nj_cpu_raw *raw)
+{
     raw->hwcap.known = raw->hwcap2.known = true;
     raw->hwcap.value = getauxval(AT_HWCAP);
     raw->hwcap2.value = getauxval(AT_HWCAP2);

@@ -32,13 +32,13 @@ static const int64_t KEYS[] = {
     10,            /* MISALIGNED_VECTOR_PERF */
 };
 
-void nj_cpu_gather_riscv(struct nj_cpu_raw *raw) {
+void nj_cpu_gather_riscv(struct nj_cpu_raw *raw)
+{
     raw->hwcap.known = true;
     raw->hwcap.value = getauxval(AT_HWCAP);
 
     const size_t count = sizeof KEYS / sizeof KEYS[0];
-    for (size_t i = 0; i < count; i++)
-        raw->hwprobe[i].key = KEYS[i];
+    for (size_t i = 0; i < count; i++) raw->hwprobe[i].key = KEYS[i];
     if (syscall(__NR_riscv_hwprobe, raw->hwprobe, count, 0, NULL, 0) != 0)
         return; /* Linux before 6.4: nothing is known, so nothing is used */
     raw->hwprobe_count = count;

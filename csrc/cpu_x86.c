@@ -8,35 +8,35 @@
 
 #include <cpuid.h>
 
-static void ask(struct nj_cpu_raw *raw, uint32_t leaf, uint32_t subleaf) {
-    if (raw->cpuid_count == NJ_CPUID_MAX)
-        return;
+static void ask(struct nj_cpu_raw *raw, uint32_t leaf, uint32_t subleaf)
+{
+    if (raw->cpuid_count == NJ_CPUID_MAX) return;
     struct nj_cpuid *row = &raw->cpuid[raw->cpuid_count++];
     row->leaf = leaf;
     row->subleaf = subleaf;
     __cpuid_count(leaf, subleaf, row->eax, row->ebx, row->ecx, row->edx);
 }
 
-static const struct nj_cpuid *last(const struct nj_cpu_raw *raw) {
-    return &raw->cpuid[raw->cpuid_count - 1];
-}
+static const struct nj_cpuid *last(const struct nj_cpu_raw *raw) { return &raw->cpuid[raw->cpuid_count - 1]; }
 
 /* Cache leaves list one cache per subleaf until the type, EAX[4:0], is 0. */
-static void ask_caches(struct nj_cpu_raw *raw, uint32_t leaf) {
+static void ask_caches(struct nj_cpu_raw *raw, uint32_t leaf)
+{
     for (uint32_t subleaf = 0; subleaf < 8; subleaf++) {
         ask(raw, leaf, subleaf);
-        if ((last(raw)->eax & 0x1f) == 0)
-            return;
+        if ((last(raw)->eax & 0x1f) == 0) return;
     }
 }
 
-static uint64_t read_xcr0(void) {
+static uint64_t read_xcr0(void)
+{
     uint32_t low, high;
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return (uint64_t)high << 32 | low;
 }
 
-void nj_cpu_gather_x86(struct nj_cpu_raw *raw) {
+void nj_cpu_gather_x86(struct nj_cpu_raw *raw)
+{
     const uint32_t osxsave = 1u << 27; /* leaf 1 ECX; without it XGETBV faults */
 
     ask(raw, 0, 0); /* highest leaf, vendor */
@@ -48,20 +48,15 @@ void nj_cpu_gather_x86(struct nj_cpu_raw *raw) {
             raw->xcr0.value = read_xcr0();
         }
     }
-    if (highest >= 4)
-        ask_caches(raw, 4);
+    if (highest >= 4) ask_caches(raw, 4);
     if (highest >= 7) {
         ask(raw, 7, 0); /* EAX: highest subleaf */
         const uint32_t subleaves = last(raw)->eax;
-        for (uint32_t subleaf = 1; subleaf <= subleaves && subleaf <= 2; subleaf++)
-            ask(raw, 7, subleaf);
+        for (uint32_t subleaf = 1; subleaf <= subleaves && subleaf <= 2; subleaf++) ask(raw, 7, subleaf);
     }
-    if (highest >= 0xd)
-        ask(raw, 0xd, 0); /* state components the CPU could save */
-    if (highest >= 0x1a)
-        ask(raw, 0x1a, 0); /* hybrid: the kind of core this ran on */
-    if (highest >= 0x24)
-        ask(raw, 0x24, 0); /* AVX10: version and widths */
+    if (highest >= 0xd) ask(raw, 0xd, 0);   /* state components the CPU could save */
+    if (highest >= 0x1a) ask(raw, 0x1a, 0); /* hybrid: the kind of core this ran on */
+    if (highest >= 0x24) ask(raw, 0x24, 0); /* AVX10: version and widths */
 
     ask(raw, 0x80000000u, 0);
     const uint32_t extended = last(raw)->eax;
@@ -69,10 +64,8 @@ void nj_cpu_gather_x86(struct nj_cpu_raw *raw) {
         return; /* no extended leaves: an old CPU echoes some basic leaf here */
     for (uint32_t leaf = 0x80000001u; leaf <= 0x80000008u && leaf <= extended; leaf++)
         ask(raw, leaf, 0); /* features, brand string, caches and addresses of AMD */
-    if (extended >= 0x8000001au)
-        ask(raw, 0x8000001au, 0); /* AMD: width of the floating-point datapath */
-    if (extended >= 0x8000001du)
-        ask_caches(raw, 0x8000001du); /* AMD: the cache leaf */
+    if (extended >= 0x8000001au) ask(raw, 0x8000001au, 0);     /* AMD: width of the floating-point datapath */
+    if (extended >= 0x8000001du) ask_caches(raw, 0x8000001du); /* AMD: the cache leaf */
 }
 
 #endif

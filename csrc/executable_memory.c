@@ -6,8 +6,8 @@
 
 static const char *const strategy_names[NJ_STRATEGY_COUNT] = {"untried", "memfd", "mprotect", "none"};
 static const char *const step_names[NJ_STEP_COUNT] = {
-    "platform", "memfd_create", "write", "fcntl(F_ADD_SEALS)", "mmap(memfd, R|X)", "mmap(anonymous, R|W)",
-    "mprotect(R|X)",
+    "platform",         "memfd_create",         "write",         "fcntl(F_ADD_SEALS)",
+    "mmap(memfd, R|X)", "mmap(anonymous, R|W)", "mprotect(R|X)",
 };
 
 const char *nj_strategy_name(nj_strategy strategy) { return strategy_names[strategy]; }
@@ -183,9 +183,9 @@ static outcome map_memfd(nj_mapping *mapping, const void *code, size_t length)
 static outcome map_mprotect(nj_mapping *mapping, const void *code, size_t length)
 {
     int error = injection(NJ_STEP_ANONYMOUS_MAP);
-    unsigned char *address = error ? MAP_FAILED
-                                   : mmap(NULL, mapping->size, PROT_READ | PROT_WRITE,
-                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *address =
+        error ? MAP_FAILED
+              : mmap(NULL, mapping->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) return failed(NJ_STEP_ANONYMOUS_MAP, error ? error : errno);
     memcpy(address, code, length);
     memset(address + length, TRAP_BYTE, mapping->size - length);

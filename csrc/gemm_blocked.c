@@ -1,188 +1,182 @@
 #include "gemm_blocked.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <sys/mman.h>
-#define NJ_HAVE_PTHREAD 1
-#endif
+#include "pack.h"
+#include "scratch.h"
+#include "thread_pool.h"
 
-/* Scratch ----------------------------------------------------------------------------------------- */
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-enum { SCRATCH_ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Cuts ---------------------------------------------------------------------------------------------- */
+
+static int64_t tiles_of(const nj_cut *cut) { return cut->count[0] + cut->count[1]; }
+
+static int second_size(const nj_cut *cut, int64_t tile) { return tile >= cut->count[0]; }
+
+/* The first row, or column, of a tile; of the tile past the last, the extent. */
+static int64_t start_of(const nj_cut *cut, int64_t tile)
+{
+    const int64_t second = tile - cut->count[0];
+    return second <= 0 ? tile * cut->size[0] : cut->count[0] * cut->size[0] + second * cut->size[1];
+}
+
+static int64_t size_of(const nj_cut *cut, int64_t tile) { return cut->size[second_size(cut, tile)]; }
+
+/* The most rows, or columns, in any `tiles` tiles that begin at a multiple of `tiles`: the larger size
+ * comes first wherever there are two. */
+static int64_t largest_block(const nj_cut *cut, int64_t tiles)
+{
+    return start_of(cut, least(tiles, tiles_of(cut)));
+}
+
+/* A job and its blocks ------------------------------------------------------------------------------ */
 
 typedef struct {
-    void *memory;
-    size_t size;
-} scratch;
+    const nj_gemm_plan *plan;
+    const char *a, *b;
+    char *c;
+    char *packed_a, *packed_b;
+    nj_pack_panel pack;
+    _Alignas(128) atomic_llong next;     /* the unit to be taken next */
+    _Alignas(128) atomic_llong complete; /* units done */
+} gemm_job;
 
-static _Thread_local scratch thread_scratch;
-static atomic_int injected_failures;
+/* What is packed at a time: tiles [row, row_end) x [column, column_end), steps [s, s + k) of k. */
+typedef struct {
+    int64_t row, row_end, column, column_end, s, k;
+} block;
 
-void nj_thread_scratch_inject(int count) {
-    atomic_store(&injected_failures, count);
-}
-
-#ifdef NJ_HAVE_PTHREAD
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-static int scratch_key_made;
-
-static void make_scratch_key(void) {
-    scratch_key_made = pthread_key_create(&scratch_key, free) == 0;
-}
-
-/* Have the memory freed when the thread ends. */
-static void adopt_scratch(void *memory) {
-    pthread_once(&scratch_once, make_scratch_key);
-    if (scratch_key_made) {
-        pthread_setspecific(scratch_key, memory);
-    }
-}
-
-static void *allocate_scratch(size_t *size) {
-    size_t alignment = SCRATCH_ALIGNMENT;
-    if (*size >= HUGE_PAGE) { /* panels of megabytes: the TLB is what hurts */
-        alignment = HUGE_PAGE;
-        *size = (*size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    }
-    void *memory = NULL;
-    if (posix_memalign(&memory, alignment, *size) != 0) {
-        return NULL;
-    }
-#ifdef MADV_HUGEPAGE
-    if (alignment == HUGE_PAGE) {
-        madvise(memory, *size, MADV_HUGEPAGE);
-    }
-#endif
-    return memory;
-}
-#else
-static void adopt_scratch(void *memory) {
-    (void)memory;
-}
-static void *allocate_scratch(size_t *size) {
-    return aligned_alloc(SCRATCH_ALIGNMENT, (*size + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT);
-}
-#endif
-
-void *nj_thread_scratch(size_t bytes) {
-    if (bytes <= thread_scratch.size) {
-        return thread_scratch.memory;
-    }
-    int failures = atomic_load(&injected_failures);
-    if (failures > 0) {
-        atomic_store(&injected_failures, failures - 1);
-        return NULL;
-    }
-    void *memory = allocate_scratch(&bytes);
-    if (memory == NULL) {
-        return NULL;
-    }
-    free(thread_scratch.memory);
-    thread_scratch = (scratch){memory, bytes};
-    adopt_scratch(memory);
-    return memory;
-}
-
-/* Packing ----------------------------------------------------------------------------------------- */
-
-/* A block of `length` steps by `width` lanes into panels of `panel` lanes: lane l of step s of the
- * source, at s * step_stride + l * lane_stride, goes to panel[s * panel + l]. For A a lane is a row,
- * for B a column. One body, for both element types and with the strides known where that helps. */
-#define PACK_PANEL(NAME, TYPE)                                                                                   \
-    static inline void NAME##_panel(TYPE *restrict to, const TYPE *restrict from, int64_t lanes, int64_t length, \
-                                    int64_t panel, int64_t lane_stride, int64_t step_stride) {                   \
-        if (lane_stride == 1) {                                                                                  \
-            for (int64_t s = 0; s < length; s++) {                                                               \
-                memcpy(to + s * panel, from + s * step_stride, (size_t)lanes * sizeof(TYPE));                    \
-            }                                                                                                    \
-            return;                                                                                              \
-        }                                                                                                        \
-        int64_t l = 0;                                                                                           \
-        for (; l + 4 <= lanes; l += 4) { /* four lanes at a time: each line of `to` is touched a quarter as */   \
-            const TYPE *f0 = from + l * lane_stride, *f1 = f0 + lane_stride;                                     \
-            const TYPE *f2 = f1 + lane_stride, *f3 = f2 + lane_stride;                                           \
-            for (int64_t s = 0; s < length; s++) { /* often as with one */                                       \
-                TYPE *t = to + s * panel + l;                                                                    \
-                int64_t o = s * step_stride;                                                                     \
-                t[0] = f0[o], t[1] = f1[o], t[2] = f2[o], t[3] = f3[o];                                          \
-            }                                                                                                    \
-        }                                                                                                        \
-        for (; l < lanes; l++) {                                                                                 \
-            for (int64_t s = 0; s < length; s++) {                                                               \
-                to[s * panel + l] = from[s * step_stride + l * lane_stride];                                     \
-            }                                                                                                    \
-        }                                                                                                        \
-    }                                                                                                            \
-    static void NAME(void *to, const void *from, int64_t width, int64_t length, int64_t panel,                   \
-                     int64_t lane_stride, int64_t step_stride) {                                                 \
-        for (int64_t l = 0; l < width; l += panel) {                                                             \
-            int64_t lanes = width - l < panel ? width - l : panel;                                               \
-            NAME##_panel((TYPE *)to + l * length, (const TYPE *)from + l * lane_stride, lanes, length, panel,    \
-                         lane_stride, step_stride);                                                              \
-        }                                                                                                        \
-    }
-
-/* Elements are only moved, so integers of their size serve: no float is ever touched. */
-PACK_PANEL(pack_4, uint32_t)
-PACK_PANEL(pack_8, uint64_t)
-
-/* The loops --------------------------------------------------------------------------------------- */
-
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t round_up(int64_t value, int64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
-/* One packed block of A times one packed block of B into C. */
-static void run_block(const nj_gemm_plan *p, const char *a, const char *b, char *c, int64_t m, int64_t n, int64_t k,
-                      int accumulates) {
+static void pack_a(const gemm_job *job, const block *at, int64_t tile)
+{
+    const nj_gemm_plan *p = job->plan;
     const int64_t size = (int64_t)p->element_size;
-    for (int64_t j = 0; j < n; j += p->nr) {
-        for (int64_t i = 0; i < m; i += p->mr) {
-            nj_micro_kernel micro = p->micro[accumulates][m - i < p->mr][n - j < p->nr];
-            micro(a + i * k * size, b + j * k * size, c + (i * p->c_row_stride + j) * size, k, p->c_row_stride * size);
+    const int64_t first = start_of(&p->rows, tile), before = first - start_of(&p->rows, at->row);
+    job->pack(job->packed_a + before * at->k * size,
+              job->a + (first * p->a_row_stride + at->s * p->a_column_stride) * size, size_of(&p->rows, tile),
+              at->k, p->a_row_stride, p->a_column_stride);
+}
+
+static void pack_b(const gemm_job *job, const block *at, int64_t tile)
+{
+    const nj_gemm_plan *p = job->plan;
+    const int64_t size = (int64_t)p->element_size;
+    const int64_t first = start_of(&p->columns, tile), before = first - start_of(&p->columns, at->column);
+    job->pack(job->packed_b + before * at->k * size,
+              job->b + (at->s * p->b_row_stride + first * p->b_column_stride) * size,
+              size_of(&p->columns, tile), at->k, p->b_column_stride, p->b_row_stride);
+}
+
+/* Multiply tiles [row, row_end) x [column, column_end) of a block: each panel of B by all of the rows. */
+static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t row_end, int64_t column,
+                     int64_t column_end)
+{
+    const nj_gemm_plan *p = job->plan;
+    const int64_t size = (int64_t)p->element_size, stride = p->c_row_stride * size, k = at->k;
+    const int64_t top = start_of(&p->rows, at->row), left = start_of(&p->columns, at->column);
+    for (int64_t j = column; j < column_end; j++) {
+        const int64_t y = start_of(&p->columns, j);
+        const char *b = job->packed_b + (y - left) * k * size;
+        for (int64_t i = row; i < row_end; i++) {
+            const int64_t x = start_of(&p->rows, i);
+            p->micro[at->s > 0][second_size(&p->rows, i)][second_size(&p->columns, j)](
+                job->packed_a + (x - top) * k * size, b, job->c + x * stride + y * size, k, stride);
         }
     }
 }
 
-int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent) {
-    (void)extent;
-    const nj_gemm_plan *p = buffers[0];
-    const char *a = buffers[1], *b = buffers[2];
-    char *c = buffers[3];
-    const int64_t size = (int64_t)p->element_size;
-    void (*pack)(void *, const void *, int64_t, int64_t, int64_t, int64_t, int64_t) = size == 4 ? pack_4 : pack_8;
+/* Members ------------------------------------------------------------------------------------------- */
 
-    const int64_t kc = least(p->kc, p->k);
-    const int64_t block_b = round_up(round_up(least(p->nc, p->n), p->nr) * kc * size, SCRATCH_ALIGNMENT);
-    const int64_t block_a = round_up(least(p->mc, p->m), p->mr) * kc * size;
-    char *packed_b = nj_thread_scratch((size_t)(block_a + block_b));
-    if (packed_b == NULL) {
-        return NJ_GEMM_NO_MEMORY;
+static void await(const gemm_job *job, int64_t units)
+{
+    for (int turn = 0; atomic_load_explicit(&job->complete, memory_order_acquire) < units;) {
+        turn = nj_pool_relax(turn);
     }
-    char *packed_a = packed_b + block_b;
+}
 
-    for (int64_t j = 0; j < p->n; j += p->nc) {
-        const int64_t n = least(p->nc, p->n - j);
+/* This member's part of a phase whose first unit is number `first`: while the unit it has taken lies in the
+ * phase, do it and take the next. */
+#define FOR_EACH_UNIT(JOB, TAKEN, FIRST, COUNT, UNIT)                                                        \
+    for (int64_t UNIT; (UNIT = (TAKEN) - (FIRST)) < (COUNT) && (await(JOB, FIRST), 1);                       \
+         atomic_fetch_add_explicit(&(JOB)->complete, 1, memory_order_release),                               \
+         (TAKEN) = atomic_fetch_add_explicit(&(JOB)->next, 1, memory_order_relaxed))
+
+static void run_member(void *argument, int member)
+{
+    (void)member;
+    gemm_job *job = argument;
+    const nj_gemm_plan *p = job->plan;
+    const int64_t rows = tiles_of(&p->rows), columns = tiles_of(&p->columns);
+    int64_t first = 0, taken = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
+    for (int64_t j = 0; j < columns; j += p->block_columns) {
         for (int64_t s = 0; s < p->k; s += p->kc) {
-            const int64_t k = least(p->kc, p->k - s);
-            pack(packed_b, b + (s * p->b_row_stride + j * p->b_column_stride) * size, n, k, p->nr, p->b_column_stride,
-                 p->b_row_stride);
-            for (int64_t i = 0; i < p->m; i += p->mc) {
-                const int64_t m = least(p->mc, p->m - i);
-                pack(packed_a, a + (i * p->a_row_stride + s * p->a_column_stride) * size, m, k, p->mr, p->a_row_stride,
-                     p->a_column_stride);
-                run_block(p, packed_a, packed_b, c + (i * p->c_row_stride + j) * size, m, n, k, s > 0);
+            for (int64_t i = 0; i < rows; i += p->block_rows) {
+                const block at = {i, least(i + p->block_rows, rows), j, least(j + p->block_columns, columns),
+                                  s, least(p->kc, p->k - s)};
+                const int64_t tall = at.row_end - i, wide = at.column_end - j;
+                const int64_t of_b = i == 0 ? wide : 0; /* kept for the blocks of rows below */
+                FOR_EACH_UNIT(job, taken, first, of_b + tall, unit)
+                {
+                    if (unit < of_b) {
+                        pack_b(job, &at, j + unit);
+                    } else {
+                        pack_a(job, &at, i + unit - of_b);
+                    }
+                }
+                first += of_b + tall;
+                const int64_t across = ceil_div(wide, p->unit_columns), down = ceil_div(tall, p->unit_rows);
+                FOR_EACH_UNIT(job, taken, first, across * down, unit)
+                {
+                    const int64_t row = i + unit / across * p->unit_rows;
+                    const int64_t column = j + unit % across * p->unit_columns;
+                    multiply(job, &at, row, least(row + p->unit_rows, at.row_end), column,
+                             least(column + p->unit_columns, at.column_end));
+                }
+                first += across * down;
             }
         }
     }
+}
+
+/* Running ------------------------------------------------------------------------------------------- */
+
+static int64_t deepest(const nj_gemm_plan *p) { return least(p->kc, p->k); }
+
+/* Bytes of a block's panels of B; those of A follow them. */
+static int64_t bytes_of_b(const nj_gemm_plan *p)
+{
+    const int64_t bytes =
+        largest_block(&p->columns, p->block_columns) * deepest(p) * (int64_t)p->element_size;
+    return ceil_div(bytes, NJ_SCRATCH_ALIGNMENT) * NJ_SCRATCH_ALIGNMENT;
+}
+
+void *nj_gemm_blocked_scratch(const nj_gemm_plan *p)
+{
+    const int64_t bytes_of_a = largest_block(&p->rows, p->block_rows) * deepest(p) * (int64_t)p->element_size;
+    return nj_thread_scratch((size_t)(bytes_of_b(p) + bytes_of_a));
+}
+
+int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent)
+{
+    (void)extent;
+    const nj_gemm_plan *p = buffers[0];
+    char *scratch = nj_gemm_blocked_scratch(p);
+    if (scratch == NULL) {
+        return NJ_GEMM_NO_MEMORY;
+    }
+    const nj_packer *packer = nj_packer_here();
+    gemm_job job = {
+        .plan = p,
+        .a = buffers[1],
+        .b = buffers[2],
+        .c = buffers[3],
+        .packed_a = scratch + bytes_of_b(p),
+        .packed_b = scratch,
+        .pack = p->element_size == 4 ? packer->panel_4 : packer->panel_8,
+    };
+    const double work = (double)p->m * (double)p->n * (double)p->k;
+    nj_pool_run(run_member, &job, nj_pool_reserve(nj_members_worth(work, p->member_work)));
     return 0;
 }

@@ -1,19 +1,30 @@
 /* Blocked GEMM: C = A @ B for operands that do not fit the inner caches, or with any strides.
  *
  * The problem. An emitted micro-kernel runs at the FMA ceiling only while its operands come from L1
- * and L2, at unit stride.
+ * and L2, at unit stride; and one core is not all there is.
  *
- * The idea (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008): cut k
- * into KC, n into NC, m into MC; copy a KC x NC block of B and an MC x KC block of A into micro-panels
- * that the micro-kernel reads straight through; let it sweep the block tile by tile.
+ * The idea (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008): cut k into
+ * steps of KC, and for each copy the rows of A and the columns of B into micro-panels that the
+ * micro-kernel reads straight through. C is cut into tiles, tiles are grouped into *units*: a panel of B,
+ * which stays in L2, times the panels of A below each other, which stream by.
+ *
+ *     for each block of columns, of k, of rows:
+ *         phase 1   pack the block's panels of A and B      a unit is one panel
+ *         phase 2   multiply                                a unit is a group of tiles of C
+ *
+ * Threads. All units of all phases stand in one sequence; a member of the pool takes the next number from
+ * a counter, waits until all units of earlier phases are complete (another counter), does the unit, and
+ * takes the next. Hence panels are packed once whoever reads them, members may join late or not at all,
+ * and a slow core takes fewer units.
  *
  * Invariants.
- * - Every element of C is one chain of fused multiply-adds in the order of k: a later block of k
- *   starts from the C that the earlier one stored, which loses nothing.
+ * - Every element of C is one chain of fused multiply-adds in the order of k: a later block of k starts
+ *   from the C that the earlier one stored, which loses nothing. k is never divided among members. So the
+ *   bits are the same for all blocks, all tiles and every number of threads.
  * - C is written only inside m x n, and never read for the first block of k.
- * - Packed panels keep the full panel's stride at the edges; the micro-kernels for edges do not read
- *   the elements beyond, so nothing is padded.
- * - Running allocates nothing once the thread's scratch has grown to the plan's size. */
+ * - The last unit of a phase is complete before any of the next begins: `complete` can reach the number of
+ *   a phase's first unit only when all before it are done.
+ * - Scratch for all members is allocated before anything is written, by the caller, which keeps it. */
 #ifndef NJ_GEMM_BLOCKED_H
 #define NJ_GEMM_BLOCKED_H
 
@@ -21,29 +32,34 @@
 #include <stdint.h>
 
 /* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. */
-typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k, int64_t row_stride_c_bytes);
+typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k,
+                                   int64_t row_stride_c_bytes);
 
 enum { NJ_GEMM_NO_MEMORY = -12 }; /* what nj_gemm_blocked_run returns when scratch cannot grow */
+
+/* An extent cut into tiles: count[0] of size[0], then count[1] of size[1]. */
+typedef struct nj_cut {
+    int64_t size[2], count[2];
+} nj_cut;
 
 typedef struct nj_gemm_plan {
     int64_t m, n, k;
     int64_t a_row_stride, a_column_stride; /* in elements, any value */
     int64_t b_row_stride, b_column_stride;
-    int64_t c_row_stride; /* columns of C are adjacent */
-    int64_t mc, nc, kc;   /* cache blocks; mc is a multiple of mr, nc of nr */
-    int64_t mr, nr;       /* micro-tile */
-    size_t element_size;  /* 4 or 8 */
-    /* [accumulates][is the last, shorter row of tiles][is the last, narrower column of tiles] */
-    nj_micro_kernel micro[2][2][2];
+    int64_t c_row_stride;              /* columns of C are adjacent */
+    size_t element_size;               /* 4 or 8 */
+    nj_cut rows, columns;              /* of C, into tiles */
+    int64_t kc;                        /* steps of k in a block */
+    int64_t block_rows, block_columns; /* tiles packed at a time */
+    int64_t unit_rows, unit_columns;   /* tiles multiplied as one unit */
+    int64_t member_work;               /* multiply-adds that are worth one more member */
+    nj_micro_kernel micro[2][2][2];    /* [accumulates][which size of rows][which size of columns] */
 } nj_gemm_plan;
 
 /* Has the kernel ABI: buffers = {plan, a, b, c}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is untouched. */
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t n);
 
-/* This thread's scratch of at least `bytes`, 64-byte aligned, kept until the thread ends; or NULL. */
-void *nj_thread_scratch(size_t bytes);
-
-/* Make the next `count` growths of scratch fail, on any thread: for tests. */
-void nj_thread_scratch_inject(int count);
+/* The scratch of this thread, large enough for the plan; or NULL. A run after it cannot fail. */
+void *nj_gemm_blocked_scratch(const nj_gemm_plan *plan);
 
 #endif

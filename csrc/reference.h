@@ -16,15 +16,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-void nj_reference_gemm_f32(int64_t m, int64_t n, int64_t k,
-                           const float *a, int64_t a_row, int64_t a_column,
-                           const float *b, int64_t b_row, int64_t b_column,
-                           float *c, int64_t c_row, int64_t c_column, bool accumulate);
+void nj_reference_gemm_f32(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_column,
+                           const float *b, int64_t b_row, int64_t b_column, float *c, int64_t c_row,
+                           int64_t c_column, bool accumulate);
 
-void nj_reference_gemm_f64(int64_t m, int64_t n, int64_t k,
-                           const double *a, int64_t a_row, int64_t a_column,
-                           const double *b, int64_t b_row, int64_t b_column,
-                           double *c, int64_t c_row, int64_t c_column, bool accumulate);
+void nj_reference_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_column,
+                           const double *b, int64_t b_row, int64_t b_column, double *c, int64_t c_row,
+                           int64_t c_column, bool accumulate);
+
+/* The same contract and the same bits, many columns at a time: what publication is checked against, where
+ * the plain loops would take longer than the kernel could ever save. Tests hold the two against each other.
+ */
+void nj_reference_wide_gemm_f32(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row,
+                                int64_t a_column, const float *b, int64_t b_row, int64_t b_column, float *c,
+                                int64_t c_row, int64_t c_column, bool accumulate);
+
+void nj_reference_wide_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row,
+                                int64_t a_column, const double *b, int64_t b_row, int64_t b_column, double *c,
+                                int64_t c_row, int64_t c_column, bool accumulate);
 
 /* Whether the reference runs on the CPU's FMA instruction (else: the C library's fma). */
 bool nj_reference_has_fma_instruction(void);

@@ -53,10 +53,10 @@ typedef struct nj_key {
 /* The first cache line is all that a call touches. */
 typedef struct nj_slot {
     _Alignas(NJ_CACHE_LINE) nj_key key;
-    _Atomic(nj_code *) code;   /* NULL: not compiled */
-    _Atomic uint64_t calls;    /* about: increments of racing callers may be lost */
-    _Atomic uint32_t callers;  /* in flight, exact */
-    _Atomic uint32_t claimed;  /* someone is compiling for this slot */
+    _Atomic(nj_code *) code;  /* NULL: not compiled */
+    _Atomic uint64_t calls;   /* about: increments of racing callers may be lost */
+    _Atomic uint32_t callers; /* in flight, exact */
+    _Atomic uint32_t claimed; /* someone is compiling for this slot */
 
     _Alignas(NJ_CACHE_LINE) struct nj_slot *next; /* in order of insertion */
     uint64_t calls_at_sweep;                      /* `calls` when the clock hand last passed */

@@ -4,8 +4,8 @@
 
 static const nj_field REL32 = {.bits = 32, .lsb = 0, .shift = 0};
 
-static nj_emit_status refuse(nj_code_buffer *code, nj_emit_status status, int operand, int64_t value, int64_t lowest,
-                             int64_t highest)
+static nj_emit_status refuse(nj_code_buffer *code, nj_emit_status status, int operand, int64_t value,
+                             int64_t lowest, int64_t highest)
 {
     code->fault.operand = operand;
     code->fault.value = value;
@@ -18,8 +18,7 @@ static nj_emit_status check_address(nj_code_buffer *code, const nj_operands *o)
 {
     if (o->address == NJ_ADDRESS_LABEL || o->address == NJ_ADDRESS_BRANCH)
         return nj_code_check_label(code, o->label);
-    if (o->base < 0 || o->base > 15)
-        return refuse(code, NJ_BASE_RANGE, 0, o->base, 0, 15);
+    if (o->base < 0 || o->base > 15) return refuse(code, NJ_BASE_RANGE, 0, o->base, 0, 15);
     if (o->displacement < INT32_MIN || o->displacement > INT32_MAX)
         return refuse(code, NJ_DISPLACEMENT_RANGE, 0, o->displacement, INT32_MIN, INT32_MAX);
     if (o->address == NJ_ADDRESS_INDEXED) {
@@ -34,20 +33,18 @@ static nj_emit_status check_address(nj_code_buffer *code, const nj_operands *o)
 static nj_emit_status check_immediate(nj_code_buffer *code, const nj_x86_form *form, int64_t value)
 {
     int bits = 8 * form->immediate_bytes;
-    if (bits == 64)
-        return NJ_OK;
+    if (bits == 64) return NJ_OK;
     int64_t lowest = form->immediate_signed ? -((int64_t)1 << (bits - 1)) : 0;
     int64_t highest = ((int64_t)1 << (bits - form->immediate_signed)) - 1;
-    if (value < lowest || value > highest)
-        return refuse(code, NJ_IMMEDIATE_RANGE, 0, value, lowest, highest);
+    if (value < lowest || value > highest) return refuse(code, NJ_IMMEDIATE_RANGE, 0, value, lowest, highest);
     return NJ_OK;
 }
 
 nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *o)
 {
     static const uint8_t SHAPE_OF_ADDRESS[] = {
-        [NJ_ADDRESS_NONE] = NJ_X86_REGISTERS,  [NJ_ADDRESS_BASE] = NJ_X86_MEMORY,
-        [NJ_ADDRESS_INDEXED] = NJ_X86_MEMORY,  [NJ_ADDRESS_LABEL] = NJ_X86_MEMORY,
+        [NJ_ADDRESS_NONE] = NJ_X86_REGISTERS, [NJ_ADDRESS_BASE] = NJ_X86_MEMORY,
+        [NJ_ADDRESS_INDEXED] = NJ_X86_MEMORY, [NJ_ADDRESS_LABEL] = NJ_X86_MEMORY,
         [NJ_ADDRESS_BRANCH] = NJ_X86_BRANCH,
     };
     if (SHAPE_OF_ADDRESS[o->address] != form->shape || o->has_immediate != (form->immediate_bytes != 0))
@@ -58,13 +55,10 @@ nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const
             return refuse(code, NJ_REGISTER_RANGE, i, o->registers[i], form->lowest[i], highest);
     }
     for (int i = form->registers; i < NJ_OPERANDS; i++)
-        if (o->registers[i] != -1)
-            return NJ_WRONG_SHAPE;
+        if (o->registers[i] != -1) return NJ_WRONG_SHAPE;
     nj_emit_status status = NJ_OK;
-    if (form->shape != NJ_X86_REGISTERS)
-        status = check_address(code, o);
-    if (status == NJ_OK && o->has_immediate)
-        status = check_immediate(code, form, o->immediate);
+    if (form->shape != NJ_X86_REGISTERS) status = check_address(code, o);
+    if (status == NJ_OK && o->has_immediate) status = check_immediate(code, form, o->immediate);
     return status;
 }
 
@@ -111,8 +105,7 @@ static size_t encode(const nj_x86_form *form, const nj_operands *o, uint8_t *out
             head ^= (uint64_t)(o->registers[i] >> bit & 1) << form->flip[i][bit];
     if (o->address == NJ_ADDRESS_BASE || o->address == NJ_ADDRESS_INDEXED)
         head ^= (uint64_t)(o->base >> 3 & 1) << form->base_flip;
-    if (o->address == NJ_ADDRESS_INDEXED)
-        head ^= (uint64_t)(o->index >> 3 & 1) << form->index_flip;
+    if (o->address == NJ_ADDRESS_INDEXED) head ^= (uint64_t)(o->index >> 3 & 1) << form->index_flip;
     memcpy(out, &head, sizeof head);
     memcpy(out + sizeof head, form->pattern + sizeof head, NJ_X86_PATTERN - sizeof head);
     if (form->shape == NJ_X86_MEMORY) {
@@ -135,10 +128,8 @@ static void commit(nj_code_buffer *code, const nj_x86_form *form, int id, const 
 nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands)
 {
     nj_emit_status status = nj_x86_check(code, form, operands);
-    if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_ROOM);
-    if (status == NJ_OK)
-        commit(code, form, id, operands, encode(form, operands, code->bytes + code->size));
+    if (status == NJ_OK) status = nj_code_reserve(code, NJ_ROOM);
+    if (status == NJ_OK) commit(code, form, id, operands, encode(form, operands, code->bytes + code->size));
     return status;
 }
 
@@ -149,8 +140,7 @@ nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int 
     size_t shortest = form->length + (o->address >= NJ_ADDRESS_LABEL ? 4u : 0u) + form->immediate_bytes;
     if (status == NJ_OK && (length < shortest || length > NJ_X86_LONGEST))
         status = refuse(code, NJ_ENCODING_LENGTH, 0, (int64_t)length, (int64_t)shortest, NJ_X86_LONGEST);
-    if (status == NJ_OK)
-        status = nj_code_reserve(code, NJ_ROOM);
+    if (status == NJ_OK) status = nj_code_reserve(code, NJ_ROOM);
     if (status == NJ_OK) {
         memcpy(code->bytes + code->size, bytes, length);
         commit(code, form, id, o, length);
@@ -158,8 +148,8 @@ nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int 
     return status;
 }
 
-static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows, size_t first, size_t last, int64_t n,
-                                  const int64_t shift[16])
+static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows, size_t first, size_t last,
+                                  int64_t n, const int64_t shift[16])
 {
     for (size_t i = first; i < last; i++) {
         nj_record r = code->records[i]; /* a copy: emission may move the records */
@@ -176,16 +166,15 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
             .has_immediate = r.has_immediate,
             .immediate = r.immediate,
         };
-        if (r.address != NJ_ADDRESS_NONE)
-            o.displacement += n * shift[r.base];
+        if (r.address != NJ_ADDRESS_NONE) o.displacement += n * shift[r.base];
         nj_emit_status status = nj_x86_emit(code, &rows[r.form], r.form, &o);
-        if (status != NJ_OK)
-            return status;
+        if (status != NJ_OK) return status;
     }
     return NJ_OK;
 }
 
-nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16])
+nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
+                             const int64_t shift[16])
 {
     const size_t size = code->size, last = code->record_count;
     nj_emit_status status = NJ_OK;

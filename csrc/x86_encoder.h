@@ -28,7 +28,7 @@ typedef struct {
     uint8_t shape;     /* nj_x86_shape */
     uint8_t registers; /* register operands, masks included */
     uint8_t bits[NJ_OPERANDS];
-    uint8_t lowest[NJ_OPERANDS]; /* 1 for masks: k0 would mean no mask */
+    uint8_t lowest[NJ_OPERANDS];                     /* 1 for masks: k0 would mean no mask */
     uint8_t flip[NJ_OPERANDS][NJ_X86_REGISTER_BITS]; /* position in the first 64 bits */
     uint8_t base_flip, index_flip;                   /* for bit 3 of base and index */
     uint8_t disp8_shift;                             /* log2 of disp8's unit */
@@ -40,18 +40,20 @@ typedef struct {
 nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands);
 
 /* Checks, encodes and appends one instruction. */
-nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands);
+nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id,
+                           const nj_operands *operands);
 
 /* Checks, and appends an encoding made elsewhere, of 1 to 15 bytes.  A field
  * that refers to a label is the last 4 bytes before the immediate. */
-nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands,
-                             const uint8_t *bytes, size_t length);
+nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
+                             const nj_operands *operands, const uint8_t *bytes, size_t length);
 
 /* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
  * displacement from base register r grows by n * shift[r]: an unrolled loop, whose body was emitted
  * once. Branches, labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing
  * is emitted, and code->fault tells the limit that was passed. */
-nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times, const int64_t shift[16]);
+nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
+                             const int64_t shift[16]);
 
 /* Multi-byte NOPs, for nj_code_align. */
 void nj_x86_fill_nops(uint8_t *at, size_t length);

@@ -17,8 +17,12 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
+    from neurojit.threads import get_num_threads as get_num_threads
+    from neurojit.threads import num_threads as num_threads
+    from neurojit.threads import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
 
@@ -26,10 +30,24 @@ _PUBLIC = {
     "matmul": "neurojit.numpy_matmul",
     "Info": "neurojit.state",
     "info": "neurojit.state",
+    "explain_matmul": "neurojit.report.explain",
+    "get_num_threads": "neurojit.threads",
+    "num_threads": "neurojit.threads",
+    "set_num_threads": "neurojit.threads",
 }
 """Where each public name lives."""
 
-__all__ = ["Info", "__version__", "errors", "info", "matmul"]
+__all__ = [
+    "Info",
+    "__version__",
+    "errors",
+    "explain_matmul",
+    "get_num_threads",
+    "info",
+    "matmul",
+    "num_threads",
+    "set_num_threads",
+]
 
 
 def __getattr__(name: str) -> Any:

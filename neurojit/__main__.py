@@ -24,6 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("features", "neurojit.report.features", "what this CPU has, what neurojit uses of it, and why"),
+    Command("emit", "neurojit.report.emit", "the machine code of one kernel, and why it looks as it does"),
 )
 
 

@@ -6,7 +6,9 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 
 from __future__ import annotations
 
+from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
+from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
@@ -14,7 +16,9 @@ from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, listing, new_buffer
+from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map
 from neurojit.target import Isa
 
@@ -26,17 +30,38 @@ MACHINES: dict[str, type[X86Machine]] = {
 
 def emit_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The kernel's machine code."""
-    return _gemm_buffer(g, schedule, isa, encoder).finish()
+    return gemm_buffer(g, schedule, isa, encoder).finish()
 
 
 def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     """The kernel's listing: offsets, bytes, mnemonics. Emitted anew, so nothing is kept for it."""
-    buffer = _gemm_buffer(g, schedule, isa, CONFIG.encoder)
+    buffer = gemm_buffer(g, schedule, isa)
     buffer.finish()
     return listing(buffer)
 
 
-def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> CodeBuffer:
+def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The kernel's machine code."""
+    return gemv_buffer(g, schedule, isa, encoder).finish()
+
+
+def gemv_buffer(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
+    buffer = new_buffer(encoder)
+    gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
+    return buffer
+
+
+def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
+    """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
+    buffer = new_buffer(CONFIG.encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[dtype], "ceiling")
+    ceiling_template.emit(machine, lanes, chains)
+    return buffer.finish()
+
+
+def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
+    """The kernel in a buffer that still knows its instructions, to be finished."""
     buffer = new_buffer(encoder)
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)
@@ -46,10 +71,20 @@ def _gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str) -> Cod
 def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The machine code of a fused elementwise kernel, in the widest vectors of the ISA."""
     buffer = new_buffer(encoder)
-    element = ELEMENTS[g.dtype]
-    map_template.emit(machine_for(isa, buffer, element, "map"), g, isa.widest // 8 // element.size)
+    map_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "map"), g)
     return buffer.finish()
 
 
-def machine_for(isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> X86Machine:
-    return MACHINES[isa.name](buffer, element, template, micro=micro)
+def machine_for(
+    isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
+) -> X86Machine:
+    return machine_class(isa)(buffer, element, template, micro=micro)
+
+
+def machine_class(isa: Isa) -> type[X86Machine]:
+    """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
+    if isa.name not in MACHINES:
+        raise UnknownIsaError(
+            f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}"
+        )
+    return MACHINES[isa.name]

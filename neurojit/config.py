@@ -19,12 +19,14 @@ ENCODER_CHOICES = ("table", "peachpy")
 class Config:
     """isa: cap or choose the ISA, None for the best one. encoder: where x86-64 bytes come from.
     peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
-    code_cache_bytes: executable bytes kept before the least recently used kernels are evicted."""
+    code_cache_bytes: executable bytes kept before the least recently used kernels are evicted.
+    num_threads: most threads a product may use, None for all cores this process may run on."""
 
     isa: str | None = None
     encoder: str = "table"
     peachpy_path: str | None = None
     code_cache_bytes: int = 64 << 20
+    num_threads: int | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:
@@ -33,6 +35,7 @@ class Config:
             encoder=_choice(environ, "NEUROJIT_ENCODER", ENCODER_CHOICES, "table") or "table",
             peachpy_path=environ.get("PEACHPY_PATH") or None,
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
+            num_threads=_positive(environ, "NEUROJIT_NUM_THREADS", 0) or None,
         )
 
 
@@ -43,7 +46,9 @@ def _choice(
     if value == "":
         return default
     if value not in choices:
-        raise ConfigurationError(f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default")
+        raise ConfigurationError(
+            f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default"
+        )
     return value
 
 
@@ -52,7 +57,9 @@ def _positive(environ: Mapping[str, str], name: str, default: int) -> int:
     if value == "":
         return default
     if not value.isascii() or not value.isdigit() or int(value) == 0:
-        raise ConfigurationError(f"{name}={value!r}: expected a positive integer; unset it for {default}")
+        raise ConfigurationError(
+            f"{name}={value!r}: expected a positive integer; unset it for {default or 'the default'}"
+        )
     return int(value)
 
 

@@ -40,4 +40,4 @@ class RecordingError(NeurojitError, ValueError):
 
 
 class UnknownIsaError(NeurojitError, LookupError):
-    """A name that is no row of the ISA table."""
+    """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""

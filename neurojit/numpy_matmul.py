@@ -9,13 +9,17 @@ counted in `nj.info()`.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from neurojit import _matmul, compiler
+from neurojit import _matmul
+from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -29,13 +33,17 @@ def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
     if reason is None:
         x, y = np.asarray(a), np.asarray(b)
         target = out[0] if isinstance(out, tuple) else out
-        dtype = np.result_type(x, y)
+        dtype = _result_dtype(x, y)
         shape = _result_shape(x, y)
-        if dtype not in KERNEL_TYPES:
+        if dtype is None:
+            reason = f"dtypes {x.dtype} and {y.dtype}"
+        elif dtype not in KERNEL_TYPES:
             reason = f"dtype {dtype}"
         elif shape is None:
             reason = "shapes that do not match"
-        elif target is not None and (target.shape != shape or target.dtype != dtype or not target.flags.writeable):
+        elif target is not None and (
+            target.shape != shape or target.dtype != dtype or not target.flags.writeable
+        ):
             reason = "out of another shape, dtype or read-only"
         else:
             result, reason = _compute(x, y, target, dtype, shape)
@@ -60,6 +68,14 @@ def _why_not(a: Any, b: Any, out: Any, keywords: dict[str, Any]) -> str | None:
         if kind is not np.ndarray and (isinstance(operand, np.ndarray) or hasattr(kind, "__array_ufunc__")):
             return f"operand of type {kind.__name__}"
     return None
+
+
+def _result_dtype(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.dtype[Any] | None:
+    """The common dtype, or None where there is none: np.matmul then raises its own kind of TypeError."""
+    try:
+        return np.result_type(a, b)
+    except TypeError:
+        return None
 
 
 def _result_shape(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
@@ -92,11 +108,18 @@ def _compute(
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
     else:
-        reason = _multiply(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), c)
+        to = c
+        if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous and c.flags.c_contiguous:
+            # one B for the whole batch: the rows of all A are one matrix, and B is packed once
+            rows, k = math.prod(x.shape[:-1]), x.shape[-1]
+            x, to, batch = x.reshape(rows, k), c.reshape(rows, y.shape[-1]), ()
+        reason = _multiply(
+            np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])), to
+        )
         if reason is not None:
             return None, reason
     if out is None:
-        result = c.reshape(shape)
+        result = c if shape == full else c.reshape(shape)  # a view would not own its data
         return (result if shape else result[()]), None
     if not in_place:
         out[...] = c.reshape(shape)
@@ -107,14 +130,25 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
     """c[...] = a @ b by the kernel for this product, compiled if need be; or why that cannot be."""
     if _matmul.products(a, b, c):
         return None
-    described = _matmul.describe(a, b, c)
-    if described is None:
-        return "extents or strides beyond 32 bits"
-    key, fields = described
-    reason = compiler.publish_product(key, compiler.Product(*fields))
+    reason = _publish(a, b, c)
     if reason is None and not _matmul.products(a, b, c):
         reason = "kernel evicted at once"
     return reason
+
+
+def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> str | None:
+    """Have a kernel for the product of the last two dimensions in its slot; or why that cannot be."""
+    described = _matmul.describe(a, b, c)
+    if described is None:
+        return "extents or strides beyond 32 bits"
+    try:  # on the first kernel: the compiler and what it imports cost more than all the rest
+        from neurojit.compiler import publish_product
+        from neurojit.plan.product import Product
+    except ImportError as error:  # a signal handler multiplies in the middle of that first import
+        return f"the compiler is not imported: {error}"
+
+    key, fields = described
+    return publish_product(key, Product(*fields))
 
 
 def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -137,5 +171,26 @@ def _may_overlap(out: np.ndarray[Any, Any], *operands: np.ndarray[Any, Any]) -> 
     return any(np.may_share_memory(out, operand) for operand in operands)
 
 
-matmul = _matmul.Matmul(general, inspect.signature(general))
+def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
+    """What `nj.matmul.bind` returns; see Matmul.bind."""
+    if _why_not(a, b, out, {}) is None and type(a) is type(b) is type(out) is np.ndarray:
+        shape, dtype = _result_shape(a, b), _result_dtype(a, b)
+        views = [x.view() for x in (a[None, :] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)]
+        if (
+            dtype in KERNEL_TYPES
+            and a.dtype == b.dtype == out.dtype == dtype
+            and shape == out.shape
+            and out.size
+        ):
+            full = (views[0].shape[-2], views[1].shape[-1])
+            if a.ndim <= 2 and b.ndim <= 2 and _takes_rows(out, full) and not _may_overlap(out, a, b):
+                views.append(out.reshape(full) if out.shape != full else out.view())
+                if a.shape[-1] and _publish(*views) is None:
+                    return _matmul.BoundMatmul(general, a, b, out, tuple(views))
+    np.matmul(np.zeros_like(a), np.zeros_like(b), out=np.empty_like(out))  # raises what a call would
+    return functools.partial(general, a, b, out)
+
+
+general.__qualname__ = "matmul"  # how Python's own errors about arguments name it
+matmul = _matmul.Matmul(general, inspect.signature(general), bind)
 """The public callable: the fast path of `_matmul`, with `general` behind it."""

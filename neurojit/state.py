@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from neurojit import compiler, numpy_matmul
+from neurojit import numpy_matmul
 from neurojit.config import CONFIG
 from neurojit.runtime import SLOTS, executable_memory
-from neurojit.target import host_choice
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,9 @@ class Info:
 
 def info() -> Info:
     """The state of neurojit in this process, as a frozen value."""
+    from neurojit import compiler  # not at import: see numpy_matmul
+    from neurojit.target import host_choice
+
     choice, memory, slots = host_choice(), executable_memory(), SLOTS.stats()
     counts = compiler.counts
     return Info(

@@ -3,8 +3,9 @@
 Every element of C is defined as one chain of fused multiply-adds in the order of k (see `gemm`), and
 the reference computes that very chain, so there is no tolerance to choose: results are equal or the
 kernel is wrong. Only the payload of a NaN may differ. Two sets of inputs run: ordinary numbers over a
-wide range of exponents, and numbers with NaN, infinities, signed zeros and denormals sown among them.
-C lies in a frame of sentinels that must survive, and holds NaN before a kernel that must not read it.
+wide range of exponents; and numbers so small that their products are denormal, with NaN, infinities, signed
+zeros and extremes sown among them. C lies in a frame of sentinels that must survive, and holds NaN
+before a kernel that must not read it. A and B must be as they were.
 
 An epilogue's sums are rounded one by one, so NumPy at the element type gives their bits. Only a function
 that is not exact has a bound of its own, in units in the last place (see `functions`).
@@ -19,7 +20,9 @@ import numpy as np
 
 from neurojit import functions
 from neurojit.errors import ValidationError
-from neurojit.plan.gemm import Gemm
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
+from neurojit.plan.gemm import Gemm, Matrix
+from neurojit.plan.gemv import Gemv
 from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
@@ -32,35 +35,77 @@ FRAME = 16  # elements before and behind C, and between its rows where the strid
 
 def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> None:
     """Run the kernel on both sets of inputs; ValidationError names the first element that differs."""
-    dtype = DTYPES[g.dtype]
+
+    def reference(a: Array, b: Array, c: Array) -> None:
+        reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
+
+    shape, strides = (g.m, g.n, k), (g.a, g.b)
+    _validate(
+        DTYPES[g.dtype], shape, strides, c_row_stride, reference, run, what, g.accumulate, g.epilogue
+    )
+
+
+def validate_gemv(g: Gemv, run: Run, what: str) -> None:
+    """The same for a matrix-vector product; `run` takes A, x as a column, and y as a column."""
+
+    def reference(a: Array, x: Array, y: Array) -> None:
+        partial = np.zeros((g.m, g.lanes), y.dtype)
+        for lane in range(min(g.lanes, g.k)):
+            reference_matmul(a[:, lane :: g.lanes], x[lane :: g.lanes], partial[:, lane : lane + 1])
+        while partial.shape[1] > 1:
+            half = partial.shape[1] // 2
+            partial = partial[:, :half] + partial[:, half:]
+        y[...] = partial
+
+    strides = Matrix(g.a_row_stride), Matrix(1)
+    _validate(DTYPES[g.dtype], (g.m, 1, g.k), strides, 1, reference, run, what)
+
+
+def _validate(
+    dtype: np.dtype[Any],
+    shape: tuple[int, int, int],
+    strides: tuple[Matrix, Matrix],
+    c_row_stride: int,
+    reference: Callable[[Array, Array, Array], None],
+    run: Run,
+    what: str,
+    accumulate: bool = False,
+    epilogue: Epilogue = NO_EPILOGUE,
+) -> None:
+    m, n, k = shape
     for seed, special in ((1, False), (2, True)):
-        a = _strided(_numbers(seed, g.m * k, dtype, special), g.m, k, g.a.row_stride, g.a.column_stride)
-        b = _strided(_numbers(seed + 2, k * g.n, dtype, special), k, g.n, g.b.row_stride, g.b.column_stride)
-        before = _frame(g, c_row_stride, dtype)
-        expected, got = before.copy(), before.copy()
-        others = _epilogue_operands(g, seed, dtype, special)
-        code = run(a, b, _inside(got, g, c_row_stride), *others)
+        every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
+        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *strides[0])
+        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *strides[1])
+        inputs = a.tobytes(), b.tobytes()
+        others = _epilogue_operands(epilogue, m, n, seed, dtype, every)
+        expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate or epilogue.beta else np.nan)
+        got = expected.copy()
+        with np.errstate(all="ignore"):
+            reference(a, b, _inside(expected, m, n, c_row_stride))
+        code = run(a, b, _inside(got, m, n, c_row_stride), *others)
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
+        for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
+            if operand.tobytes() != kept:
+                raise ValidationError(f"{what}: wrote to {name}; it was not published, please report this")
         with np.errstate(all="ignore"):
-            reference_matmul(a, b, _inside(expected, g, c_row_stride), accumulate=g.accumulate)
-            _apply_epilogue(g, expected, before, got, others, c_row_stride)
+            inside = _inside(expected, m, n, c_row_stride)
+            _apply_epilogue(epilogue, inside, others, _inside(got, m, n, c_row_stride))
         _compare(expected, got, c_row_stride, what)
 
 
-def _apply_epilogue(
-    g: Gemm, expected: Array, before: Array, got: Array, others: list[Array], c_row_stride: int
-) -> None:
-    """What `expected`, so far the product, becomes; where a bound decides, what was got if it is within."""
-    e = g.epilogue
-    acc = _inside(expected, g, c_row_stride)
-    t = acc.copy()
+def _apply_epilogue(e: Epilogue, c: Array, others: list[Array], got: Array) -> None:
+    """From the product in `c`, what C becomes; where a bound decides, what was got if it is within."""
+    if e is NO_EPILOGUE:
+        return
+    t = c.copy()
     scalar = t.dtype.type
     if e.alpha != 1:
         t = scalar(e.alpha) * t
     if e.beta != 0:
-        c = _inside(before, g, c_row_stride)
-        t = t + (c if e.beta == 1 else scalar(e.beta) * c)
+        before = np.full_like(t, 0.75)  # as _frame left it
+        t = t + (before if e.beta == 1 else scalar(e.beta) * before)
     rest = list(others)
     if e.bias != "none":
         bias = rest.pop(0)
@@ -68,21 +113,22 @@ def _apply_epilogue(
     if e.residual is not None:
         t = t + rest.pop(0)
     if e.activation.name in functions.EXACT:
-        acc[...] = functions.apply_exactly(e.activation, t)
+        c[...] = functions.apply_exactly(e.activation, t)
     else:
-        result = _inside(got, g, c_row_stride)
-        value, near = functions.agrees(e.activation, t, result)
-        acc[...] = np.where(near, result, value)
+        value, near = functions.agrees(e.activation, t, got)
+        c[...] = np.where(near, got, value)
 
 
-def _epilogue_operands(g: Gemm, seed: int, dtype: np.dtype[Any], special: bool) -> list[Array]:
+def _epilogue_operands(
+    e: Epilogue, m: int, n: int, seed: int, dtype: np.dtype[Any], special_every: int
+) -> list[Array]:
     """Numbers for the bias and the residual, as far as there are any."""
-    e, operands = g.epilogue, []
+    operands = []
     if e.bias != "none":
-        operands.append(_numbers(seed + 4, g.n if e.bias == "row" else g.m, dtype, special))
+        operands.append(_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
     if e.residual is not None:
-        numbers = _numbers(seed + 6, g.m * g.n, dtype, special)
-        operands.append(_strided(numbers, g.m, g.n, e.residual, 1))
+        numbers = _numbers(seed + 6, m * n, dtype, special_every)
+        operands.append(_strided(numbers, m, n, e.residual, 1))
     return operands
 
 
@@ -99,24 +145,25 @@ def _compare(expected: Array, got: Array, c_row_stride: int, what: str) -> None:
     )
 
 
-def _numbers(seed: int, count: int, dtype: np.dtype[Any], special: bool) -> Array:
-    """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms."""
+def _numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
+    """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms.
+
+    special_every: one in so many is special, and the others are tiny; 0 for ordinary numbers.
+    """
     index = np.arange(count, dtype=np.uint64)
     bits = (index * np.uint64(2) + np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
     bits ^= bits >> np.uint64(29)
     bits *= np.uint64(0xBF58476D1CE4E5B9)
     bits ^= bits >> np.uint64(32)
     fraction = (bits >> np.uint64(40)).astype(dtype) / dtype.type(1 << 23) - dtype.type(1)
-    numbers = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) - 8)
-    if special:
-        info = np.finfo(dtype)
-        values = np.array(
-            [np.nan, np.inf, -np.inf, -0.0, 0.0, info.smallest_subnormal, -info.tiny, info.max], dtype
-        )
-        sown = (bits >> np.uint64(16)) % np.uint64(11) == 0
-        numbers[sown] = values[((bits >> np.uint64(24)) % np.uint64(len(values)))[sown]]
-    result: Array = numbers.astype(dtype)
-    return result
+    info = np.finfo(dtype)
+    least = info.minexp // 2 - 13 if special_every else -8
+    numbers: Array = np.ldexp(fraction, (bits & np.uint64(15)).astype(np.int32) + least)
+    if special_every:
+        values = [np.nan, np.inf, -0.0, info.smallest_subnormal, -np.inf, 0.0, -info.tiny, info.max]
+        at = np.arange(seed % count, count, special_every)
+        numbers[at] = np.array(values, dtype)[(at // special_every + seed // 2 - 1) % len(values)]
+    return numbers.astype(dtype)
 
 
 def _strided(numbers: Array, rows: int, columns: int, row_stride: int, column_stride: int) -> Array:
@@ -132,13 +179,13 @@ def _strided(numbers: Array, rows: int, columns: int, row_stride: int, column_st
     return view
 
 
-def _frame(g: Gemm, c_row_stride: int, dtype: np.dtype[Any]) -> Array:
-    """C and what surrounds it. NaN where the kernel must write without reading, else a number."""
-    frame = np.full(2 * FRAME + (g.m - 1) * c_row_stride + g.n, -12345.0, dtype)
-    _inside(frame, g, c_row_stride)[...] = 0.75 if g.accumulate or g.epilogue.beta else np.nan
+def _frame(m: int, n: int, row_stride: int, dtype: np.dtype[Any], start: float) -> Array:
+    """C and what surrounds it. C holds `start`: NaN where the kernel must write without reading."""
+    frame: Array = np.full(2 * FRAME + (m - 1) * row_stride + n, -12345.0, dtype)
+    _inside(frame, m, n, row_stride)[...] = start
     return frame
 
 
-def _inside(frame: Array, g: Gemm, c_row_stride: int) -> Array:
+def _inside(frame: Array, m: int, n: int, row_stride: int) -> Array:
     item = frame.itemsize
-    return np.lib.stride_tricks.as_strided(frame[FRAME:], (g.m, g.n), (c_row_stride * item, item))
+    return np.lib.stride_tricks.as_strided(frame[FRAME:], (m, n), (row_stride * item, item))

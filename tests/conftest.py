@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 PEACHPY = Path(__file__).parent.parent / "build/peachpy/usr/lib/python3/dist-packages"
 if PEACHPY.is_dir():  # before neurojit is imported, which freezes the configuration
     os.environ.setdefault("PEACHPY_PATH", str(PEACHPY))
 
+# A first call compiles, so examples differ in time by orders of magnitude.
+settings.register_profile("neurojit", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
+settings.load_profile("neurojit")
+
+Child = Callable[..., "subprocess.CompletedProcess[str]"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write golden files anew")
+
+
+@pytest.fixture
+def child() -> Child:
+    """Runs a script in a fresh interpreter that can import neurojit and this folder's modules."""
+
+    def run(script: str, timeout: float = 60.0, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        variables = {**os.environ, "PYTHONPATH": path, **environment}
+        return subprocess.run(
+            [sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
+
+
+@pytest.fixture
+def cold() -> Iterator[None]:
+    """No kernel is published, none is refused, nothing has fallen back."""
+    from neurojit import compiler, numpy_matmul
+    from neurojit.runtime import SLOTS
+
+    def forget() -> None:
+        SLOTS.evict_bytes(1 << 62)
+        compiler._refused.clear()
+        numpy_matmul.fallbacks.clear()
+
+    forget()
+    yield
+    forget()

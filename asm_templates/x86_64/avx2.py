@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
 from neurojit.asm_templates.x86_64.avx2_arithmetic import Avx2Arithmetic
+from neurojit.asm_templates.x86_64.row_sums import row_sums_avx2
 from neurojit.emit import forms
 
 REGISTER = Avx2Arithmetic.registers
@@ -22,12 +23,13 @@ class Avx2Forms:
         single = element.name == "f32"
         s, bits = ("s", 32) if single else ("d", 64)
         self.load, self.load_masked, self.store = {}, {}, {}
-        self.broadcast, self.fma, self.fma_memory = {}, {}, {}
+        self.add, self.broadcast, self.fma, self.fma_memory = {}, {}, {}, {}
         for width, reg in REGISTER.items():
             memory = f"m{width}"
             self.load[width] = forms[f"vmovup{s} {reg}, {memory}"]
             self.load_masked[width] = forms[f"vmaskmovp{s} {reg}, {reg}, {memory}"]
             self.store[width] = forms[f"vmovup{s} {memory}, {reg}"]
+            self.add[width] = forms[f"vaddp{s} {reg}, {reg}, {reg}"]
             self.fma[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {reg}"]
             self.fma_memory[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {memory}"]
             broadcast = f"vbroadcasts{s} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
@@ -62,6 +64,10 @@ class Avx2Machine(Avx2Arithmetic):
 
     def width_of(self, lanes: int) -> int:
         return 128 if lanes * self.element.size <= 16 else 256
+
+    @property
+    def widest_lanes(self) -> int:
+        return 32 // self.element.size
 
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
@@ -125,3 +131,11 @@ class Avx2Machine(Avx2Arithmetic):
             self.buffer.mem(
                 self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, scalar.register
             )
+
+    def add_to(self, accumulator: Vector, vector: Vector) -> None:
+        self.buffer.regs(
+            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
+        )
+
+    def row_sums(self, rows: list[Vector]) -> Vector:
+        return row_sums_avx2(self, self.buffer, rows)

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
 from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
+from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
 from neurojit.emit import forms
 
 REGISTER = Avx512Arithmetic.registers
@@ -24,7 +25,7 @@ class Avx512Forms:
         single = element.name == "f32"
         suffix, scalar, bits = ("ps", "ss", 32) if single else ("pd", "sd", 64)
         self.load, self.load_masked, self.store, self.store_masked = {}, {}, {}, {}
-        self.broadcast, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}
+        self.add, self.broadcast, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}, {}
         for width in WIDTHS:
             reg, memory = REGISTER[width], f"m{width}"
             evex = "" if width == 512 else " {evex}"
@@ -33,13 +34,20 @@ class Avx512Forms:
             self.load_masked[width] = forms[f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}"]
             self.store[width] = forms[f"vmovup{suffix[1]} {memory}, {reg}{evex}"]
             self.store_masked[width] = forms[f"vmovup{suffix[1]} {memory}{{k}}, {reg}"]
+            self.add[width] = forms[f"vadd{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma_memory[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}"]
             self.fma_broadcast[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}"]
-            broadcast = f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vpbroadcastq xmm, m64"
+            broadcast = (
+                f"vbroadcast{scalar} {reg}, m{bits}" if width > 128 or single else "vpbroadcastq xmm, m64"
+            )
             self.broadcast[width] = forms[broadcast + evex]
-        self.load_scalar = {size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
-        self.store_scalar = {size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))}
+        self.load_scalar = {
+            size: forms[f"vmovs{kind} xmm, m{size * 8} {{evex}}"] for kind, size in (("s", 4), ("d", 8))
+        }
+        self.store_scalar = {
+            size: forms[f"vmovs{kind} m{size * 8}, xmm {{evex}}"] for kind, size in (("s", 4), ("d", 8))
+        }
         self.zero = forms["vpxord xmm, xmm, xmm"]  # writing xmm clears the whole register
         self.set_mask = forms["kmovw k, r32"]
 
@@ -70,6 +78,10 @@ class Avx512Machine(Avx512Arithmetic):
     def width_of(self, lanes: int) -> int:
         size = lanes * self.element.size
         return 128 if size <= 16 else 256 if size <= 32 else 512
+
+    @property
+    def widest_lanes(self) -> int:
+        return 64 // self.element.size
 
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]
@@ -123,15 +135,31 @@ class Avx512Machine(Avx512Arithmetic):
                 self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
             else:
                 self.buffer.mem(
-                    self.f.fma_broadcast[width], scalar.pointer, scalar.offset, accumulator.register, vector.register
+                    self.f.fma_broadcast[width],
+                    scalar.pointer,
+                    scalar.offset,
+                    accumulator.register,
+                    vector.register,
                 )
             return
-        spread = scalar if type(scalar) is Vector else self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
+        spread = (
+            scalar
+            if type(scalar) is Vector
+            else self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
+        )
         self.buffer.mem(
             self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register
         )
         if spread is not scalar:
             self.drop(spread)
+
+    def add_to(self, accumulator: Vector, vector: Vector) -> None:
+        self.buffer.regs(
+            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
+        )
+
+    def row_sums(self, rows: list[Vector]) -> Vector:
+        return row_sums_avx512(self, self.buffer, rows)
 
 
 MOST_EMBEDDED_USES = 3

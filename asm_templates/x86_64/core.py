@@ -1,17 +1,16 @@
 """The part of a vector machine that all of x86-64 shares: arguments, pointers, loops.
 
-Caller-saved registers come first, so that hardly a kernel pushes anything.
-All jumps are backward or skip forward over one body, to labels; displacements are never computed by hand.
+Caller-saved registers come first, so that hardly a kernel pushes anything. All jumps are backward or skip
+forward over one body, to labels; displacements are never computed by hand.
 Integers are 64-bit throughout: every form has the same shape, and no upper half is left over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import Element, Machine, Pointer, RegisterPool
+from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
 from neurojit.emit import CodeBuffer, forms
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
@@ -47,6 +46,7 @@ class IntegerForms:
         self.lea = forms["lea r64, m"]
         self.neg = forms["neg r64"]
         self.xor = forms["xor r64, r64"]
+        self.prefetch_to_write = forms["prefetchw m8"]
         self.jump_greater = forms["jg rel32"]
         self.jump_less = forms["jl rel32"]
 
@@ -69,7 +69,9 @@ class X86Machine(Machine):
         self.i = integer_forms()
         self._data: dict[bytes, int] = {}
         self._saved: list[int] = []
-        reserved = (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+        reserved = (
+            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+        )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
 
@@ -129,31 +131,19 @@ class X86Machine(Machine):
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         self.buffer.regs(self.i.add, pointer, stride)
 
+    def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
+        self.buffer.mem(self.i.prefetch_to_write, pointer, offset)
+
     # Control --------------------------------------------------------------------------------------
 
-    @contextmanager
-    def while_positive(self, counter: Pointer, step: int) -> Iterator[None]:
-        head = self.buffer.new_label()
-        self.buffer.align(LOOP_ALIGNMENT)
-        self.buffer.bind(head)
-        yield
-        self.buffer.imm(self.i.sub_imm8, step, counter)
-        self.buffer.jump(self.i.jump_greater, head)
+    def while_positive(self, counter: Pointer, step: int) -> AbstractContextManager[None]:
+        return _While(self, counter, step)
 
-    @contextmanager
-    def skip_unless_at_least(self, counter: Pointer, bound: int) -> Iterator[None]:
-        past = self.buffer.new_label()
-        self.buffer.imm(self.i.cmp_imm8, bound, counter)
-        self.buffer.jump(self.i.jump_less, past)
-        yield
-        self.buffer.bind(past)
+    def skip_unless_at_least(self, counter: Pointer, bound: int) -> AbstractContextManager[None]:
+        return _SkipUnless(self, counter, bound)
 
-    @contextmanager
-    def repeat(self, times: int, steps: dict[Pointer, int]) -> Iterator[None]:
-        first = self.buffer.mark
-        yield
-        if times > 1:
-            self.buffer.repeat(first, times - 1, steps)
+    def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
+        return ONCE if times == 1 else _Repeat(self, times, steps)
 
     def leave(self) -> None:
         self.buffer.regs(self.i.vzeroupper)
@@ -180,3 +170,48 @@ class X86Machine(Machine):
         for data, label in longest_first:
             self.buffer.bind(label)
             self.buffer.raw(data)
+
+
+class _While(AbstractContextManager[None]):
+    def __init__(self, machine: X86Machine, counter: Pointer, step: int) -> None:
+        self.machine, self.counter, self.step = machine, counter, step
+
+    def __enter__(self) -> None:
+        buffer = self.machine.buffer
+        self.head = buffer.new_label()
+        buffer.align(LOOP_ALIGNMENT)
+        buffer.bind(self.head)
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is not None:
+            return  # the buffer is given up: an error here would hide the first one
+        machine = self.machine
+        machine.buffer.imm(machine.i.sub_imm8, self.step, self.counter)
+        machine.buffer.jump(machine.i.jump_greater, self.head)
+
+
+class _SkipUnless(AbstractContextManager[None]):
+    def __init__(self, machine: X86Machine, counter: Pointer, bound: int) -> None:
+        self.machine, self.counter, self.bound = machine, counter, bound
+
+    def __enter__(self) -> None:
+        machine = self.machine
+        self.past = machine.buffer.new_label()
+        machine.buffer.imm(machine.i.cmp_imm8, self.bound, self.counter)
+        machine.buffer.jump(machine.i.jump_less, self.past)
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.machine.buffer.bind(self.past)
+
+
+class _Repeat(AbstractContextManager[None]):
+    def __init__(self, machine: X86Machine, times: int, steps: dict[Pointer, int]) -> None:
+        self.buffer, self.times, self.steps = machine.buffer, times, steps
+
+    def __enter__(self) -> None:
+        self.first = self.buffer.mark
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self.buffer.repeat(self.first, self.times - 1, self.steps)

@@ -104,9 +104,10 @@ cdef extern from "x86_encoder.h":
         NJ_X86_BRANCH
 
     nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands)
-    nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands)
-    nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id, const nj_operands *operands,
-                                 const uint8_t *data, size_t length)
+    nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id,
+                               const nj_operands *operands)
+    nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
+                                 const nj_operands *operands, const uint8_t *data, size_t length)
     nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                                  const int64_t *shift)
     void nj_x86_fill_nops(uint8_t *at, size_t length) noexcept nogil

@@ -53,6 +53,13 @@ def listing(buffer: CodeBuffer) -> str:
     return "".join(f"{line}\n" for line in _lines(buffer))
 
 
+def mnemonics(buffer: CodeBuffer) -> Iterator[str]:
+    """Of every instruction in the buffer, in order; padding and data are none."""
+    for record in (Record(*entry) for entry in buffer.records()):
+        if record.address not in (PADDING, DATA):
+            yield buffer.forms.row(record.form).form.mnemonic
+
+
 def instruction_text(form: FormName, record: Record) -> str:
     """Intel syntax of one instruction, e.g. `vmovups zmm3{k1}{z}, zmmword ptr [rax + 0x40]`."""
     numbers = iter(record.registers)
@@ -91,7 +98,7 @@ def _lines(buffer: CodeBuffer) -> Iterator[str]:
             text = f"({record.length} bytes of padding)"
         else:
             text = instruction_text(buffer.forms.row(record.form).form, record)
-        shown = encoding[:BYTES_SHOWN].hex(" ") + (" .." if len(encoding) > BYTES_SHOWN else "")
+        shown = encoding[:BYTES_SHOWN].hex(" ") + (".." if len(encoding) > BYTES_SHOWN else "")
         yield f"{record.offset:04x}  {shown:<{3 * BYTES_SHOWN + 1}} {text}"
     for _, label in labels:
         yield f"L{label}:"

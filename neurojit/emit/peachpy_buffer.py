@@ -97,17 +97,23 @@ class PeachPyBuffer(CodeBuffer):
     def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None:
         body = [Record(*record) for record in self.records()[first:]]
         for n in range(1, times + 1):
-            for r in body:
-                displacement = r.displacement + n * shifts.get(r.base, 0)
-                if r.address == ADDRESS_NONE and r.immediate is None:
-                    self.regs(r.form, *r.registers)
-                elif r.address == ADDRESS_NONE:
-                    self.imm(r.form, r.immediate, *r.registers)
-                elif r.address == ADDRESS_BASE and r.immediate is None:
-                    self.mem(r.form, r.base, displacement, *r.registers)
-                elif r.address == ADDRESS_BASE:
-                    self.mem_imm(r.form, r.base, displacement, r.immediate, *r.registers)
-                elif r.address == ADDRESS_INDEXED:
-                    self.mem_indexed(r.form, r.base, r.index, r.scale, displacement, *r.registers)
-                else:
-                    raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+            for record in body:
+                self._emit_again(record, n * shifts.get(record.base, 0))
+
+    def _emit_again(self, record: Record, shift: int) -> None:
+        form, registers, value = record.form, record.registers, record.immediate
+        displacement = record.displacement + shift
+        if record.address == ADDRESS_NONE:
+            if value is None:
+                self.regs(form, *registers)
+            else:
+                self.imm(form, value, *registers)
+        elif record.address == ADDRESS_BASE:
+            if value is None:
+                self.mem(form, record.base, displacement, *registers)
+            else:
+                self.mem_imm(form, record.base, displacement, value, *registers)
+        elif record.address == ADDRESS_INDEXED:
+            self.mem_indexed(form, record.base, record.index, record.scale, displacement, *registers)
+        else:
+            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")

@@ -1,47 +1,140 @@
-"""Cache blocks and micro-tile of a large GEMM, from the target's caches.
+"""Tiles and cache blocks of a large GEMM, from the target's caches.
 
-    B block KC x NC   read once per MC rows, from L2 or L3
-    A block MC x KC   stays in L2 while the micro-kernel sweeps it
-    micro-panels      MR x KC of A and KC x NR of B stream through L1
+micro-tile   MR x NR of C            accumulators, in registers
+B panel      KC x NR                 stays in L2 while a unit's rows sweep it
+A panels     unit rows x KC          stream through, evenly, from L3: each is used for a whole panel of B
+block        what is packed at once  a part of L3: the less of A, since B is swept once per block of A
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from neurojit.plan.gemm import ELEMENT_SIZE, ceil_div
+from neurojit.plan.gemm import ELEMENT_SIZE, UNROLL, ColumnBlock, Gemm, GemmSchedule, RowBlock, ceil_div
 from neurojit.target import Target
 
-MOST_KC = 512
-MOST_NC = 4096
+MOST_KC = 1024
+"""Steps of k in a block. Deep: each block reads and writes C once, and C is what comes from afar."""
+ASSUMED_L3 = 16 << 20
+UNITS = 48
+"""Pieces of a block, about, that threads take in turn: enough that a slow core takes fewer."""
+LEAST_UNIT_ROWS = 16
+"""Tiles that a panel of B is swept by, where there are so many: fetching it from L3 must be worth it."""
+MEMBER_WORK = 1 << 19
+"""Multiply-adds that are worth one more thread."""
+
+
+STRIP_WORK = 1 << 18
+"""Multiply-adds of a strip of a product that threads share without packing: some microseconds."""
+MOST_STRIPS = 16
+LEAST_STRIP_ROWS = 24
+LEAST_STRIP_COLUMN_BYTES = 256
+"""Four whole cache lines, four of the widest vectors."""
+
+
+class Cut(NamedTuple):
+    """An extent cut into `of_size` tiles of `size`, then `of_rest` tiles of `rest`, which is smaller."""
+
+    size: int
+    of_size: int
+    rest: int
+    of_rest: int
+
+    @property
+    def tiles(self) -> int:
+        return self.of_size + self.of_rest
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The two sizes, 0 for one that no tile has."""
+        return self.size if self.of_size else 0, self.rest if self.of_rest else 0
 
 
 class Blocking(NamedTuple):
-    """mc is a multiple of mr, nc of nr; kc is even over the blocks of k."""
+    """kc: steps of k in a block. block_*: tiles packed at once. unit_*: tiles a thread takes at once."""
 
-    mc: int
-    nc: int
+    rows: Cut
+    columns: Cut
     kc: int
-    mr: int
-    nr: int
+    block_rows: int
+    block_columns: int
+    unit_rows: int
+    unit_columns: int
+    member_work: int
 
 
 def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
-    """Blocks as equal as can be, no larger than the caches allow."""
+    """Tiles and blocks as equal as can be, no larger than the caches allow."""
     size = ELEMENT_SIZE[dtype]
     mr, nr = micro_tile(dtype, target)
-    kc = _equal(k, MOST_KC * 4 // size, 4)
-    mc = _equal(m, max(target.caches.l2.size // 3 // (kc * size), mr), mr)
-    nc = _equal(n, MOST_NC, nr)
-    return Blocking(mc, nc, kc, mr, nr)
+    rows, columns = cut_equally(m, mr), cut_by(n, nr)
+    kc = equal_share(k, MOST_KC, 4)
+    l3 = target.caches.l3.size if target.caches.l3 else ASSUMED_L3
+    block_rows = equal_share(rows.tiles, max(l3 // 8 // (kc * size * mr), 1))
+    block_columns = equal_share(columns.tiles, max(l3 // 2 // (kc * size * nr), 1))
+    unit_rows = max(ceil_div(block_rows * block_columns, UNITS), LEAST_UNIT_ROWS)
+    return Blocking(
+        rows,
+        columns,
+        kc,
+        block_rows,
+        block_columns,
+        unit_rows=equal_share(block_rows, unit_rows),
+        unit_columns=1,
+        member_work=MEMBER_WORK,
+    )
 
 
 def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
-    """MR x NR: two vectors wide, as tall as the registers allow: 12 x 32 and 6 x 16 floats."""
+    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2.
+
+    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A.
+    """
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
-    return (12 if target.isa.vector_registers == 32 else 6), 2 * lanes
+    return 6, (4 if target.isa.vector_registers == 32 else 2) * lanes
 
 
-def _equal(extent: int, most: int, unit: int) -> int:
+def one_tile(g: Gemm, target: Target) -> GemmSchedule:
+    """The schedule of a micro-kernel: a single tile, its columns in whole vectors and what is left."""
+    lanes = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    whole, rest = divmod(g.n, lanes)
+    vectors = (lanes,) * whole + ((rest,) if rest else ())
+    return GemmSchedule((RowBlock(g.m, 1),), (ColumnBlock(vectors, 1),), UNROLL, 0.0)
+
+
+def cut_equally(extent: int, most: int) -> Cut:
+    """As few tiles of at most `most` as possible, as equal as can be: 130 is 9 of 12 and 2 of 11."""
+    tiles = ceil_div(extent, most)
+    size, larger = divmod(extent, tiles)
+    return Cut(size + 1, larger, size, tiles - larger) if larger else Cut(size, tiles, 0, 0)
+
+
+class Strips(NamedTuple):
+    """A product read in place, cut for threads to share: along its rows, or along its columns."""
+
+    along_rows: bool
+    cut: Cut
+
+
+def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
+    """Strips of some work each and not many, none so low or narrow that A or B is read in vain; or None."""
+    count = min(work // STRIP_WORK, MOST_STRIPS)
+    if count < 2:
+        return None
+    if m >= 2 * LEAST_STRIP_ROWS:
+        return Strips(True, cut_equally(m, max(ceil_div(m, count), LEAST_STRIP_ROWS)))
+    width = LEAST_STRIP_COLUMN_BYTES // ELEMENT_SIZE[dtype]
+    if n < 2 * width:
+        return None
+    return Strips(False, cut_by(n, equal_share(n, ceil_div(n, count), width)))
+
+
+def cut_by(extent: int, size: int) -> Cut:
+    """Tiles of `size`, whole vectors, then one of what is left."""
+    count, rest = divmod(extent, size)
+    return Cut(size, count, rest, 1 if rest else 0)
+
+
+def equal_share(extent: int, most: int, unit: int = 1) -> int:
     """The extent cut into as few pieces of at most `most` as possible, evenly, rounded up to `unit`."""
     return ceil_div(ceil_div(extent, ceil_div(extent, max(most, unit))), unit) * unit

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from operator import itemgetter
+from typing import NamedTuple
 
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.target import Isa, Target
@@ -24,8 +26,7 @@ from neurojit.target import Isa, Target
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Strides of an operand in elements. row_stride None: known only at the call."""
 
     row_stride: int
@@ -43,8 +44,9 @@ class Output:
 class Gemm:
     """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns.
 
-    k None: the depth is the kernel's dynamic extent. epilogue: what happens to the product before it is
-    stored; with one, C is accumulated by its beta.
+    k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
+    second A, as for a matrix times a column vector, computed as a row vector times its transpose.
+    epilogue: what happens to the product before it is stored; with one, C is accumulated by its beta.
     """
 
     dtype: str
@@ -55,19 +57,24 @@ class Gemm:
     b: Matrix
     c: Output
     accumulate: bool = False
+    swapped: bool = False
     epilogue: Epilogue = NO_EPILOGUE
 
     @classmethod
-    def contiguous(
-        cls, dtype: str, m: int, n: int, k: int, epilogue: Epilogue = NO_EPILOGUE
-    ) -> Gemm:
+    def contiguous(cls, dtype: str, m: int, n: int, k: int, epilogue: Epilogue = NO_EPILOGUE) -> Gemm:
         return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n), epilogue=epilogue)
 
     @classmethod
-    def micro_kernel(cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool) -> Gemm:
+    def micro_kernel(
+        cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool
+    ) -> Gemm:
         """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements."""
         mr, nr = panel
         return cls(dtype, height, width, None, Matrix(1, mr), Matrix(nr), Output(None), accumulate)
+
+    @property
+    def has_epilogue(self) -> bool:
+        return self.epilogue is not NO_EPILOGUE and self.epilogue != NO_EPILOGUE
 
     @property
     def is_micro_kernel(self) -> bool:
@@ -78,31 +85,34 @@ class Gemm:
         return 2 * self.m * self.n * (self.k or 1)
 
 
-@dataclass(frozen=True)
-class RowBlock:
-    """`count` tiles of `height` rows, one below the other."""
+class RowBlock(NamedTuple):
+    """So many tiles of `height` rows, one below the other."""
 
     height: int
-    count: int
+    tiles: int
 
 
-@dataclass(frozen=True)
-class ColumnBlock:
-    """`count` tiles side by side, each as wide as its vectors' `lanes` together."""
+class ColumnBlock(NamedTuple):
+    """So many tiles side by side, each as wide as its vectors' `lanes` together."""
 
     lanes: tuple[int, ...]
-    count: int
+    tiles: int
 
 
 @dataclass(frozen=True)
 class GemmSchedule:
-    """The tiling of C and the unrolling of k. Covers m x n exactly."""
+    """The tiling of C and the unrolling of k. Covers m x n exactly.
+
+    k_block: steps of k in one pass over all of C; 0 for all in one pass. Several passes keep reads of a
+    large B running along its rows, page by page, at the price of reading C back.
+    """
 
     rows: tuple[RowBlock, ...]
     columns: tuple[ColumnBlock, ...]
     unroll: int
     cycles: float
     """What the cost model expects of one call, in core cycles."""
+    k_block: int = 0
 
 
 FULL_UNROLL = 16
@@ -122,28 +132,56 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     code is taken, which compiles sooner and leaves more of the instruction cache to others.
     """
     k = g.k if g.k is not None else 256
-    unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else UNROLL
-    model = _model(target, ELEMENT_SIZE[g.dtype])
+    block = k_block(g, target)
+    unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else block or UNROLL
+    model = cost_model(target, ELEMENT_SIZE[g.dtype])
     covers: list[tuple[float, int, tuple[RowBlock, ...], tuple[ColumnBlock, ...]]] = []
-    for columns in column_covers(g.n, model.full, model.size):
-        tallest = max_height(target.isa, max([len(block.lanes) for block in columns]))
+    for columns in column_covers(g.n, model.full, model.size, target.isa.vector_registers - 4):
+        widest = max([len(block.lanes) for block in columns])
+        tallest = max_height(target.isa, widest)
         least = ceil_div(g.m, tallest)
-        for count in range(least, min(least + 3, g.m + 1)):
+        if g.is_micro_kernel and least * sum(block.tiles for block in columns) > 1:
+            continue  # a micro-kernel is one tile: it has no strides to go to a next one
+        for count in range(least, 2 if g.is_micro_kernel else min(least + 3, g.m + 1)):
             rows = equal_rows(g.m, count)
             cycles, code = 0.0, 0
             for column in columns:
                 cost = model.columns(column.lanes)
                 for row in rows:
-                    cycles += row.count * column.count * cost.cycles(row.height, k)
+                    cycles += row.tiles * column.tiles * cost.cycles(row.height, k)
                     code += (row.height + 1) * len(column.lanes)
+            if g.k is not None:
+                across = sum([block.tiles for block in columns])
+                reads = model.reading(g, widest, rows[0].height, across, count)
+                less, more = min(cycles, reads), max(cycles, reads)
+                cycles = more + OVERLAP_LOST * less * less / more
             covers.append((cycles, code, rows, columns))
     enough = min(covers, key=itemgetter(0))[0] * TOLERANCE
     cycles, _, rows, columns = min((cover for cover in covers if cover[0] <= enough), key=itemgetter(1))
-    return GemmSchedule(rows, columns, unroll, cycles)
+    return GemmSchedule(rows, columns, unroll, cycles, block)
+
+
+K_BLOCK = 6
+"""Rows of B that one pass over C runs along: as many streams as the prefetchers of L1 and L2 follow."""
+
+
+def k_block(g: Gemm, target: Target) -> int:
+    """Whether to pass over C several times: for one row, when B, read down its columns, misses the caches.
+
+    With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
+    """
+    size = ELEMENT_SIZE[g.dtype]
+    far = (
+        g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
+    )
+    return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
 
 
 def max_height(isa: Isa, vectors: int) -> int:
-    """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers."""
+    """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
+
+    A single row reads B in its multiply-adds, and can be wider.
+    """
     spare = 1 if isa.mask_registers else 2  # without mask registers an edge's mask takes a vector
     return max(1, (isa.vector_registers - vectors - spare) // vectors)
 
@@ -156,13 +194,15 @@ def equal_rows(m: int, count: int) -> tuple[RowBlock, ...]:
     return (RowBlock(height + 1, taller), RowBlock(height, count - taller))
 
 
-def column_covers(n: int, full: int, size: int) -> list[tuple[ColumnBlock, ...]]:
-    """Ways to cut n columns: tiles of so many full-width vectors, then the edge.
+def column_covers(n: int, full: int, size: int, most: int = 16) -> list[tuple[ColumnBlock, ...]]:
+    """Ways to cut n columns: tiles of so many full-width vectors, up to `most`, then the edge.
 
     The edge is a tile of its own, or rides along in the last full tile: 24 is one tile of 16 + 8.
     """
     covers: list[tuple[ColumnBlock, ...]] = []
     for vectors in TILE_VECTORS:
+        if vectors > most:
+            break
         width = vectors * full
         count, rest = divmod(n, width)
         whole = (full,) * vectors
@@ -173,7 +213,7 @@ def column_covers(n: int, full: int, size: int) -> list[tuple[ColumnBlock, ...]]
                 covers.append((ColumnBlock(edge, 1),))
             else:
                 covers.append((ColumnBlock(whole, count), ColumnBlock(edge, 1)))
-                if len(edge) <= 2 and vectors + len(edge) <= TILE_VECTORS[-1]:
+                if len(edge) <= 2 and vectors + len(edge) <= 6:
                     merged = ColumnBlock(whole + edge, 1)
                     covers.append((ColumnBlock(whole, count - 1), merged) if count > 1 else (merged,))
         if width >= n:
@@ -181,7 +221,7 @@ def column_covers(n: int, full: int, size: int) -> list[tuple[ColumnBlock, ...]]
     return covers
 
 
-TILE_VECTORS = (1, 2, 3, 4, 6)
+TILE_VECTORS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Full-width vectors side by side in one tile."""
 
 
@@ -233,7 +273,8 @@ class _ColumnCost:
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
         self.embeds = isa.mask_registers > 0
         self.loads_per_row = (len(lanes) if self.embeds else 1) / pipes.loads_per_cycle[128]
-        self.latency = pipes.fma_latency
+        # loads apart leave bubbles that a chain just long enough does not fill
+        self.latency = pipes.fma_latency * (1.0 if self.embeds else 1.2)
 
     def cycles(self, height: int, k: int) -> float:
         loads = height * self.loads_per_row + self.loads
@@ -241,6 +282,14 @@ class _ColumnCost:
         if not self.embeds:
             step += loads * LOADS_SEEN
         return k * step + height * self.stores_per_row * STORES_SEEN + TILE_CYCLES
+
+
+FAR_ROWS = 1024
+"""Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
+OVERLAP_LOST = 0.6
+"""What is not hidden when arithmetic and reading take as long; less the more they differ. Fitted on Zen 4."""
+L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
+"""Cycles to bring one line to L1 in a stream. Measured on Zen 4: 115 and 77 GB/s."""
 
 
 class _Model:
@@ -252,6 +301,45 @@ class _Model:
         self.full = target.isa.widest // 8 // size
         self._columns: dict[tuple[int, ...], _ColumnCost] = {}
 
+    def reading(self, g: Gemm, vectors: int, height: int, across: int, down: int) -> float:
+        """Cycles to bring A and B to L1 as often as `across` x `down` tiles need them, 0 if both stay there.
+
+        A sweep of C by tiles `vectors` wide reads A once for each column of tiles, and B once, or once
+        for each tile where a panel of it does not stay in L1: for its size, or because its rows lie a
+        power of two apart and compete for a few sets.
+        """
+        assert g.k is not None
+        caches, size = self.target.caches, self.size
+        of_a, of_b, of_c = g.m * g.k * size, g.k * g.n * size, g.m * g.n * size
+        l1 = caches.l1d.size * 3 // 4
+        if of_a + of_b <= l1:
+            return 0.0
+        l2 = caches.l2.size * 3 // 4
+        cycles = 0.0
+        if of_a > l1:
+            cycles += across * of_a / 64 * (L2_LINE_CYCLES if of_a + of_b + of_c <= l2 else L3_LINE_CYCLES)
+        if height > self._rows_in_l1(g.a.row_stride):
+            cycles += across * g.m * g.k  # every broadcast misses
+        if of_b > l1:
+            row_bytes = vectors * self.full * size
+            panel, lines = g.k * row_bytes, row_bytes / 64
+            stays = panel <= caches.l1d.size // 2 and g.k <= self._rows_in_l1(g.b.row_stride)
+            if of_a + of_b + of_c <= l2:
+                line = L2_LINE_CYCLES * (1 + 0.3 / lines)
+            elif of_b <= l2:
+                line = L3_LINE_CYCLES * (1 + 1 / lines)
+            else:  # a line of each row, pages apart, costs six times what a stream does
+                line = L3_LINE_CYCLES * (1 + 5 / lines**1.5)
+            cycles += (1 if stays else down) * of_b / 64 * line
+        return cycles
+
+    def _rows_in_l1(self, row_stride: int) -> int:
+        """How many lines, `row_stride` elements apart, L1 holds at once."""
+        cache = self.target.caches.l1d
+        ways = cache.ways or 8
+        way = cache.size // ways
+        return ways * (way // max(gcd(abs(row_stride) * self.size, way), cache.line))
+
     def columns(self, lanes: tuple[int, ...]) -> _ColumnCost:
         cost = self._columns.get(lanes)
         if cost is None:
@@ -262,7 +350,7 @@ class _Model:
 _models: dict[tuple[int, int], _Model] = {}
 
 
-def _model(target: Target, size: int) -> _Model:
+def cost_model(target: Target, size: int) -> _Model:
     # By identity: hashing a target, a tree of frozen values, costs more than the whole choice.
     model = _models.get((id(target), size))
     if model is None or model.target is not target:

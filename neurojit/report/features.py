@@ -8,13 +8,14 @@ reports and tests/target/recorded/.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from neurojit.config import CONFIG
+from neurojit.errors import ExecutableMemoryError, NeurojitError
+from neurojit.runtime import Code, executable_memory
 from neurojit.target import Caches, Cpu, IsaChoice, choose_isa, gather, host, target_for
 
 DTYPES = ("float32", "float64")
@@ -86,29 +87,18 @@ def _caches(caches: Caches) -> dict[str, Any]:
 
 
 def _executable_memory() -> dict[str, Any]:
-    """How code becomes executable here: {"strategy": str | None, "reasons": [str]}."""
-    executable_memory = _lower_layer("neurojit.runtime", "executable_memory")
-    if executable_memory is None:
-        return {"strategy": None, "reasons": [NOT_BUILT_IN]}
+    """How code becomes executable here, tried out: {"strategy": str, "reasons": [str]}."""
+    with suppress(ExecutableMemoryError):  # which is told by the reasons
+        Code.map(b"\0")
     memory = executable_memory()
-    return {"strategy": memory.strategy, "reasons": [str(reason) for reason in memory.reasons]}
+    return {"strategy": memory.strategy, "reasons": list(memory.reasons)}
 
 
 def _ceiling(dtype: str) -> float | str:
     """GFLOP/s of FMAs on one core, or why there is no number."""
-    fma_ceiling = _lower_layer("neurojit.report.ceiling", "fma_ceiling")
-    return NOT_BUILT_IN if fma_ceiling is None else float(fma_ceiling(dtype))
+    from neurojit.report.ceiling import fma_ceiling
 
-
-NOT_BUILT_IN = "not built in yet"
-
-
-# TO FINISH: when neurojit.runtime.executable_memory and neurojit.report.ceiling.fma_ceiling have landed,
-# import the two where they are called, and drop this function and NOT_BUILT_IN.
-def _lower_layer(module: str, function: str) -> Callable[..., Any] | None:
-    """A function that another layer may not have yet; None if so."""
     try:
-        found: Callable[..., Any] | None = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError:
-        return None
-    return found
+        return fma_ceiling(dtype)
+    except NeurojitError as error:
+        return str(error)

@@ -1,21 +1,46 @@
-"""The blocked GEMM driver (csrc/gemm_blocked.h) as a kernel in a slot."""
+"""Kernels that are more than one emitted function, and the threads they share.
+
+    publish_blocked   packed panels and micro-kernels (csrc/gemm_blocked.h) as a kernel in a slot
+    publish_strips    strips of C, each by an emitted kernel (csrc/gemm_strips.h)
+    run_batch         one kernel over leading axes (csrc/gemm_batch.h), for other extension modules
+"""
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
-from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Slot, SlotTable, nj_code
+from neurojit.runtime._runtime cimport NJ_CODE_RELEASES_GIL, Code, Slot, SlotTable, nj_code
 
 from neurojit.runtime._runtime import SLOTS
 
+cdef extern from "Python.h":
+    void Py_INCREF(object)
+
 cdef extern from "gemm_blocked.h":
     ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t) noexcept nogil
+    ctypedef struct nj_cut:
+        int64_t size[2]
+        int64_t count[2]
     ctypedef struct nj_gemm_plan:
         int64_t m, n, k
         int64_t a_row_stride, a_column_stride, b_row_stride, b_column_stride, c_row_stride
-        int64_t mc, nc, kc, mr, nr
         size_t element_size
+        nj_cut rows, columns
+        int64_t kc, block_rows, block_columns, unit_rows, unit_columns, member_work
         nj_micro_kernel micro[2][2][2]
     int64_t nj_gemm_blocked_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "gemm_strips.h":
+    ctypedef struct nj_gemm_strips:
+        int64_t size[2]
+        int64_t count[2]
+        int64_t a_step, b_step, c_step, work, member_work
+        nj_code *kernel[2]
+    int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "gemm_batch.h":
+    int64_t nj_gemm_batch_run(const nj_gemm_batch *) noexcept nogil
+
+cdef extern from "scratch.h":
     void nj_thread_scratch_inject(int) noexcept nogil
 
 
@@ -29,13 +54,20 @@ cdef void destroy_blocked(nj_code *code) noexcept nogil:
     free(code)
 
 
+cdef nj_cut cut_of(cut):
+    """A plan's Cut: (size, of_size, rest, of_rest)."""
+    cdef nj_cut made
+    made.size[0], made.count[0], made.size[1], made.count[1] = cut
+    return made
+
+
 def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not None, tuple micro not None,
                     bint release_gil):
     """Publish the blocked driver in a slot.
 
-    fields: as `describe` gives them. blocks: (mc, nc, kc, mr, nr). micro: the addresses of the eight
-    micro-kernels [accumulates][last rows][last columns], 0 where the shape needs none; whoever owns
-    them keeps them mapped for good.
+    fields: as `describe` gives them. blocks: a Blocking (plan/blocking.py). micro: the addresses of the
+    eight micro-kernels [accumulates][rows][columns] for the two sizes of rows and of columns, 0 where the
+    shape needs none; whoever owns them keeps them mapped for good.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
     cdef nj_gemm_plan *plan
@@ -44,11 +76,14 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
         raise MemoryError("matmul: no memory for a plan")
     plan = &blocked.plan
     try:
-        plan.m, plan.n, plan.k = fields[0], fields[1], fields[2]
-        plan.a_row_stride, plan.a_column_stride = fields[3], fields[4]
-        plan.b_row_stride, plan.b_column_stride = fields[5], fields[6]
-        plan.c_row_stride, plan.element_size = fields[7], fields[8]
-        plan.mc, plan.nc, plan.kc, plan.mr, plan.nr = blocks
+        if len(micro) != 8:
+            raise ValueError(f"a plan has 8 micro-kernels, got {len(micro)}")
+        # unpacking counts the items, which indexing would not: bounds checks are off
+        (plan.m, plan.n, plan.k, plan.a_row_stride, plan.a_column_stride, plan.b_row_stride,
+         plan.b_column_stride, plan.c_row_stride, plan.element_size) = fields
+        (rows, columns, plan.kc, plan.block_rows, plan.block_columns, plan.unit_rows, plan.unit_columns,
+         plan.member_work) = blocks
+        plan.rows, plan.columns = cut_of(rows), cut_of(columns)
         for i in range(8):
             plan.micro[i >> 2][i >> 1 & 1][i & 1] = <nj_micro_kernel><uintptr_t>micro[i]
     except BaseException:
@@ -62,11 +97,117 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
     (<SlotTable>SLOTS).publish_code(slot.slot, &blocked.code)
 
 
+# A product in strips, published like a kernel; it owns the kernels of its strips.
+cdef struct StripsCode:
+    nj_code code
+    nj_gemm_strips strips
+
+
+cdef void destroy_strips(nj_code *code) noexcept nogil:
+    cdef nj_gemm_strips *strips = &(<StripsCode *>code).strips
+    cdef int i
+    for i in range(2):
+        if strips.kernel[i] is not NULL:
+            strips.kernel[i].destroy(strips.kernel[i])
+    free(code)
+
+
+def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kernels not None, int64_t work,
+                   int64_t member_work):
+    """Publish a product in strips in a slot, and take over the strips' kernels.
+
+    strips: the Cut of the rows or columns. steps: bytes from one to the next, of A, B and C. kernels: a
+    Code for each size of strip, or None. work: multiply-adds of the whole.
+    """
+    cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
+    cdef nj_gemm_strips *plan
+    cdef int i
+    if made is NULL:
+        raise MemoryError("matmul: no memory for a plan")
+    plan = &made.strips
+    made.code.bytes = sizeof(StripsCode)
+    try:
+        plan.size[0], plan.count[0], plan.size[1], plan.count[1] = strips
+        plan.a_step, plan.b_step, plan.c_step = steps
+        plan.work, plan.member_work = work, member_work
+        for i in range(2):
+            if kernels[i] is not None:
+                made.code.bytes += (<Code?>kernels[i]).owned().bytes
+                plan.kernel[i] = (<Code>kernels[i]).give_up()
+    except BaseException:
+        destroy_strips(&made.code)
+        raise
+    made.code.entry = nj_gemm_strips_run
+    made.code.context = plan
+    made.code.flags = NJ_CODE_RELEASES_GIL
+    made.code.destroy = destroy_strips
+    (<SlotTable>SLOTS).publish_code(slot.slot, &made.code)
+
+
+cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
+    return nj_gemm_batch_run(batch)
+
+
 def call_micro_kernel(uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride):
     """Run one micro-kernel, for its validation. Addresses of packed panels and of C; bytes."""
     return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride)
 
 
+cdef extern from "pack.h":
+    ctypedef void (*nj_pack_panel)(void *, const void *, int64_t, int64_t, int64_t, int64_t) noexcept nogil
+    ctypedef struct nj_packer:
+        const char *name
+        nj_pack_panel panel_4
+        nj_pack_panel panel_8
+    const nj_packer nj_packer_portable
+    const nj_packer *nj_packer_here() noexcept nogil
+
+
+def packer():
+    """The name of the packing code that this CPU runs."""
+    return nj_packer_here().name.decode()
+
+
+def pack_panel(bint portable, int element_size, uintptr_t to, uintptr_t source, int64_t lanes, int64_t steps,
+               int64_t lane_stride, int64_t step_stride):
+    """Pack one micro-panel, for its tests. Addresses; strides in elements."""
+    cdef const nj_packer *chosen = &nj_packer_portable if portable else nj_packer_here()
+    (chosen.panel_4 if element_size == 4 else chosen.panel_8)(
+        <void *>to, <const void *>source, lanes, steps, lane_stride, step_stride)
+
+
+def keep_mapped(code not None):
+    """Keep a micro-kernel's Code alive until the process is gone, beyond the end of the interpreter: a
+    daemon thread may be inside it, without the GIL, while Python tears its modules down."""
+    Py_INCREF(code)
+
+
 def inject_scratch_failure(int count):
     """Fault injection: the next `count` growths of the blocked driver's scratch fail."""
     nj_thread_scratch_inject(count)
+
+
+cdef extern from "thread_pool.h":
+    void nj_threads_set_limit(int) noexcept nogil
+    int nj_threads_limit() noexcept nogil
+    int nj_pool_workers() noexcept nogil
+    void nj_pool_inject(int) noexcept nogil
+
+
+def set_thread_limit(int threads):
+    """How many threads a product may use from now on, the calling one included; at least 1."""
+    nj_threads_set_limit(threads)
+
+
+def thread_limit():
+    return nj_threads_limit()
+
+
+def workers():
+    """Threads of the pool that exist, parked or not."""
+    return nj_pool_workers()
+
+
+def inject_thread_failure(int count):
+    """Fault injection: the next `count` creations of a thread fail."""
+    nj_pool_inject(count)

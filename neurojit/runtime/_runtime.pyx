@@ -38,6 +38,13 @@ def failures():
     return tuple(reasons)
 
 
+def closed():
+    """Whether every strategy was refused for good."""
+    cdef bint memfd = nj_strategy_failure(NJ_STRATEGY_MEMFD).closed
+    cdef bint mprotect = nj_strategy_failure(NJ_STRATEGY_MPROTECT).closed
+    return memfd and mprotect
+
+
 def usage():
     """(live bytes, live mappings, mappings ever made)."""
     cdef nj_memory_usage now = nj_executable_memory_usage()
@@ -254,6 +261,20 @@ cdef class Slot:
     def unclaim(self):
         nj_slot_unclaim(self.slot)
 
+    def while_claimed(self, work):
+        """Calls work() unless another thread compiles for this slot; returns whether it did.
+
+        The claim is given back whatever work raises, and no signal handler can run between taking it and
+        the `try`, as one could in Python: an interrupt would leave the slot claimed for ever.
+        """
+        if not nj_slot_claim(self.slot):
+            return False
+        try:
+            work()
+        finally:
+            nj_slot_unclaim(self.slot)
+        return True
+
     def call(self, tuple buffers not None, int64_t n=0):
         """Calls the published kernel, without the GIL; None if there is none."""
         called, result = self.call_repeatedly(buffers, n, 1)
@@ -374,6 +395,14 @@ cdef extern from "reference.h" nogil:
         int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_column,
         const double *b, int64_t b_row, int64_t b_column,
         double *c, int64_t c_row, int64_t c_column, bool accumulate)
+    void nj_reference_wide_gemm_f32(
+        int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, int64_t a_column,
+        const float *b, int64_t b_row, int64_t b_column,
+        float *c, int64_t c_row, int64_t c_column, bool accumulate)
+    void nj_reference_wide_gemm_f64(
+        int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_column,
+        const double *b, int64_t b_row, int64_t b_column,
+        double *c, int64_t c_row, int64_t c_column, bool accumulate)
     bool nj_reference_has_fma_instruction()
 
 
@@ -411,9 +440,18 @@ cdef class Matrix:
             PyBuffer_Release(&self.view)
 
 
-def reference_matmul(a, b, out, *, bint accumulate=False):
+ctypedef void (*f32_gemm)(
+    int64_t, int64_t, int64_t, const float *, int64_t, int64_t, const float *, int64_t, int64_t,
+    float *, int64_t, int64_t, bool) noexcept nogil
+ctypedef void (*f64_gemm)(
+    int64_t, int64_t, int64_t, const double *, int64_t, int64_t, const double *, int64_t, int64_t,
+    double *, int64_t, int64_t, bool) noexcept nogil
+
+
+def reference_matmul(a, b, out, *, bint accumulate=False, bint wide=False):
     """out = a @ b, or out += a @ b: one fused multiply-add chain for each element, in order of k.
 
+    wide: many columns at a time, for large products; the bits are the same.
     a (M, K), b (K, N), out (M, N): all float32 or all float64, any strides, out overlapping neither input.
     Raises TypeError for other element types, ValueError for shapes that do not fit; out is then untouched.
     """
@@ -423,14 +461,16 @@ def reference_matmul(a, b, out, *, bint accumulate=False):
     if A.columns != B.rows or A.rows != C.rows or B.columns != C.columns:
         raise ValueError(f"shapes do not fit: a ({A.rows}, {A.columns}), b ({B.rows}, {B.columns}), "
                          f"out ({C.rows}, {C.columns})")
+    cdef f32_gemm in_f32 = nj_reference_wide_gemm_f32 if wide else nj_reference_gemm_f32
+    cdef f64_gemm in_f64 = nj_reference_wide_gemm_f64 if wide else nj_reference_gemm_f64
     with nogil:
         if A.dtype == c"f":
-            nj_reference_gemm_f32(
+            in_f32(
                 A.rows, B.columns, A.columns, <const float *>A.view.buf, A.row_stride, A.column_stride,
                 <const float *>B.view.buf, B.row_stride, B.column_stride,
                 <float *>C.view.buf, C.row_stride, C.column_stride, accumulate)
         else:
-            nj_reference_gemm_f64(
+            in_f64(
                 A.rows, B.columns, A.columns, <const double *>A.view.buf, A.row_stride, A.column_stride,
                 <const double *>B.view.buf, B.row_stride, B.column_stride,
                 <double *>C.view.buf, C.row_stride, C.column_stride, accumulate)

@@ -9,15 +9,17 @@ from neurojit.runtime import _runtime
 
 class ExecutableMemory(NamedTuple):
     """strategy: how the latest mapping was made: 'memfd', 'mprotect', 'none', or 'untried' before the first.
-    reasons: for each strategy that failed, what it last failed of. Byte counts are of whole pages."""
+    reasons: for each strategy that failed, what it last failed of. closed: every strategy was refused for
+    good; otherwise a failure was a shortage, which may pass. Byte counts are of whole pages."""
 
     strategy: str
     reasons: tuple[str, ...]
     live_bytes: int
     live_mappings: int
     total_mappings: int
+    closed: bool = False
 
 
 def executable_memory() -> ExecutableMemory:
     """The state of this process's executable memory."""
-    return ExecutableMemory(_runtime.strategy(), _runtime.failures(), *_runtime.usage())
+    return ExecutableMemory(_runtime.strategy(), _runtime.failures(), *_runtime.usage(), _runtime.closed())

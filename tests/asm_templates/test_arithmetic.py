@@ -155,7 +155,8 @@ def test_scale_at_both_ends(dtype: str, isa: str) -> None:
     """Denormal results are rounded once, results beyond the range are infinite."""
     kind = TYPES[dtype]
     least, most = (-152, 130) if dtype == "f32" else (-1078, 1026)
-    n = np.resize(np.concatenate([np.arange(least, least + 60), np.arange(most - 20, most)]), 960).astype(kind)
+    ends = np.concatenate([np.arange(least, least + 60), np.arange(most - 20, most)])
+    n = np.resize(ends, 960).astype(kind)
     a = np.random.default_rng(8).uniform(0.7, 1.5, 960).astype(kind)
     with np.errstate(all="ignore"):
         expected = np.ldexp(a.astype(np.longdouble), n.astype(np.int32)).astype(kind)

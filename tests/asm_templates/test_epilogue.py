@@ -71,17 +71,31 @@ def test_abi(bias: str, isa: str) -> None:
         assert report["result"] == 0
 
 
-def wrong_kernel(g: Gemm, made: Gemm, isa: str) -> None:
-    """Validates the kernel of `made` as if it were that of `g`."""
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("k", "k_block"), [(19, 6), (24, 8), (9, 8), (17, 16)])
+def test_several_passes_over_k(k: int, k_block: int, isa: str) -> None:
+    """The last pass applies the epilogue; with a beta there is but one, for C must be read before."""
     target = target_for(isa)
-    code = Code.map(emit_gemm(made, schedule_gemm(made, target), target.isa))
+    for beta in (0.0, 1.5):
+        g = Gemm.contiguous("f32", 23, 45, k, epilogue("gelu", 50, bias="row", beta=beta, alpha=0.5))
+        schedule = replace(schedule_gemm(g, target), k_block=k_block)
+        code = Code.map(emit_gemm(g, schedule, target.isa))
+        validate_code(g, code)
 
+
+def validate_code(g: Gemm, code: Code) -> None:
     def run(*operands: Array) -> int:
         return code.call(tuple(o.ctypes.data for o in operands))
 
     assert g.k is not None
     assert g.c.row_stride is not None
-    validate_gemm(g, g.k, g.c.row_stride, run, "wrong kernel")
+    validate_gemm(g, g.k, g.c.row_stride, run, "kernel")
+
+
+def wrong_kernel(g: Gemm, made: Gemm, isa: str) -> None:
+    """Validates the kernel of `made` as if it were that of `g`."""
+    target = target_for(isa)
+    validate_code(g, Code.map(emit_gemm(made, schedule_gemm(made, target), target.isa)))
 
 
 @pytest.mark.parametrize(

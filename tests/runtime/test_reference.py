@@ -115,3 +115,21 @@ def test_refused() -> None:
         with pytest.raises(error, match=match):
             reference_matmul(*arguments)
     assert (out == 5).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 15, 7), (2, 16, 5), (4, 17, 9), (5, 33, 64), (3, 48, 0)])
+def test_the_wide_form_has_the_same_bits(dtype: type, accumulate: bool, shape: tuple[int, int, int]) -> None:
+    m, n, k = shape
+    rng = np.random.default_rng(7)
+    for a, b in (
+        (rng.standard_normal((m, k)), rng.standard_normal((k, n))),
+        (rng.standard_normal((k, m)).T, rng.standard_normal((n, k)).T),
+    ):
+        x, y = a.astype(dtype), b.astype(dtype)
+        start = rng.standard_normal((m, n)).astype(dtype)
+        plain, wide = start.copy(), start.copy()
+        reference_matmul(x, y, plain, accumulate=accumulate)
+        reference_matmul(x, y, wide, accumulate=accumulate, wide=True)
+        assert plain.tobytes() == wide.tobytes()

@@ -1,0 +1,209 @@
+"""`make bench`: nj.matmul against NumPy and whatever else is installed, from Python, on one thread.
+
+A table for each dtype: time of one call with `out`, the ratio to NumPy, GFLOP/s and the fraction of the
+FMA ceiling measured in the same run, and the goal beside it. Then what a call costs at least, what a
+kernel costs to compile, and what importing costs. A goal that is missed is printed as missed.
+"""
+
+from __future__ import annotations
+
+import os
+
+# before anything loads a BLAS
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+from contest import best_ns, empty_loop_ns
+from peers import Peer, peers
+
+import neurojit as nj
+from neurojit.plan import gemm as plan
+from neurojit.report.ceiling import fma_ceiling
+from neurojit.runtime import Code, clock_ns
+from neurojit.target import host, host_target
+
+SIZES = (*range(4, 65, 4), 96, 128, 256, 512, 1024)
+SHORT_SIZES = (4, 8, 16, 24, 32, 64, 128, 256)
+DTYPES = ("float32", "float64")
+
+GOAL_RATIO = {8: 4.0, 32: 1.8, 64: 1.15, 256: 1.0, 1024: 1.0}
+"""float32, n -> how many times faster than NumPy."""
+GOALS = {
+    "call, allocating (ns)": 120.0,
+    "call, positional out (ns)": 60.0,
+    "compile 32x32x32 (us)": 150.0,
+    "import beyond NumPy (ms)": 40.0,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="nj.matmul against its peers, on one thread")
+    parser.add_argument("--short", action="store_true", help="fewer sizes and repeats, under 2 minutes")
+    parser.add_argument("--json", metavar="PATH", help="also write everything to this file")
+    arguments = parser.parse_args()
+    sizes, repeats = (SHORT_SIZES, 10) if arguments.short else (SIZES, 30)
+    rivals = peers()
+    document: dict[str, Any] = {
+        "cpu": host().brand,
+        "microarchitecture": host().microarchitecture,
+        "isa": host_target().isa.name,
+        "versions": {
+            "python": platform.python_version(),
+            "neurojit": nj.__version__,
+            **{rival.name: rival.version for rival in rivals},
+        },
+        "threads": 1,
+        "empty_loop_ns": empty_loop_ns(),
+    }
+    print_head(document)
+    document["matmul"] = [row for dtype in DTYPES for row in measure_dtype(dtype, sizes, rivals, repeats)]
+    document["costs"] = costs(repeats)
+    print_costs(document["costs"])
+    if arguments.json:
+        os.makedirs(os.path.dirname(arguments.json) or ".", exist_ok=True)
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+        print(f"\nAll of it as JSON: {arguments.json}")
+
+
+def print_head(document: dict[str, Any]) -> None:
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    print(f"{document['cpu']} ({document['microarchitecture']}), neurojit emits {document['isa']}")
+    print(versions)
+    print(
+        "All on one thread (OPENBLAS_NUM_THREADS = OMP_NUM_THREADS = MKL_NUM_THREADS = 1). Times are the best"
+    )
+    print(f"of interleaved repeats and include timeit's loop, {document['empty_loop_ns']:.0f} ns a call.")
+    print("C[n,n] = A[n,n] @ B[n,n] with out given; `x NumPy`: how many times faster than numpy.matmul.")
+
+
+def measure_dtype(
+    dtype: str, sizes: tuple[int, ...], rivals: list[Peer], repeats: int
+) -> list[dict[str, Any]]:
+    """One row for each n, printed as they come."""
+    ceiling = fma_ceiling(dtype)
+    print(f"\n{dtype}, FMA ceiling of one core {ceiling:.1f} GFLOP/s")
+    others = "".join(f"{rival.name + ' ns':>12}" for rival in rivals)
+    print(f"{'n':>5}{'neurojit ns':>13}{others}{'x NumPy':>9}{'goal':>7}{'GFLOP/s':>9}{'of ceiling':>12}")
+    rows = []
+    for n in sizes:
+        row = measure(dtype, n, rivals, repeats, ceiling)
+        goal = GOAL_RATIO.get(n) if dtype == "float32" else None
+        row["goal"] = goal
+        rows.append(row)
+        mark = "" if goal is None else f"{goal:g}" + ("" if row["ratio"] >= goal else " missed")
+        times = "".join(f"{row['ns'][rival.name]:>12.0f}" for rival in rivals)
+        print(
+            f"{n:>5}{row['ns']['neurojit']:>13.0f}{times}{row['ratio']:>9.2f}{mark:>7}"
+            f"{row['gflops']:>9.1f}{row['of_ceiling']:>12.0%}",
+            flush=True,
+        )
+    return rows
+
+
+def measure(dtype: str, n: int, rivals: list[Peer], repeats: int, ceiling: float) -> dict[str, Any]:
+    generator = np.random.default_rng(n)
+    a, b = generator.standard_normal((2, n, n)).astype(dtype)
+    c = np.empty((n, n), dtype)
+    contenders = {"neurojit": ("f(a, b, c)", {"f": nj.matmul, "a": a, "b": b, "c": c})}
+    contenders |= {rival.name: rival.prepare(a, b, c) for rival in rivals}
+    ns = best_ns(contenders, repeats)
+    gflops = 2 * n**3 / ns["neurojit"]
+    return {
+        "dtype": dtype,
+        "n": n,
+        "ns": ns,
+        "ratio": ns["numpy"] / ns["neurojit"],
+        "gflops": gflops,
+        "of_ceiling": gflops / ceiling,
+    }
+
+
+def costs(repeats: int) -> dict[str, float]:
+    """What is paid beside the arithmetic, by the names of GOALS; and NumPy's call for comparison."""
+    a, b, c = (np.ones((1, 1), np.float32) for _ in range(3))
+    calls = {
+        f"{name} {how}": (statement, {"f": f, "a": a, "b": b, "c": c})
+        for name, f in (("neurojit", nj.matmul), ("numpy", np.matmul))
+        for how, statement in (("new", "f(a, b)"), ("out", "f(a, b, c)"))
+    }
+    ns = best_ns(calls, 2 * repeats)
+    emit, whole = compile_us()
+    imports, first = import_ms()
+    return {
+        "call, allocating (ns)": ns["neurojit new"],
+        "call, positional out (ns)": ns["neurojit out"],
+        "  NumPy's, allocating (ns)": ns["numpy new"],
+        "  NumPy's, positional out (ns)": ns["numpy out"],
+        "compile 32x32x32 (us)": emit,
+        "  with its validation (us)": whole,
+        "import beyond NumPy (ms)": imports,
+        "  first product, with the compiler's import (ms)": first,
+    }
+
+
+def compile_us() -> tuple[float, float]:
+    """(schedule + emit + map, the same and validation) of one kernel, nothing about it cached: the best."""
+    from neurojit.codegen import emit_gemm
+    from neurojit.compiler import compile_gemm
+
+    target = host_target()
+    g = plan.Gemm.contiguous("f32", 32, 32, 32)
+
+    def emit() -> None:
+        schedule = plan.schedule_gemm(g, target)
+        Code.map(emit_gemm(g, schedule, target.isa))
+
+    best = {}
+    for name, work in (("emit", emit), ("whole", lambda: compile_gemm(g, target))):
+        best[name] = float("inf")
+        for _ in range(50):
+            for cached in vars(plan).values():
+                if hasattr(cached, "cache_clear"):
+                    cached.cache_clear()
+            start = clock_ns()
+            work()
+            best[name] = min(best[name], (clock_ns() - start) / 1000)
+    return best["emit"], best["whole"]
+
+
+IMPORT_SCRIPT = """
+import time, numpy
+a = numpy.ones((8, 8), numpy.float32)
+start = time.perf_counter()
+import neurojit
+neurojit.matmul
+imported = time.perf_counter()
+neurojit.matmul(a, a)
+print(imported - start, time.perf_counter() - imported)
+"""
+
+
+def import_ms() -> tuple[float, float]:
+    """(importing nj.matmul after NumPy, the first product) in fresh interpreters: the best of ten."""
+    best = [float("inf")] * 2
+    for _ in range(10):
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORT_SCRIPT], capture_output=True, text=True, check=True
+        )
+        best = [min(old, 1000 * float(new)) for old, new in zip(best, done.stdout.split(), strict=True)]
+    return best[0], best[1]
+
+
+def print_costs(measured: dict[str, float]) -> None:
+    print(f"\n{'costs':48}{'measured':>10}{'goal':>8}")
+    for name, value in measured.items():
+        goal = GOALS.get(name)
+        mark = "" if goal is None else f"{goal:g}" + ("" if value <= goal else " missed")
+        print(f"{name:48}{value:>10.1f}{mark:>8}".rstrip())
+
+
+if __name__ == "__main__":
+    main()

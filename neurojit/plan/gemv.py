@@ -1,0 +1,60 @@
+"""The matrix-vector product whose matrix is read along its rows: y[m] = A[m,k] @ x[k].
+
+With vectors across the rows of B, a product of one column has one lane to fill. Here vectors run
+along k instead: each row has 64 bytes of partial sums, lane l taking the elements k = l, l + L,
+l + 2L, ..., and the lanes are added in halves at the end (l with l + L/2, and so on). L, the lanes in
+64 bytes, is the same for every ISA, so that the bits are too.
+
+The other orientation, a matrix read down its columns, is `gemm` with m = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neurojit.plan.gemm import ELEMENT_SIZE, RowBlock, ceil_div, equal_rows
+from neurojit.target import Target
+
+PARTIAL_BYTES = 64
+"""Bytes of partial sums a row has: one zmm, two ymm, four NEON registers."""
+LEAST_DEPTH = 8
+"""Below this k, one chain in order is as quick and needs no rule of its own."""
+
+
+@dataclass(frozen=True)
+class Gemv:
+    """a_row_stride in elements; columns of A, x and y are adjacent. swapped: the kernel's first buffer
+    is x and its second A, as for a row vector times a transposed matrix."""
+
+    dtype: str
+    m: int
+    k: int
+    a_row_stride: int
+    swapped: bool = False
+
+    @property
+    def lanes(self) -> int:
+        """Partial sums of a row."""
+        return PARTIAL_BYTES // ELEMENT_SIZE[self.dtype]
+
+
+@dataclass(frozen=True)
+class GemvSchedule:
+    """rows: how many are summed together. unroll: whole groups of L elements in one trip of the loop."""
+
+    rows: tuple[RowBlock, ...]
+    unroll: int
+
+
+NEAR_HEIGHT, FAR_HEIGHT = 16, 4
+"""Rows at once from the caches near the core, and from beyond L2: more streams than the prefetchers
+follow, often at distances that collide in L1, cost more than they hide. Measured on Zen 4."""
+
+
+def schedule_gemv(g: Gemv, target: Target) -> GemvSchedule:
+    """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be."""
+    isa = target.isa
+    far = g.m * g.k * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2
+    most = min(FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT, g.lanes)
+    groups = g.k // g.lanes
+    return GemvSchedule(equal_rows(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)

@@ -1,0 +1,107 @@
+"""What a plan should reach, and what will hold it back: the largest of a few simple bounds.
+
+Each bound is a number of core cycles for one call: multiply-adds through the FMA pipes, loads through
+the load ports, one chain's latency, bytes from L1, L2, L3 or memory. The model is the schedule
+chooser's own; it is meant to name the bottleneck, and to be held against a measurement.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurojit.plan.blocking import Blocking
+from neurojit.plan.gemm import (
+    ELEMENT_SIZE,
+    L2_LINE_CYCLES,
+    L3_LINE_CYCLES,
+    Gemm,
+    GemmSchedule,
+    cost_model,
+    schedule_gemm,
+)
+from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
+from neurojit.plan.product import Product, plan_product
+from neurojit.target import Target
+
+LINE = 64
+MEMORY_LINE_CYCLES = 10.0
+"""Cycles to bring one line from memory in a stream: about 23 GB/s at 3.6 GHz, one core of a server."""
+BLOCKED_FRACTION = 0.93
+"""What packing and edges leave of the ceiling in the blocked driver. Fitted on Zen 4."""
+
+
+class Prediction(NamedTuple):
+    """cycles: of one call. bound: what takes them. ideal: the multiply-adds alone, at the FMA ceiling."""
+
+    cycles: float
+    bound: str
+    ideal: float
+
+    @property
+    def fraction(self) -> float:
+        """Of the FMA ceiling."""
+        return self.ideal / self.cycles
+
+
+def predict(p: Product, target: Target) -> Prediction:
+    plan = plan_product(p, target)
+    ideal = 2 * p.work / target.pipes.flop_per_cycle(target.isa.widest, 8 * p.element_size)
+    if isinstance(plan, Gemm):
+        bounds = _gemm_bounds(plan, schedule_gemm(plan, target), target)
+    elif isinstance(plan, Gemv):
+        bounds = _gemv_bounds(plan, schedule_gemv(plan, target), target)
+    else:
+        bounds = _blocked_bounds(ideal, p, plan)
+    bound = max(bounds, key=lambda name: bounds[name])
+    return Prediction(max(bounds[bound], ideal), bound, ideal)
+
+
+def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, float]:
+    """The chooser's cycles, under the name of the port or the level that takes most of them."""
+    assert g.k is not None
+    model, k = cost_model(target, ELEMENT_SIZE[g.dtype]), g.k
+    shares = {"FMA ports": 0.0, "load ports": 0.0, "FMA latency": 0.0}
+    for column in schedule.columns:
+        cost = model.columns(column.lanes)
+        for row in schedule.rows:
+            tiles = row.tiles * column.tiles * k
+            shares["FMA ports"] += tiles * row.height * cost.slots_per_row
+            shares["load ports"] += tiles * (row.height * cost.loads_per_row + cost.loads)
+            shares["FMA latency"] += tiles * cost.latency
+    shares[_level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)] = model.reading(
+        g,
+        vectors=max(len(column.lanes) for column in schedule.columns),
+        height=schedule.rows[0].height,
+        across=sum(column.tiles for column in schedule.columns),
+        down=sum(row.tiles for row in schedule.rows),
+    )
+    largest = max(shares, key=lambda name: shares[name])
+    return {largest: max(schedule.cycles, shares[largest])}
+
+
+def _gemv_bounds(g: Gemv, schedule: GemvSchedule, target: Target) -> dict[str, float]:
+    size = g.m * g.k * ELEMENT_SIZE[g.dtype]
+    level = _level(size, target)
+    pipes, widest = target.pipes, target.isa.widest
+    loads = size / (widest // 8) / pipes.loads_per_cycle[widest]
+    height = max(row.height for row in schedule.rows)
+    chain = g.k / g.lanes * pipes.fma_latency * -(-g.m // height)
+    return {"load ports": loads, "FMA latency": chain, level: size / LINE * LINE_CYCLES[level]}
+
+
+def _blocked_bounds(ideal: float, p: Product, blocks: Blocking) -> dict[str, float]:
+    passes = -(-blocks.columns.tiles // blocks.block_columns)
+    reads = p.element_size * (p.m * p.k * passes + p.k * p.n + 2 * p.m * p.n)
+    return {"FMA ports": ideal / BLOCKED_FRACTION, "memory": reads / LINE * MEMORY_LINE_CYCLES}
+
+
+LINE_CYCLES = {"L1": 1.0, "L2": L2_LINE_CYCLES, "L3": L3_LINE_CYCLES, "memory": MEMORY_LINE_CYCLES}
+
+
+def _level(size: int, target: Target) -> str:
+    """The cache level that holds so many bytes."""
+    caches = target.caches
+    for name, cache in (("L1", caches.l1d), ("L2", caches.l2), ("L3", caches.l3)):
+        if cache is not None and size <= cache.size * 3 // 4:
+            return name
+    return "memory"

@@ -1,0 +1,118 @@
+"""From a call's matrix product to the kernel that serves it.
+
+A product of one column is computed as a product of one row, its transpose, so only one of the two
+needs thought. A row times a matrix read along its rows is `gemm` with m = 1; read down its columns, as
+x @ W.T is, it is `gemv`. Larger products run in place while B stays in cache; beyond, and for strides
+no vector load can follow, the blocked driver packs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurojit.plan.blocking import Blocking, block_gemm, micro_tile
+from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.gemv import LEAST_DEPTH, Gemv
+from neurojit.target import Target
+
+
+class Product(NamedTuple):
+    """One matrix product as a call sees it. Strides in elements, element_size in bytes."""
+
+    m: int
+    n: int
+    k: int
+    a_row: int
+    a_column: int
+    b_row: int
+    b_column: int
+    c_row: int
+    element_size: int
+
+    @property
+    def dtype(self) -> str:
+        return "f32" if self.element_size == 4 else "f64"
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return self.m * self.n * self.k
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}) "
+            f"B ({self.b_row}, {self.b_column}) C ({self.c_row}, 1)"
+        )
+
+
+IN_PLACE_WORK = 1 << 28  # multiply-adds up to which kernels of its own, of strips, are worth validating
+IN_PLACE_ROWS = 16  # so few rows read B only once or twice: packing would cost more than it saves
+ALIASING = 4096  # bytes between rows that put all of them in the same sets of L1
+REACH = 1 << 31  # bytes a 32-bit displacement spans
+MOST_READ_SPAN, MOST_WRITTEN_SPAN = 1 << 28, 1 << 26  # bytes: validation lays operands out with these strides
+
+Kernel = Gemm | Gemv | Blocking
+
+
+def plan_product(p: Product, target: Target) -> Kernel:
+    """The payload of the kernel for this product, or the blocks it is cut into."""
+    column = p.n == 1 and (p.c_row == 1 or p.m == 1)
+    row = _transposed(p) if column else p
+    if row.m == 1 and row.b_row == 1 and row.a_column == 1 and p.k >= LEAST_DEPTH and _within_reach(row):
+        return Gemv(p.dtype, row.n, p.k, row.b_column, swapped=not column)
+    if _reads_in_place(row, target):
+        a, b = Matrix(row.a_row, row.a_column), Matrix(row.b_row)
+        return Gemm(p.dtype, row.m, row.n, p.k, a, b, Output(row.c_row), swapped=column)
+    return block_gemm(p.dtype, p.m, p.n, p.k, target)
+
+
+def _transposed(p: Product) -> Product:
+    """C of one column as a row: C' = B' @ A'. C's elements are adjacent."""
+    return p._replace(
+        m=1,
+        n=p.m,
+        a_row=p.k,
+        a_column=p.b_row,
+        b_row=p.a_column,
+        b_column=p.a_row if p.m > 1 else 1,
+        c_row=p.m,
+    )
+
+
+def _reads_in_place(p: Product, target: Target) -> bool:
+    """Whether kernels specialised to these strides serve: B in cache and within reach.
+
+    Measured on Zen 4, in place against packed: n = 576 (B of 1.3 MB, L2 of 1 MB) 114 to 108 GFLOP/s, n =
+    640 equal, n = 1000 104 to 107; 1500 x 1500 x 64 (C of 9 MB) 86 to 108; 64 x 1024 x 1024, whose rows of
+    B lie 4096 bytes apart, 54 to 102. AVX2, whose tiles read one line of each row of B: n = 300 equal, n =
+    333 88 to 108; float64 with rows 2048 bytes apart, n = 256, 47 to 54.
+    """
+    if p.b_column != 1 or p.work > IN_PLACE_WORK:
+        return False
+    size, l2 = p.element_size, target.caches.l2.size
+    if p.m > IN_PLACE_ROWS:
+        wide = micro_tile(p.dtype, target)[1] * size >= 256  # four lines of each row of B and more
+        most_b, aliasing = (l2 * 5 // 4, ALIASING) if wide else (l2 * 3 // 8, ALIASING // 2)
+        if p.k * p.n * size > most_b or p.m * p.n * size > l2 * 4:
+            return False
+        if p.k > 32 and p.b_row * size % aliasing == 0:
+            return False
+    if p.m > 8 and p.n * size <= 128 and p.a_row * size % ALIASING == 0:
+        return False  # a narrow tile is tall: more rows of A than a set of L1 has ways
+    return _within_reach(p)
+
+
+def _within_reach(p: Product) -> bool:
+    """Whether displacements fit 32 bits, and validation can afford to lay the operands out."""
+    read = max(_span(p.m, p.a_row) + _span(p.k, p.a_column), _span(p.k, p.b_row) + _span(p.n, p.b_column))
+    written = _span(p.m, p.c_row) + p.n
+    if read * p.element_size > MOST_READ_SPAN or written * p.element_size > MOST_WRITTEN_SPAN:
+        return False
+    steps = 32  # more than the rows of any tile or the steps of any unrolling
+    farthest = max(abs(p.a_row) + abs(p.a_column), abs(p.b_row) + abs(p.b_column) + p.n, abs(p.c_row) + p.n)
+    return farthest * steps * p.element_size < REACH
+
+
+def _span(extent: int, stride: int) -> int:
+    """From the first to the last of `extent` elements."""
+    return (extent - 1) * abs(stride)

@@ -1,0 +1,163 @@
+"""`nj.explain_matmul(a, b)`: how this product is computed, why so, and how close it comes.
+
+print(nj.explain_matmul(a, b))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neurojit import _matmul
+from neurojit.codegen import gemm_buffer, gemv_buffer
+from neurojit.emit import listing
+from neurojit.numpy_matmul import matmul
+from neurojit.plan.gemm import Gemm, schedule_gemm
+from neurojit.plan.gemv import Gemv, schedule_gemv
+from neurojit.plan.prediction import predict
+from neurojit.plan.product import Kernel, Product, plan_product
+from neurojit.report.ceiling import fma_ceiling
+from neurojit.report.emit import schedule_lines
+from neurojit.runtime import clock_ns
+from neurojit.target import Target, host_choice, host_target
+
+MEASURED_NS = 20_000_000
+REPEATS = 9
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """product: shape and strides as the compiler sees them. kernel: what serves it. reason: why that
+    kernel. schedule: its tiles, unrolling, blocks. bound: what the model expects to hold it back.
+    predicted, measured: fractions of the FMA ceiling of one core; measured is None if it was not asked
+    for. nanoseconds: of one call. ceiling: GFLOP/s, measured in the same run. code_bytes: of the kernel;
+    0 for the blocked driver, which is C around micro-kernels. listing: the kernel's instructions.
+    """
+
+    product: str
+    isa: str
+    kernel: str
+    reason: str
+    schedule: tuple[str, ...]
+    bound: str
+    predicted: float
+    measured: float | None
+    nanoseconds: float | None
+    ceiling: float | None
+    code_bytes: int
+    listing: str
+
+    def __str__(self) -> str:
+        lines = [
+            f"product     {self.product} on {self.isa}",
+            f"kernel      {self.kernel}: {self.reason}",
+            *(f"            {line}" for line in self.schedule),
+            f"bound       {self.bound}; predicted {self.predicted:.0%} of the FMA ceiling",
+        ]
+        if self.measured is not None:
+            lines.append(
+                f"measured    {self.measured:.0%} of {self.ceiling:.1f} GFLOP/s: "
+                f"{self.nanoseconds:.0f} ns a call"
+            )
+        if self.code_bytes:
+            lines.append(f"code        {self.code_bytes} bytes")
+        return "\n".join(lines)
+
+
+def explain_matmul(a: Any, b: Any, out: Any = None, *, measure: bool = True) -> Explanation:
+    """How nj.matmul(a, b, out) computes the product of the last two dimensions of these operands.
+
+    a: (..., m, k), b: (..., k, n), float32 or float64 arrays; out: as for nj.matmul, or None for a new
+    array. measure: also run it, for about a quarter of a second, into an array of its own; `a` and `b`
+    are only read. Raises ValueError where NumPy answers instead, with the reason.
+    """
+    x, y = np.asarray(a), np.asarray(b)
+    if x.ndim < 2 or y.ndim < 2 or x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"explain_matmul: expected two float32 or float64 arrays of two or more dimensions, got "
+            f"{x.dtype} {x.shape} and {y.dtype} {y.shape}; give vectors a second dimension"
+        )
+    x, y = x[(0,) * (x.ndim - 2)], y[(0,) * (y.ndim - 2)]
+    c = (
+        np.empty((x.shape[0], y.shape[1]), x.dtype)
+        if out is None
+        else np.asarray(out)[(0,) * (np.ndim(out) - 2)]
+    )
+    if x.shape[1] != y.shape[0] or c.shape != (x.shape[0], y.shape[1]) or 0 in (*x.shape, *y.shape):
+        raise ValueError(f"explain_matmul: no product of {x.shape} and {y.shape} into {c.shape}")
+    described = _matmul.describe(x, y, c)
+    if host_choice().isa.name == "none" or described is None:
+        raise ValueError(f"explain_matmul: NumPy computes this product: {host_choice().reason}")
+    return _explain(Product(*described[1]), host_target(), (x, y, c) if measure else None)
+
+
+def _explain(p: Product, target: Target, operands: tuple[Any, Any, Any] | None) -> Explanation:
+    plan = plan_product(p, target)
+    prediction = predict(p, target)
+    kernel, reason, schedule, code, text = _kernel(plan, p, target)
+    nanoseconds = ceiling = measured = None
+    if operands is not None:
+        nanoseconds, ceiling = _measure(*operands), fma_ceiling(str(operands[0].dtype))
+        measured = 2 * p.work / nanoseconds / ceiling
+    return Explanation(
+        product=str(p),
+        isa=target.isa.name,
+        kernel=kernel,
+        reason=reason,
+        schedule=tuple(schedule),
+        bound=prediction.bound,
+        predicted=prediction.fraction,
+        measured=measured,
+        nanoseconds=nanoseconds,
+        ceiling=ceiling,
+        code_bytes=code,
+        listing=text,
+    )
+
+
+def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[str], int, str]:
+    """(kernel, reason, schedule in words, bytes of code, listing)."""
+    if isinstance(plan, Gemm):
+        schedule = schedule_gemm(plan, target)
+        buffer = gemm_buffer(plan, schedule, target.isa)
+        lines = schedule_lines(schedule)
+        if schedule.k_block:
+            lines.append(f"passes over C  every {schedule.k_block} steps of k, along the rows of B")
+        reason = (
+            "a column, computed as a row of the transpose" if plan.swapped else "operands read where they are"
+        )
+        return "gemm in place", reason, lines, len(buffer.finish()), listing(buffer)
+    if isinstance(plan, Gemv):
+        of = schedule_gemv(plan, target)
+        buffer = gemv_buffer(plan, of, target.isa)
+        rows = " + ".join(f"{block.tiles} x {block.height}" for block in of.rows)
+        lines = [f"rows {rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
+        return (
+            "gemv",
+            "a matrix read along its rows, one vector",
+            lines,
+            len(buffer.finish()),
+            listing(buffer),
+        )
+    columns_apart = "columns of B are not adjacent" if p.b_column != 1 else "B does not stay in L2"
+    tile = f"{plan.rows.size} x {plan.columns.size}"
+    lines = [f"micro-tile {tile}, {plan.rows.tiles} x {plan.columns.tiles} tiles, KC {plan.kc}"]
+    return "blocked", f"{columns_apart}: panels are packed", lines, 0, ""
+
+
+def _measure(a: Any, b: Any, c: Any) -> float:
+    """Nanoseconds of one call, best of several batches of calls."""
+    call = matmul.bind(a, b, np.empty_like(c))
+    call()
+    start = clock_ns()
+    call()
+    count = max(1, MEASURED_NS // max(clock_ns() - start, 1))
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = clock_ns()
+        for _ in range(count):
+            call()
+        best = min(best, (clock_ns() - start) / count)
+    return best

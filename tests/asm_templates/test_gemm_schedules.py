@@ -1,0 +1,155 @@
+"""A schedule says how, never what: every legal one gives the same bits, every illegal one an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from fence import SIDES, Fence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernels import Kernel, byte_strides, partial, registers_needed, tile
+from operands import DTYPES, TARGETS, cancelling, runnable_isas, transposed_gemm
+from oracle import assert_same_bits
+
+from neurojit.codegen import emit_gemm
+from neurojit.errors import EncodeError, RegisterPressureError
+from neurojit.plan.blocking import micro_tile
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output, schedule_gemm
+from neurojit.runtime import reference_matmul
+
+FENCES = [Fence(1 << 22) for _ in range(3)]
+REGISTERS = {"avx2": 16, "avx512": 32}
+
+
+@st.composite
+def legal(draw: st.DrawFn, isa: str, dtype: str) -> tuple[Gemm, Any]:
+    """A GEMM and any schedule of it that fits the registers."""
+    size = ELEMENT_SIZE[dtype]
+    full = TARGETS[isa].isa.widest // 8 // size
+    lanes = st.lists(st.integers(1, full), min_size=1, max_size=4).map(tuple)
+    columns = draw(st.lists(st.tuples(lanes, st.integers(1, 3)), min_size=1, max_size=3))
+    masks = len({count for block, _ in columns for count in block if partial(count, size)})
+    widest = max(len(block) for block, _ in columns)
+    most = 1
+    while registers_needed(isa, most + 1, (1,) * widest, masks) < REGISTERS[isa]:
+        most += 1
+    rows = draw(st.lists(st.tuples(st.integers(1, most), st.integers(1, 3)), min_size=1, max_size=3))
+    m = sum(height * count for height, count in rows)
+    n = sum(sum(block) * count for block, count in columns)
+    k = draw(st.integers(1, 40))
+    make = draw(st.sampled_from([Gemm.contiguous, transposed_gemm]))
+    unroll = draw(st.integers(1, 20))
+    schedule = tile(isa, tuple(rows), tuple(columns), unroll)
+    return make(dtype, m, n, k), replace(schedule, k_block=draw(st.integers(0, k)))
+
+
+@pytest.mark.parametrize("isa", runnable_isas())
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@settings(max_examples=120)
+@given(data=st.data())
+def test_no_legal_schedule_changes_a_bit_or_leaves_the_operands(isa: str, dtype: str, data: Any) -> None:
+    g, schedule = data.draw(legal(isa, dtype))
+    side = data.draw(st.sampled_from(SIDES))
+    shapes = ((g.m, g.k), (g.k, g.n), (g.m, g.n))
+    a, b, c = (
+        fence.place(shape, DTYPES[dtype], strides, side)
+        for fence, shape, strides in zip(FENCES, shapes, byte_strides(g), strict=True)
+    )
+    a[...], b[...], c[...] = cancelling(1, a.shape), cancelling(2, b.shape), np.nan
+    expected = np.empty(c.shape, c.dtype)
+    reference_matmul(a, b, expected)
+    assert Kernel(isa, g, schedule).load()(a, b, c) == 0
+    assert_same_bits(c, expected, schedule)
+
+
+@pytest.mark.parametrize("isa", runnable_isas())
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_the_isas_agree(isa: str, dtype: str) -> None:
+    a, b = cancelling(1, (13, 40), DTYPES[dtype]), cancelling(2, (40, 27), DTYPES[dtype])
+    expected, got = np.empty((13, 27), a.dtype), np.empty((13, 27), a.dtype)
+    reference_matmul(a, b, expected)
+    Kernel(isa, Gemm.contiguous(dtype, 13, 27, 40)).load()(a, b, got)
+    assert_same_bits(got, expected)
+
+
+# Errors: no CPU of the ISA is needed -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isa", sorted(TARGETS))
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_too_large_a_tile_names_the_template_and_its_budget(isa: str, dtype: str) -> None:
+    full = TARGETS[isa].isa.widest // 8 // ELEMENT_SIZE[dtype]
+    height = REGISTERS[isa] + 1
+    g = Gemm.contiguous(dtype, height, full, 4)
+    with pytest.raises(
+        RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"
+    ):
+        emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", sorted(TARGETS))
+def test_the_largest_tile_that_fits_is_emitted(isa: str) -> None:
+    height = REGISTERS[isa] - 2  # one vector of B, one scalar of A
+    full = TARGETS[isa].isa.widest // 8 // 4
+    g = Gemm.contiguous("f32", height, full, 4)
+    assert emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", sorted(TARGETS))
+def test_a_micro_kernel_of_several_tiles_has_too_few_registers(isa: str) -> None:
+    """It has no strides to go from one tile to the next; the planner must never ask for it."""
+    g = Gemm.micro_kernel("f32", 6, 8, (6, 16), accumulate=True)
+    schedule = tile(isa, ((3, 2),), (((4,), 2),), 4)
+    with pytest.raises(RegisterPressureError, match=r"template gemm.* general registers"):
+        emit_gemm(g, schedule, TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", sorted(TARGETS))
+@pytest.mark.parametrize("far", ["a row", "a column", "b row", "c row"])
+def test_displacements_beyond_32_bits_are_errors_not_wrapped(isa: str, far: str) -> None:
+    apart = 1 << 29  # elements of 4 bytes
+    g = Gemm(
+        "f32",
+        2,
+        3,
+        3,
+        Matrix(apart if far == "a row" else 3, apart if far == "a column" else 1),
+        Matrix(apart if far == "b row" else 3),
+        Output(apart if far == "c row" else 3),
+    )
+    with pytest.raises(EncodeError):
+        emit_gemm(g, schedule_gemm(g, TARGETS[isa]), TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", sorted(TARGETS))
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_code_is_position_independent_and_ends_in_a_return(isa: str, dtype: str) -> None:
+    capstone = pytest.importorskip("capstone")
+    disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    for m, n, k in ((1, 1, 1), (5, 19, 7), (24, 40, 33)):
+        g = Gemm.contiguous(dtype, m, n, k)
+        code = Kernel(isa, g).bytes
+        assert code == Kernel(isa, g).bytes, "emission is deterministic"
+        lines = list(disassembler.disasm(code, 0))
+        names = [line.mnemonic for line in lines]
+        assert names[0] == "endbr64"
+        assert "ret" in names
+        body = names[: names.index("ret") + 1]
+        assert body[-3:] == ["vzeroupper", "xor", "ret"]
+        assert not {"call", "push", "pop", "syscall", "ldmxcsr", "std"} & set(body)
+
+
+@pytest.mark.parametrize("isa", runnable_isas())
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_accumulating_micro_kernels_add_to_c(isa: str, dtype: str) -> None:
+    mr, nr = micro_tile(dtype, TARGETS[isa])
+    g = Gemm.micro_kernel(dtype, mr, nr, (mr, nr), accumulate=True)
+    a, b = cancelling(1, (9, mr), DTYPES[dtype]).T, cancelling(2, (9, nr), DTYPES[dtype])
+    got = cancelling(3, (mr, nr), DTYPES[dtype])
+    expected = got.copy()
+    reference_matmul(a, b, expected, accumulate=True)
+    Kernel(isa, g).load()(a, b, got)
+    assert_same_bits(got, expected)

@@ -1,0 +1,94 @@
+"""CodeBuffer.repeat: a body emitted once, unrolled by the buffer."""
+
+from __future__ import annotations
+
+import pytest
+
+from neurojit.emit import CodeBuffer, forms, listing, new_buffer
+from neurojit.emit.peachpy_encoder import load
+from neurojit.errors import EncodeError, UnknownFormError
+
+LOAD = forms["vmovups zmm, m512"]
+FMA = forms["vfmadd231ps zmm, zmm, m32{1to16}"]
+INDEXED = forms["vmovups ymm, m256"]
+ADD = forms["add r64, r64"]
+SHIFT = forms["shl r64, imm8"]
+JUMP = forms["jmp rel32"]
+A, B = 6, 12  # rsi, r12: one takes a SIB byte
+
+
+def body(buffer: CodeBuffer, n: int) -> None:
+    buffer.mem(LOAD, B, -64 + n * 4096, 31)
+    buffer.mem(FMA, A, n * 12, 3, 31)
+    buffer.mem_indexed(INDEXED, B, A, 4, 32 + n * 4096, 7)
+    buffer.regs(ADD, 1, 2)
+    buffer.imm(SHIFT, 3, 8)
+
+
+def encoders() -> list[str]:
+    return ["table", "peachpy"] if load() is not None else ["table"]
+
+
+@pytest.mark.parametrize("encoder", encoders())
+def test_same_as_emitting_each_repetition(encoder: str) -> None:
+    unrolled, expected = new_buffer(encoder), new_buffer(encoder)
+    unrolled.regs(ADD, 0, 1)
+    expected.regs(ADD, 0, 1)
+    first = unrolled.mark
+    body(unrolled, 0)
+    unrolled.repeat(first, 5, {A: 12, B: 4096})
+    for n in range(6):
+        body(expected, n)
+    assert unrolled.records() == expected.records()
+    assert listing(unrolled) == listing(expected)
+    assert unrolled.finish() == expected.finish()
+
+
+def test_no_times_is_nothing() -> None:
+    buffer = new_buffer()
+    body(buffer, 0)
+    size = buffer.size
+    buffer.repeat(0, 0, {A: 4})
+    assert buffer.size == size
+
+
+def test_a_displacement_beyond_32_bits_emits_nothing() -> None:
+    buffer = new_buffer()
+    body(buffer, 0)
+    size, mark = buffer.size, buffer.mark
+    with pytest.raises(EncodeError, match="displacement"):
+        buffer.repeat(0, 3, {B: 1 << 30})
+    assert (buffer.size, buffer.mark) == (size, mark)
+
+
+@pytest.mark.parametrize("encoder", encoders())
+def test_branches_cannot_be_repeated(encoder: str) -> None:
+    buffer = new_buffer(encoder)
+    label = buffer.new_label()
+    buffer.bind(label)
+    buffer.jump(JUMP, label)
+    with pytest.raises(EncodeError, match="cannot be repeated"):
+        buffer.repeat(0, 1, {})
+
+
+def test_data_and_padding_cannot_be_repeated() -> None:
+    buffer = new_buffer()
+    buffer.raw(b"data")
+    with pytest.raises(EncodeError, match="cannot be repeated"):
+        buffer.repeat(0, 1, {})
+
+
+def test_refused_marks_and_bases() -> None:
+    buffer = new_buffer()
+    with pytest.raises(EncodeError, match="first=1, expected a mark up to 0"):
+        buffer.repeat(1, 1, {})
+    with pytest.raises(EncodeError, match="base=16, expected 0 to 15"):
+        buffer.repeat(0, 1, {16: 4})
+
+
+def test_a_finished_buffer_takes_no_repetition() -> None:
+    buffer = new_buffer()
+    body(buffer, 0)
+    buffer.finish()
+    with pytest.raises((EncodeError, UnknownFormError), match="finished"):
+        buffer.repeat(0, 1, {})

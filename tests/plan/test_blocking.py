@@ -1,0 +1,76 @@
+"""Cuts cover their extent exactly; blocks and units stay within what they promise."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neurojit.plan.blocking import (
+    LEAST_STRIP_ROWS,
+    MOST_KC,
+    MOST_STRIPS,
+    Cut,
+    block_gemm,
+    cut_by,
+    cut_equally,
+    cut_strips,
+    equal_share,
+    micro_tile,
+)
+from neurojit.plan.gemm import ELEMENT_SIZE
+from neurojit.target import target_for
+
+EXTENTS = st.integers(1, 20_000)
+
+
+def covered(cut: Cut) -> int:
+    return cut.size * cut.of_size + cut.rest * cut.of_rest
+
+
+@given(EXTENTS, st.integers(1, 64))
+def test_equal_cut(extent: int, most: int) -> None:
+    cut = cut_equally(extent, most)
+    assert covered(cut) == extent
+    assert cut.tiles == -(-extent // most)
+    assert cut.size <= most
+    assert cut.of_size > 0
+    assert cut.of_rest == 0 or cut.rest == cut.size - 1
+
+
+@given(EXTENTS, st.integers(1, 64))
+def test_cut_by_size(extent: int, size: int) -> None:
+    cut = cut_by(extent, size)
+    assert covered(cut) == extent
+    assert cut.rest < size
+    assert cut.of_rest in (0, 1)
+
+
+@given(EXTENTS, st.integers(1, 500), st.integers(1, 8))
+def test_equal_share(extent: int, most: int, unit: int) -> None:
+    share = equal_share(extent, most, unit)
+    assert share % unit == 0
+    assert share < max(most, unit) + unit
+
+
+@given(st.sampled_from(["f32", "f64"]), EXTENTS, EXTENTS, EXTENTS)
+def test_strips(dtype: str, m: int, n: int, k: int) -> None:
+    strips = cut_strips(dtype, m, n, m * n * k)
+    if strips is None:
+        return
+    assert covered(strips.cut) == (m if strips.along_rows else n)
+    assert 2 <= strips.cut.tiles <= MOST_STRIPS + 1
+    assert not strips.along_rows or m >= 2 * LEAST_STRIP_ROWS
+
+
+@given(st.sampled_from(["f32", "f64"]), st.sampled_from(["avx2", "avx512"]), EXTENTS, EXTENTS, EXTENTS)
+def test_blocks(dtype: str, isa: str, m: int, n: int, k: int) -> None:
+    target = target_for(isa)
+    blocks = block_gemm(dtype, m, n, k, target)
+    mr, nr = micro_tile(dtype, target)
+    assert (covered(blocks.rows), covered(blocks.columns)) == (m, n)
+    assert blocks.rows.size <= mr
+    assert blocks.columns.size <= nr
+    assert 1 <= blocks.kc <= MOST_KC
+    assert 1 <= blocks.unit_rows <= blocks.block_rows <= max(blocks.rows.tiles, 1)
+    assert 1 <= blocks.unit_columns <= blocks.block_columns <= max(blocks.columns.tiles, 1)
+    assert blocks.block_rows * mr * blocks.kc * ELEMENT_SIZE[dtype] <= 8 << 20

@@ -1,0 +1,134 @@
+"""The planner: exact covers within the registers, for every shape, dtype and ISA; no CPU is needed."""
+
+from __future__ import annotations
+
+import pytest
+from operands import TARGETS
+
+from neurojit.plan.blocking import block_gemm, micro_tile
+from neurojit.plan.gemm import (
+    ELEMENT_SIZE,
+    FULL_UNROLL,
+    Gemm,
+    GemmSchedule,
+    RowBlock,
+    equal_rows,
+    max_height,
+    register_bits,
+    schedule_gemm,
+)
+from neurojit.target import Target, target_for
+
+# The generic CPU of each ISA beside this machine's own.
+PLANNED_FOR = {**TARGETS, "generic avx512": target_for("avx512"), "generic avx2": target_for("avx2")}
+
+pytestmark = pytest.mark.parametrize("target", PLANNED_FOR.values(), ids=PLANNED_FOR)
+dtypes = pytest.mark.parametrize("dtype", sorted(ELEMENT_SIZE))
+
+
+def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
+    what = f"{g}: {schedule}"
+    assert sum(block.height * block.tiles for block in schedule.rows) == g.m, what
+    assert sum(sum(block.lanes) * block.tiles for block in schedule.columns) == g.n, what
+    assert all(block.height >= 1 and block.tiles >= 1 for block in schedule.rows), what
+    full = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    for block in schedule.columns:
+        assert block.tiles >= 1, what
+        assert all(1 <= lanes <= full for lanes in block.lanes), what
+        tallest = max(rows.height for rows in schedule.rows)
+        assert tallest <= max_height(target.isa, len(block.lanes)), what
+    assert 1 <= schedule.unroll <= FULL_UNROLL, what
+    assert schedule.cycles > 0, what
+
+
+@dtypes
+def test_every_plane_to_130_by_130_is_covered_within_the_registers(target: Target, dtype: str) -> None:
+    for m in range(1, 131):
+        for n in range(1 + m % 3, 131, 3):  # a third of the widths for each height, all of them in turn
+            g = Gemm.contiguous(dtype, m, n, 1 + (m * n) % 40)
+            assert_covers(schedule_gemm(g, target), g, target)
+
+
+@dtypes
+@pytest.mark.parametrize("k", [1, 2, FULL_UNROLL - 1, FULL_UNROLL, FULL_UNROLL + 1, 100, 10**6])
+def test_short_depths_are_unrolled_entirely(target: Target, dtype: str, k: int) -> None:
+    schedule = schedule_gemm(Gemm.contiguous(dtype, 5, 6, k), target)
+    assert (schedule.unroll == k) == (k <= FULL_UNROLL)
+
+
+@dtypes
+def test_every_micro_kernel_is_one_tile(target: Target, dtype: str) -> None:
+    """It is called for one tile, and has no strides to go to a next one."""
+    mr, nr = micro_tile(dtype, target)
+    for height in range(1, mr + 1):
+        for width in range(1, nr + 1):
+            g = Gemm.micro_kernel(dtype, height, width, (mr, nr), accumulate=False)
+            schedule = schedule_gemm(g, target)
+            assert_covers(schedule, g, target)
+            assert schedule.rows == (RowBlock(height, 1),), g
+            assert [block.tiles for block in schedule.columns] == [1], g
+
+
+@dtypes
+def test_planning_is_a_pure_function(target: Target, dtype: str) -> None:
+    for m, n, k in ((1, 1, 1), (20, 24, 9), (77, 130, 500)):
+        g = Gemm.contiguous(dtype, m, n, k)
+        twin = Target(*(getattr(target, field) for field in target.__dataclass_fields__))
+        assert schedule_gemm(g, target) == schedule_gemm(g, target) == schedule_gemm(g, twin)
+
+
+def test_more_arithmetic_is_never_planned_as_less_time(target: Target) -> None:
+    for n in (1, 8, 24, 64):
+        cycles = [schedule_gemm(Gemm.contiguous("f32", 8, n, k), target).cycles for k in (1, 10, 100, 1000)]
+        assert cycles == sorted(cycles)
+
+
+def test_rows_are_split_equally(target: Target) -> None:
+    for m in range(1, 60):
+        for count in range(1, m + 1):
+            heights = [block.height for block in equal_rows(m, count) for _ in range(block.tiles)]
+            assert sum(heights) == m
+            assert len(heights) == count
+            assert max(heights) - min(heights) <= 1
+
+
+def test_the_tallest_tile_leaves_room_for_b_and_a(target: Target) -> None:
+    for vectors in range(1, 7):
+        height = max_height(target.isa, vectors)
+        assert height >= 1
+        assert height * vectors + vectors + 1 <= target.isa.vector_registers
+
+
+@pytest.mark.parametrize(("size", "bits"), [(4, 128), (16, 128), (20, 256), (32, 256), (36, 512), (64, 512)])
+def test_the_narrowest_register_is_used(target: Target, size: int, bits: int) -> None:
+    assert register_bits(size) == bits
+
+
+# Blocking --------------------------------------------------------------------------------------------
+
+
+@dtypes
+def test_blocks_are_whole_tiles_within_the_caches(target: Target, dtype: str) -> None:
+    size = ELEMENT_SIZE[dtype]
+    for m in (1, 5, 12, 97, 480, 2016, 10**6):
+        for n in (1, 15, 32, 1000, 10**5):
+            for k in (1, 3, 511, 512, 513, 4096, 10**5):
+                blocks = block_gemm(dtype, m, n, k, target)
+                mr, nr = micro_tile(dtype, target)
+                for cut, extent, most in ((blocks.rows, m, mr), (blocks.columns, n, nr)):
+                    assert cut.size * cut.of_size + cut.rest * cut.of_rest == extent
+                    assert 0 < cut.size <= most
+                    assert cut.rest < cut.size
+                assert min(blocks[2:]) >= 1
+                assert blocks.unit_rows <= blocks.rows.tiles
+                assert blocks.unit_columns <= blocks.columns.tiles
+                assert blocks.kc < k + 4
+                panel = max(blocks.unit_columns * nr, mr) * blocks.kc * size
+                assert blocks.unit_columns == 1 or panel <= target.caches.l2.size
+
+
+@dtypes
+def test_the_micro_tile_fits_the_registers(target: Target, dtype: str) -> None:
+    mr, nr = micro_tile(dtype, target)
+    vectors = nr * ELEMENT_SIZE[dtype] * 8 // target.isa.widest
+    assert mr <= max_height(target.isa, vectors)

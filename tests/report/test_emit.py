@@ -1,0 +1,65 @@
+"""`neurojit emit`: the kernel on paper."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from neurojit.__main__ import main
+from neurojit.errors import UnknownIsaError
+from neurojit.report.emit import emit_gemm, render
+
+GEMM = ["emit", "gemm", "--m", "8", "--n", "12", "--k", "64"]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("target", ["x86_64-avx2", "x86_64-avx512"])
+def test_counts_and_listing_agree(dtype: str, target: str) -> None:
+    emission = emit_gemm(5, 7, 3, dtype, target)
+    instructions = [
+        line for line in emission.listing.splitlines() if line[:1] != "L" and " bytes of " not in line
+    ]
+    assert sum(emission.counts.values()) == len(instructions)
+    assert emission.counts["ret"] == emission.counts["endbr64"] == 1
+    assert list(emission.counts.values()) == sorted(emission.counts.values(), reverse=True)
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GEMM, "--target", "avx2"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("gemm f32 8x12x64 for x86_64-avx2, tuned for ")
+    assert rest[0].startswith("rows of C ")
+    assert rest[3].startswith("instructions  ")
+    assert rest[5].startswith("0000  f3 0f 1e fa ")
+
+
+def test_json_is_the_same_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GEMM, "--target", "avx512", "--dtype", "f64", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    emission = emit_gemm(8, 12, 64, "f64", "avx512")
+    assert document["listing"] == emission.listing.splitlines()
+    assert (document["bytes"], document["counts"]) == (emission.size, emission.counts)
+    assert document["schedule"]["unroll"] == emission.schedule.unroll
+    assert f"{emission.size} bytes" in render(emission)
+
+
+@pytest.mark.parametrize("target", ["aarch64-neon", "none"])
+def test_an_isa_without_a_vector_machine(target: str) -> None:
+    with pytest.raises(
+        UnknownIsaError, match=f"{target}' has no vector machine: expected one of x86_64-avx2"
+    ):
+        emit_gemm(1, 1, 1, "f32", target)
+
+
+def test_an_unknown_isa(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*GEMM, "--target", "sse9"]) == 1
+    assert capsys.readouterr().err.startswith("neurojit: ISA 'sse9': expected one of ")
+
+
+@pytest.mark.parametrize("extent", ["0", "-1", "1048577", "x"])
+def test_bad_extents_exit_with_2(extent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["emit", "gemm", "--m", "1", "--n", "1", f"--k={extent}"])
+    assert exit_.value.code == 2
+    assert "--k" in capsys.readouterr().err
