@@ -6,14 +6,17 @@
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
 order of k, starting from zero (or from C): the same bits whatever the tile, the ISA or the level.
-Nothing outside the operands is read or written; when not accumulating, C is never read.
+Nothing outside the operands is read or written; when not accumulating, C is never read. An epilogue
+(`epilogue`) may follow on the tile, in the last pass over k, with operands of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
 CACHE_LINE = 64
@@ -23,20 +26,30 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
     depth = m.extent() if g.k is None else None
     row_stride = m.row_stride() if g.c.row_stride is None else None
-    first, second, c = m.operands(3)
+    in_passes = g.k is not None and 0 < schedule.k_block < g.k and not g.epilogue.beta  # which needs C
+    beside = None
+    if g.has_epilogue:
+        m.save_pointers(max(0, _pointers(g, schedule, in_passes) - m.pointers.budget))
+        first, second, c, *others = m.operands(3 + g.epilogue.buffers)
+        beside = EpilogueOperands.of(m, g, tuple(others))
+    else:
+        first, second, c = m.operands(3)
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
-    if g.k is None or not 0 < schedule.k_block < g.k:
-        _pass(m, g, schedule, (a, b, c), depth, row_stride, returns=False)
+    if not in_passes:
+        _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
+        assert g.k is not None
         size = m.element.size
-        passes, rest = divmod(g.k, schedule.k_block)
-        block = replace(g, k=schedule.k_block)
+        passes = (g.k - 1) // schedule.k_block  # before the last one
+        block = replace(g, k=schedule.k_block, epilogue=NO_EPILOGUE)
         more = replace(block, accumulate=True)
-        for part, count in ((block, 1), (more, passes - 1), (replace(more, k=rest), 1 if rest else 0)):
+        last = replace(g, k=g.k - passes * schedule.k_block, accumulate=True)
+        for part, count in ((block, 1), (more, passes - 1), (last, 1)):
             if count:
                 with m.loop(count):
-                    _pass(m, part, schedule, (a, b, c), depth, row_stride, returns=True)
+                    at_end = beside if part is last else None
+                    _pass(m, part, schedule, (a, b, c), depth, row_stride, at_end, returns=True)
                     m.advance(a, schedule.k_block * g.a.column_stride * size)
                     m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
                     m.advance(c, -g.n * size)
@@ -50,6 +63,7 @@ def _pass(
     at: tuple[Pointer, Pointer, Pointer],
     depth: Pointer | None,
     row_stride: Pointer | None,
+    beside: EpilogueOperands | None,
     returns: bool,
 ) -> None:
     """All of C, over g.k steps. If it `returns`, a stays where it was, and b and c end g.n columns on."""
@@ -59,20 +73,35 @@ def _pass(
         with m.loop(block.tiles):
             last = block is schedule.columns[-1] and block.tiles == 1 and not returns
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
+            beside_rows = beside if last or beside is None else beside.copy()
             for rows in schedule.rows:
                 with m.loop(rows.tiles):
+                    at = (a_rows, b, c_rows)
                     steps = _tile(
-                        m, g, schedule, rows.height, block.lanes, (a_rows, b, c_rows), depth, row_stride
+                        m, g, schedule, rows.height, block.lanes, at, depth, row_stride, beside_rows
                     )
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
                         m.advance(c_rows, rows.height * g.c.row_stride * size)
+                    if beside_rows is not None:
+                        beside_rows.next_rows(rows.height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
                 m.advance(b, sum(block.lanes) * size)
                 m.advance(c, sum(block.lanes) * size)
+                if beside is not None and beside_rows is not None:
+                    beside_rows.release_copy()
+                    beside.next_columns(sum(block.lanes))
+
+
+def _pointers(g: Gemm, schedule: GemmSchedule, in_passes: bool) -> int:
+    """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
+    counters = 3  # columns, rows, k or the rows of a tile; the last pass is in no loop
+    one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1 and not in_passes
+    copies = 1 if one_column else 2
+    return counters + 1 + copies * (2 + g.epilogue.buffers) + 1
 
 
 def _tile(
@@ -84,6 +113,7 @@ def _tile(
     at: tuple[Pointer, Pointer, Pointer],
     depth: Pointer | None,
     row_stride: Pointer | None,
+    beside: EpilogueOperands | None,
 ) -> int:
     """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores.
 
@@ -113,6 +143,9 @@ def _tile(
                 m.advance(b, schedule.unroll * g.b.row_stride * size)
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
 
+    if beside is not None:
+        store_tile(m, g, accumulators, c, beside)
+        return moved
     if row_stride is not None:
         c = m.copy(c)
     for i, row in enumerate(accumulators):

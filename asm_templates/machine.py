@@ -8,17 +8,23 @@ A *vector* is a count of lanes, from 1 to the widest register of the ISA. Any co
 machine picks the narrowest register that holds it and reads and writes exactly that many elements.
 A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
 from memory inside the multiply-add, the machine may hand out the address instead of a register: the
-template states how often it will be used, the machine decides.
+template states how often it will be used, the machine decides. The steps that functions are written in
+stand in `arithmetic`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import final
 
+from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
 from neurojit.errors import RegisterPressureError
+
+__all__ = [
+    "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
+    "Pointer", "RegisterPool", "Source", "Vector",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,34 +38,6 @@ class Element:
 F32 = Element("f32", 4)
 F64 = Element("f64", 8)
 ELEMENTS = {element.name: element for element in (F32, F64)}
-
-
-@final
-class Vector:
-    """A vector register, seen at `width` bits, holding `lanes` elements."""
-
-    __slots__ = ("lanes", "register", "width")
-
-    def __init__(self, register: int, lanes: int, width: int) -> None:
-        self.register = register
-        self.lanes = lanes
-        self.width = width
-
-
-@final
-class InMemory:
-    """An element or a vector left in memory, to be read by the instruction that uses it."""
-
-    __slots__ = ("offset", "pointer")
-
-    def __init__(self, pointer: int, offset: int) -> None:
-        self.pointer = pointer
-        self.offset = offset
-
-
-Operand = Vector | InMemory
-Pointer = int
-"""A general register that holds an address (or a count)."""
 
 
 class RegisterPool:
@@ -78,6 +56,11 @@ class RegisterPool:
                 "choose a smaller tile"
             )
         return self._free.pop()
+
+    def extend(self, registers: tuple[int, ...]) -> None:
+        """Add registers, to be taken after all others."""
+        self.budget += len(registers)
+        self._free[:0] = reversed(registers)
 
     def give(self, register: int) -> None:
         self._free.append(register)
@@ -111,7 +94,7 @@ class CountedLoop(AbstractContextManager[None]):
             self.machine.release(self.counter)
 
 
-class Machine(ABC):
+class Machine(Arithmetic):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
     element: Element
@@ -131,6 +114,12 @@ class Machine(ABC):
     @abstractmethod
     def row_stride(self) -> Pointer:
         """The dynamic row stride in bytes (micro-kernels only). Called before `operands`."""
+
+    def save_pointers(self, count: int) -> None:
+        """Make `count` more general registers available than the calling convention gives away; `leave`
+        restores them. Called first of all."""
+        if count:
+            raise RegisterPressureError(f"needs {count} more general registers than this machine can save")
 
     @abstractmethod
     def copy(self, pointer: Pointer) -> Pointer:
@@ -197,6 +186,10 @@ class Machine(ABC):
     @abstractmethod
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector read from memory: exactly `lanes` elements are touched."""
+
+    @abstractmethod
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """A fresh vector with one element of memory in every lane."""
 
     @abstractmethod
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
+from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -18,6 +19,7 @@ from neurojit.emit import CodeBuffer, listing, new_buffer
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
+from neurojit.plan.map import Map
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[X86Machine]] = {
@@ -64,6 +66,13 @@ def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)
     return buffer
+
+
+def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of a fused elementwise kernel, in the widest vectors of the ISA."""
+    buffer = new_buffer(encoder)
+    map_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "map"), g)
+    return buffer.finish()
 
 
 def machine_for(

@@ -113,8 +113,8 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
-    def run(a: Array, b: Array, c: Array) -> int:
-        return kernel.call(_buffers(g.swapped, a, b, c))
+    def run(a: Array, b: Array, c: Array, *others: Array) -> int:
+        return kernel.call((*_buffers(g.swapped, a, b, c), *(other.ctypes.data for other in others)))
 
     validate_gemm(g, g.k, g.c.row_stride, run, f"gemm {g.dtype} {g.m}x{g.n}x{g.k} on {target.isa.name}")
     return kernel

@@ -6,6 +6,9 @@ kernel is wrong. Only the payload of a NaN may differ. Two sets of inputs run: o
 wide range of exponents; and numbers so small that their products are denormal, with NaN, infinities, signed
 zeros and extremes sown among them. C lies in a frame of sentinels that must survive, and holds NaN
 before a kernel that must not read it. A and B must be as they were.
+
+An epilogue's sums are rounded one by one, so NumPy at the element type gives their bits. Only a function
+that is not exact has a bound of its own, in units in the last place (see `functions`).
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from neurojit import functions
 from neurojit.errors import ValidationError
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.gemv import Gemv
 from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
-Run = Callable[[Array, Array, Array], int]
-"""Calls the kernel on A, B and C as strided views and returns its result code."""
+Run = Callable[..., int]
+"""Calls the kernel on A, B, C and the epilogue's operands as strided views; returns its result code."""
 
 DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 FRAME = 16  # elements before and behind C, and between its rows where the stride leaves room
@@ -34,7 +39,10 @@ def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> No
     def reference(a: Array, b: Array, c: Array) -> None:
         reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
 
-    _validate(DTYPES[g.dtype], (g.m, g.n, k), (g.a, g.b), c_row_stride, reference, run, what, g.accumulate)
+    shape, strides = (g.m, g.n, k), (g.a, g.b)
+    _validate(
+        DTYPES[g.dtype], shape, strides, c_row_stride, reference, run, what, g.accumulate, g.epilogue
+    )
 
 
 def validate_gemv(g: Gemv, run: Run, what: str) -> None:
@@ -62,6 +70,7 @@ def _validate(
     run: Run,
     what: str,
     accumulate: bool = False,
+    epilogue: Epilogue = NO_EPILOGUE,
 ) -> None:
     m, n, k = shape
     for seed, special in ((1, False), (2, True)):
@@ -69,17 +78,58 @@ def _validate(
         a = _strided(_numbers(seed, m * k, dtype, every), m, k, *strides[0])
         b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *strides[1])
         inputs = a.tobytes(), b.tobytes()
-        expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate else np.nan)
+        others = _epilogue_operands(epilogue, m, n, seed, dtype, every)
+        expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate or epilogue.beta else np.nan)
         got = expected.copy()
         with np.errstate(all="ignore"):
             reference(a, b, _inside(expected, m, n, c_row_stride))
-        code = run(a, b, _inside(got, m, n, c_row_stride))
+        code = run(a, b, _inside(got, m, n, c_row_stride), *others)
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
         for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
             if operand.tobytes() != kept:
                 raise ValidationError(f"{what}: wrote to {name}; it was not published, please report this")
+        with np.errstate(all="ignore"):
+            inside = _inside(expected, m, n, c_row_stride)
+            _apply_epilogue(epilogue, inside, others, _inside(got, m, n, c_row_stride))
         _compare(expected, got, c_row_stride, what)
+
+
+def _apply_epilogue(e: Epilogue, c: Array, others: list[Array], got: Array) -> None:
+    """From the product in `c`, what C becomes; where a bound decides, what was got if it is within."""
+    if e is NO_EPILOGUE:
+        return
+    t = c.copy()
+    scalar = t.dtype.type
+    if e.alpha != 1:
+        t = scalar(e.alpha) * t
+    if e.beta != 0:
+        before = np.full_like(t, 0.75)  # as _frame left it
+        t = t + (before if e.beta == 1 else scalar(e.beta) * before)
+    rest = list(others)
+    if e.bias != "none":
+        bias = rest.pop(0)
+        t = t + (bias if e.bias == "row" else bias[:, np.newaxis])
+    if e.residual is not None:
+        t = t + rest.pop(0)
+    if e.activation.name in functions.EXACT:
+        c[...] = functions.apply_exactly(e.activation, t)
+    else:
+        value, near = functions.agrees(e.activation, t, got)
+        c[...] = np.where(near, got, value)
+
+
+def _epilogue_operands(
+    e: Epilogue, m: int, n: int, seed: int, dtype: np.dtype[Any], special_every: int
+) -> list[Array]:
+    """Numbers for the bias and the residual, as far as there are any."""
+    operands = []
+    if e.bias != "none":
+        operands.append(_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
+    if e.residual is not None:
+        numbers = _numbers(seed + 6, m * n, dtype, special_every)
+        operands.append(_strided(numbers, m, n, e.residual, 1))
+    return operands
 
 
 def _compare(expected: Array, got: Array, c_row_stride: int, what: str) -> None:

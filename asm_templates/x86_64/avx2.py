@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
-from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.asm_templates.x86_64.avx2_arithmetic import Avx2Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx2
 from neurojit.emit import forms
 
-REGISTER = {128: "xmm", 256: "ymm"}
+REGISTER = Avx2Arithmetic.registers
 
 
 class Avx2Forms:
@@ -45,7 +45,7 @@ class Avx2Forms:
 avx2_forms = lru_cache(maxsize=2)(Avx2Forms)
 
 
-class Avx2Machine(X86Machine):
+class Avx2Machine(Avx2Arithmetic):
     """See the module's head."""
 
     vector_registers = 16
@@ -53,18 +53,16 @@ class Avx2Machine(X86Machine):
     def expect(self, lanes: frozenset[int]) -> None:
         self.f = avx2_forms(self.element)
         self._masks: dict[int, int] = {}
-        self._constants: list[tuple[int, bytes]] = []
         for count in sorted(lanes):
             size = count * self.element.size
             if size not in (4, 8, 16, 32):
-                width = self._width(count)
-                label = self.buffer.new_label()
+                width = self.width_of(count)
+                label = self.data_label((b"\xff" * size).ljust(width // 8, b"\0"))
                 register = self.vectors.take()
                 self.buffer.rip(self.f.load_constant[width], label, register)
-                self._constants.append((label, (b"\xff" * size).ljust(width // 8, b"\0")))
                 self._masks[count] = register
 
-    def _width(self, lanes: int) -> int:
+    def width_of(self, lanes: int) -> int:
         return 128 if lanes * self.element.size <= 16 else 256
 
     @property
@@ -74,10 +72,10 @@ class Avx2Machine(X86Machine):
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
         self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes, self._width(lanes))
+        return Vector(register, lanes, self.width_of(lanes))
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self._width(lanes)
+        register, width = self.vectors.take(), self.width_of(lanes)
         size = lanes * self.element.size
         if size in (4, 8):
             self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
@@ -117,7 +115,10 @@ class Avx2Machine(X86Machine):
         return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
 
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
-        register, width = self.vectors.take(), self._width(lanes)
+        return self.broadcast(lanes, pointer, offset)
+
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        register, width = self.vectors.take(), self.width_of(lanes)
         self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
         return Vector(register, lanes, width)
 
@@ -138,10 +139,3 @@ class Avx2Machine(X86Machine):
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx2(self, self.buffer, rows)
-
-    def finish(self) -> None:
-        if self._constants:
-            self.buffer.align(32)
-        for label, data in self._constants:
-            self.buffer.bind(label)
-            self.buffer.raw(data)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
-from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
 from neurojit.emit import forms
 
-REGISTER = {128: "xmm", 256: "ymm", 512: "zmm"}
+REGISTER = Avx512Arithmetic.registers
 WIDTHS = (128, 256, 512)
 
 
@@ -55,7 +55,7 @@ class Avx512Forms:
 avx512_forms = lru_cache(maxsize=2)(Avx512Forms)
 
 
-class Avx512Machine(X86Machine):
+class Avx512Machine(Avx512Arithmetic):
     """See the module's head."""
 
     vector_registers = 32
@@ -66,7 +66,7 @@ class Avx512Machine(X86Machine):
         for count in sorted(lanes):
             if self._is_partial(count):
                 bits = self.constant((1 << count) - 1)
-                register = len(self._masks) + 1  # k0 means "no mask"
+                register = self.masks.take()
                 self.buffer.regs(self.f.set_mask, register, bits)
                 self.release(bits)
                 self._masks[count] = register
@@ -75,7 +75,7 @@ class Avx512Machine(X86Machine):
         size = lanes * self.element.size
         return size not in (4, 8, 16, 32, 64)
 
-    def _width(self, lanes: int) -> int:
+    def width_of(self, lanes: int) -> int:
         size = lanes * self.element.size
         return 128 if size <= 16 else 256 if size <= 32 else 512
 
@@ -83,13 +83,16 @@ class Avx512Machine(X86Machine):
     def widest_lanes(self) -> int:
         return 64 // self.element.size
 
+    def broadcast_form(self, width: int) -> int:
+        return self.f.broadcast[width]
+
     def zero(self, lanes: int) -> Vector:
         register = self.vectors.take()
         self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes, self._width(lanes))
+        return Vector(register, lanes, self.width_of(lanes))
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self._width(lanes)
+        register, width = self.vectors.take(), self.width_of(lanes)
         size = lanes * self.element.size
         if size in (4, 8):
             self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
@@ -118,10 +121,10 @@ class Avx512Machine(X86Machine):
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         if uses <= MOST_EMBEDDED_USES:
             return InMemory(pointer, offset)
-        return self._spread(lanes, pointer, offset)
+        return self.broadcast(lanes, pointer, offset)
 
-    def _spread(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self._width(lanes)
+    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        register, width = self.vectors.take(), self.width_of(lanes)
         self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
         return Vector(register, lanes, width)
 
@@ -142,7 +145,7 @@ class Avx512Machine(X86Machine):
         spread = (
             scalar
             if type(scalar) is Vector
-            else self._spread(accumulator.lanes, scalar.pointer, scalar.offset)
+            else self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
         )
         self.buffer.mem(
             self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register
@@ -157,9 +160,6 @@ class Avx512Machine(X86Machine):
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx512(self, self.buffer, rows)
-
-    def finish(self) -> None:
-        pass
 
 
 MOST_EMBEDDED_USES = 3

@@ -1,13 +1,12 @@
 """The part of a vector machine that all of x86-64 shares: arguments, pointers, loops.
 
-Only caller-saved registers are used, so nothing is pushed and the stack pointer never moves. All
-jumps are backward or skip forward over one body, to labels; displacements are never computed by hand.
+Caller-saved registers come first, so that hardly a kernel pushes anything. All jumps are backward or skip
+forward over one body, to labels; displacements are never computed by hand.
 Integers are 64-bit throughout: every form has the same shape, and no upper half is left over.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
@@ -18,12 +17,14 @@ RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = r
 
 # System V AMD64 ABI, section 3.2.1: these need not be preserved.
 CALLER_SAVED = (R8, R9, R10, R11, RCX, RDX, RSI, RDI, RAX)
+CALLEE_SAVED = (RBX, R12, R13, R14, R15, RBP)
 
 # kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes).
 KERNEL_BUFFERS, KERNEL_EXTENT = RDI, RSI
 MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE = (RDI, RSI, RDX), RCX, R8
 
 LOOP_ALIGNMENT = 32  # a fetch window of the decoders; the micro-op cache line covers 64
+CACHE_LINE = 64
 
 
 class IntegerForms:
@@ -41,6 +42,9 @@ class IntegerForms:
         self.add_imm32 = forms["add r64, imm32"]
         self.sub_imm8 = forms["sub r64, imm8"]
         self.cmp_imm8 = forms["cmp r64, imm8"]
+        self.push, self.pop = forms["push r64"], forms["pop r64"]
+        self.lea = forms["lea r64, m"]
+        self.neg = forms["neg r64"]
         self.xor = forms["xor r64, r64"]
         self.prefetch_to_write = forms["prefetchw m8"]
         self.jump_greater = forms["jg rel32"]
@@ -63,6 +67,8 @@ class X86Machine(Machine):
         self.pointers = RegisterPool("general", CALLER_SAVED, template)
         self.vectors = RegisterPool("vector", tuple(range(self.vector_registers)), template)
         self.i = integer_forms()
+        self._data: dict[bytes, int] = {}
+        self._saved: list[int] = []
         reserved = (
             (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
         )
@@ -81,6 +87,14 @@ class X86Machine(Machine):
         if not self.micro:
             raise ValueError(f"template {self.template}: only a micro-kernel has a dynamic row stride")
         return self._argument(MICRO_ROW_STRIDE)
+
+    def save_pointers(self, count: int) -> None:
+        if count > len(CALLEE_SAVED):
+            super().save_pointers(count - len(CALLEE_SAVED))
+        for register in CALLEE_SAVED[:count]:
+            self.buffer.regs(self.i.push, register)
+            self._saved.append(register)
+        self.pointers.extend(CALLEE_SAVED[:count])
 
     def operands(self, count: int) -> tuple[Pointer, ...]:
         if self.micro:
@@ -133,13 +147,29 @@ class X86Machine(Machine):
 
     def leave(self) -> None:
         self.buffer.regs(self.i.vzeroupper)
+        for register in reversed(self._saved):
+            self.buffer.regs(self.i.pop, register)
         self.buffer.regs(self.i.xor, RAX, RAX)
         self.buffer.regs(self.i.ret)
         self.finish()
 
-    @abstractmethod
+    # Constants ------------------------------------------------------------------------------------
+
+    def data_label(self, data: bytes) -> int:
+        """Where these bytes, a power of two of them, will lie behind the code. Equal ones lie there once."""
+        label = self._data.get(data)
+        if label is None:
+            label = self._data[data] = self.buffer.new_label()
+        return label
+
     def finish(self) -> None:
-        """Place the constants the code refers to, behind it."""
+        """Place the constants, the longest first, so that each is aligned to its size."""
+        longest_first = sorted(self._data.items(), key=lambda entry: -len(entry[0]))
+        if longest_first:
+            self.buffer.align(CACHE_LINE)  # no line of constants is decoded too
+        for data, label in longest_first:
+            self.buffer.bind(label)
+            self.buffer.raw(data)
 
 
 class _While(AbstractContextManager[None]):

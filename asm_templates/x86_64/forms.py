@@ -86,6 +86,7 @@ FLOATS = (
     *over("vroundss vroundsd", "xmm, xmm, xmm, imm8"),
     *over("vrndscaleps vrndscalepd", "V, V, imm8", EVEX),
     *over("vgetexpps vgetexppd", "V, V", EVEX),
+    *over("vgetmantps vgetmantpd", "V, V, imm8", EVEX),
 )
 
 INTEGERS = (

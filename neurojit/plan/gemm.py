@@ -20,6 +20,7 @@ from math import gcd
 from operator import itemgetter
 from typing import NamedTuple
 
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.target import Isa, Target
 
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
@@ -45,6 +46,7 @@ class Gemm:
 
     k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
     second A, as for a matrix times a column vector, computed as a row vector times its transpose.
+    epilogue: what happens to the product before it is stored; with one, C is accumulated by its beta.
     """
 
     dtype: str
@@ -56,10 +58,11 @@ class Gemm:
     c: Output
     accumulate: bool = False
     swapped: bool = False
+    epilogue: Epilogue = NO_EPILOGUE
 
     @classmethod
-    def contiguous(cls, dtype: str, m: int, n: int, k: int) -> Gemm:
-        return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n))
+    def contiguous(cls, dtype: str, m: int, n: int, k: int, epilogue: Epilogue = NO_EPILOGUE) -> Gemm:
+        return cls(dtype, m, n, k, Matrix(k), Matrix(n), Output(n), epilogue=epilogue)
 
     @classmethod
     def micro_kernel(
@@ -68,6 +71,10 @@ class Gemm:
         """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements."""
         mr, nr = panel
         return cls(dtype, height, width, None, Matrix(1, mr), Matrix(nr), Output(None), accumulate)
+
+    @property
+    def has_epilogue(self) -> bool:
+        return self.epilogue is not NO_EPILOGUE and self.epilogue != NO_EPILOGUE
 
     @property
     def is_micro_kernel(self) -> bool:

@@ -1,0 +1,98 @@
+"""What each function of plan/epilogue.py means, in NumPy, and how far an emitted one may be from it.
+
+The meaning is computed in double precision (for f64 in long double, where the C library's erf allows), the
+bound counts units in the last place of the exact result; for gelu and gelu_tanh, whose negative side is a
+product with a vanishing factor, of the greater of the result and x / 2. The bounds are what tests measured
+over all f32 inputs, rounded up, and for f64 two units more, for the reference errs too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from neurojit.plan.epilogue import Activation
+
+Array = np.ndarray[Any, Any]
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _sigmoid(x: Array) -> Array:
+    value: Array = np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
+    return value
+
+
+def _times(x: Array, factor: Array) -> Array:
+    """x * factor, where -inf * 0 is the limit, -0."""
+    return np.where(x == -np.inf, -0.0, x * factor)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    return _times(x, _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+MEANING: dict[str, Callable[..., Array]] = {
+    "identity": lambda x: x,
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "erf": lambda x: _erf(x.astype(np.float64)).astype(x.dtype),
+    "relu": lambda x: np.where(x < 0, 0, x),
+    "leaky_relu": lambda x, alpha: np.where(x < 0, x * alpha, x),
+    "clamp": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
+    "elu": lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))),
+    "silu": lambda x: _times(x, _sigmoid(x)),
+    "gelu": lambda x: _times(x, _erfc((-x * math.sqrt(0.5)).astype(np.float64)).astype(x.dtype) / 2),
+    "gelu_tanh": _gelu_tanh,
+}  # fmt: skip
+
+EXACT = frozenset({"identity", "relu", "leaky_relu", "clamp"})
+"""Rounded once at most: the same bits as in NumPy at the element type."""
+
+BOUND = {
+    "exp": 0.9, "log": 1.0, "tanh": 0.75, "sigmoid": 1.5, "erf": 1.0, "elu": 2.0,
+    "silu": 2.4, "gelu": 1.6, "gelu_tanh": 2.4,
+}  # fmt: skip
+RELATIVE_TO_ARGUMENT = frozenset({"gelu", "gelu_tanh"})
+LOST_IN_SILU = 1 << 10
+"""silu's sigmoid may be denormal; times x that is so many of the least denormal."""
+
+
+def apply_exactly(activation: Activation, t: Array) -> Array:
+    """An EXACT function in t's own precision."""
+    parameters = (t.dtype.type(parameter) for parameter in activation.parameters)
+    with np.errstate(all="ignore"):
+        return MEANING[activation.name](t, *parameters).astype(t.dtype)
+
+
+def reference(activation: Activation, t: Array) -> Array:
+    """The function in the next higher precision."""
+    higher = np.float64 if t.itemsize == 4 else np.longdouble
+    parameters = (higher(t.dtype.type(parameter)) for parameter in activation.parameters)
+    with np.errstate(all="ignore"):
+        return MEANING[activation.name](t.astype(higher), *parameters)
+
+
+def agrees(activation: Activation, t: Array, got: Array) -> tuple[Array, Array]:
+    """(the function of t in t's precision, where `got` is within its bound of that); elementwise."""
+    exact = reference(activation, t)
+    info = np.finfo(t.dtype)
+    with np.errstate(all="ignore"):
+        magnitude = np.abs(exact)
+        if activation.name in RELATIVE_TO_ARGUMENT:
+            magnitude = np.maximum(magnitude, np.abs(t).astype(exact.dtype) / 2)
+        magnitude = np.clip(magnitude, info.tiny, info.max).astype(t.dtype)
+        unit = np.spacing(magnitude)
+        bound = (BOUND[activation.name] + (2 if t.itemsize == 8 else 0)) * unit.astype(exact.dtype)
+        if activation.name == "silu":
+            bound = bound + LOST_IN_SILU * info.smallest_subnormal.astype(exact.dtype)
+        beyond = exact.dtype.type(2) ** info.maxexp  # an infinity counts as the first number too large
+        distance = np.abs(np.clip(got.astype(exact.dtype), -beyond, beyond) - np.clip(exact, -beyond, beyond))
+        near = (distance <= bound) | (np.isnan(exact) & np.isnan(got))
+        return exact.astype(t.dtype), near

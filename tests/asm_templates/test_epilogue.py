@@ -1,0 +1,135 @@
+"""Epilogues of gemm: every combination against NumPy through validation, guard bytes, the ABI, refusals."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_math import ISAS, PARAMETERS
+
+from neurojit.codegen import emit_gemm
+from neurojit.compiler import compile_gemm
+from neurojit.errors import ValidationError
+from neurojit.plan.epilogue import FUNCTIONS, NO_EPILOGUE, Activation, Epilogue
+from neurojit.plan.gemm import Gemm, Matrix, Output, schedule_gemm
+from neurojit.runtime import Code
+from neurojit.target import target_for
+from neurojit.validation import Array, validate_gemm
+
+SHAPES = [(1, 1, 1), (2, 3, 5), (5, 17, 4), (13, 9, 19), (7, 70, 30), (37, 40, 9), (61, 33, 21)]
+
+
+def epilogue(name: str, n: int = 0, **fields: object) -> Epilogue:
+    e = Epilogue(activation=Activation(name, PARAMETERS.get(name, ())), **fields)  # type: ignore[arg-type]
+    return replace(e, residual=n) if n else e
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_activations(shape: tuple[int, int, int], dtype: str, isa: str) -> None:
+    for name in FUNCTIONS:
+        compile_gemm(Gemm.contiguous(dtype, *shape, epilogue(name)), target_for(isa))
+        every = epilogue(name, shape[1] + 3, alpha=0.3, beta=1.7, bias="row")
+        compile_gemm(Gemm.contiguous(dtype, *shape, every), target_for(isa))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_are_exact(shape: tuple[int, int, int], isa: str) -> None:
+    """validate_gemm compares bits where no function with a bound takes part."""
+    biases, residuals, names = ("none", "row", "column"), (0, shape[1]), ("identity", "relu")
+    terms = itertools.product((1.0, -0.7), (0.0, 1.0, 0.3), biases, residuals, names)
+    for alpha, beta, bias, residual, name in terms:
+        e = epilogue(name, residual, alpha=alpha, beta=beta, bias=bias)
+        compile_gemm(Gemm.contiguous("f32", *shape, e), target_for(isa))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_strides(isa: str) -> None:
+    e = epilogue("tanh", 23, bias="column", beta=0.5)
+    compile_gemm(Gemm("f32", 11, 19, 7, Matrix(1, 11), Matrix(25), Output(29), epilogue=e), target_for(isa))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("bias", ["row", "column"])
+def test_abi(bias: str, isa: str) -> None:
+    """Many loops and operands: callee-saved registers are used, and come back."""
+    m, n, k = 96, 160, 40
+    e = epilogue("gelu", n, bias=bias, beta=1.0)
+    g = Gemm.contiguous("f32", m, n, k, e)
+    target = target_for(isa)
+    code = Code.map(emit_gemm(g, schedule_gemm(g, target), target.isa))
+    rng = np.random.default_rng(0)
+    operands = [rng.normal(size=size).astype(np.float32) for size in (m * k, k * n, m * n, max(m, n), m * n)]
+    for stack_offset in (0, 16, 32, 48):
+        report = code.call_checked(tuple(o.ctypes.data for o in operands), stack_offset=stack_offset)
+        assert report is not None
+        assert report["violations"] == ()
+        assert report["result"] == 0
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("k", "k_block"), [(19, 6), (24, 8), (9, 8), (17, 16)])
+def test_several_passes_over_k(k: int, k_block: int, isa: str) -> None:
+    """The last pass applies the epilogue; with a beta there is but one, for C must be read before."""
+    target = target_for(isa)
+    for beta in (0.0, 1.5):
+        g = Gemm.contiguous("f32", 23, 45, k, epilogue("gelu", 50, bias="row", beta=beta, alpha=0.5))
+        schedule = replace(schedule_gemm(g, target), k_block=k_block)
+        code = Code.map(emit_gemm(g, schedule, target.isa))
+        validate_code(g, code)
+
+
+def validate_code(g: Gemm, code: Code) -> None:
+    def run(*operands: Array) -> int:
+        return code.call(tuple(o.ctypes.data for o in operands))
+
+    assert g.k is not None
+    assert g.c.row_stride is not None
+    validate_gemm(g, g.k, g.c.row_stride, run, "kernel")
+
+
+def wrong_kernel(g: Gemm, made: Gemm, isa: str) -> None:
+    """Validates the kernel of `made` as if it were that of `g`."""
+    target = target_for(isa)
+    validate_code(g, Code.map(emit_gemm(made, schedule_gemm(made, target), target.isa)))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (Epilogue(bias="row"), Epilogue()),
+        (Epilogue(bias="row"), Epilogue(bias="column")),
+        (Epilogue(alpha=0.5), Epilogue(alpha=0.5000001)),
+        (Epilogue(beta=1.0), Epilogue(beta=0.5)),
+        (Epilogue(residual=7), Epilogue(residual=6)),
+        (epilogue("gelu"), epilogue("gelu_tanh")),
+        (epilogue("tanh"), epilogue("erf")),
+        (epilogue("relu"), epilogue("identity")),
+    ],
+)
+def test_validation_catches_another_epilogue(right: Epilogue, wrong: Epilogue) -> None:
+    g = Gemm.contiguous("f32", 7, 7, 5, right)
+    wrong_kernel(g, g, "avx2")
+    with pytest.raises(ValidationError, match="not published"):
+        wrong_kernel(g, replace(g, epilogue=wrong), "avx2")
+
+
+def test_refusals() -> None:
+    target = target_for("avx2")
+    g = replace(Gemm.contiguous("f32", 4, 4, 4, epilogue("relu")), accumulate=True)
+    with pytest.raises(ValueError, match="beta of 1"):
+        emit_gemm(g, schedule_gemm(g, target), target.isa)
+    micro = replace(Gemm.micro_kernel("f32", 4, 8, (4, 8), False), epilogue=epilogue("relu"))
+    with pytest.raises(ValueError, match="micro-kernel"):
+        emit_gemm(micro, schedule_gemm(micro, target), target.isa)
+
+
+def test_text() -> None:
+    e = epilogue("clamp", 8, alpha=0.5, beta=2.0, bias="row")
+    assert str(e) == "clamp(-1.0, 1.5)(0.5 acc + 2.0 C + row bias + residual)"
+    assert str(NO_EPILOGUE) == "identity(acc)"
+    assert e.buffers == 2
