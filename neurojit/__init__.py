@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from neurojit import errors
 
 if TYPE_CHECKING:
+    from neurojit.dense import linear as linear
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
     "Info": "neurojit.state",
     "info": "neurojit.state",
@@ -44,6 +46,7 @@ __all__ = [
     "explain_matmul",
     "get_num_threads",
     "info",
+    "linear",
     "matmul",
     "num_threads",
     "set_num_threads",

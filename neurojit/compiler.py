@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurojit.codegen import emit_gemm, emit_gemv
+from neurojit.codegen import emit_gemm, emit_gemv, emit_map
 from neurojit.config import CONFIG
-from neurojit.errors import ExecutableMemoryError, NeurojitError
+from neurojit.errors import ExecutableMemoryError, NeurojitError, UnfusedError
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_strips, one_tile
+from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, schedule_gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
+from neurojit.plan.map import Map
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked, publish_strips
@@ -36,9 +38,10 @@ counts = {"kernels": 0, "blocked": 0, "micro_kernels": 0, "nanoseconds": 0}
 _refused: dict[Key, str] = {}
 _MOST_REFUSALS = 4096
 _micro_kernels: dict[tuple[str, Gemm], Code] = {}
+_maps: dict[tuple[str, Activation], Code] = {}
 
 
-def publish_product(key: Key, product: Product) -> str | None:
+def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE) -> str | None:
     """Compile the kernel for a product and publish it in the key's slot; or say why that cannot be.
 
     Reasons are remembered: what was refused once is refused at once. Never raises for a kernel that
@@ -55,7 +58,7 @@ def publish_product(key: Key, product: Product) -> str | None:
     slot = SLOTS.insert(key)
     start = clock_ns()
     try:
-        if not slot.while_claimed(lambda: _compile(slot, product, host_target())):
+        if not slot.while_claimed(lambda: _compile(slot, product, epilogue, host_target())):
             return "another thread is compiling this kernel"
     except ExecutableMemoryError as error:  # memory may come back, so these are not remembered
         return f"ExecutableMemoryError: {error}"
@@ -71,13 +74,18 @@ def publish_product(key: Key, product: Product) -> str | None:
     return None
 
 
-def _compile(slot: Slot, p: Product, target: Target) -> None:
+def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None:
     """Plan, make and publish the product's kernel."""
     if slot.published:
         return  # another thread was here between this one's miss and its claim
     release_gil = p.work > GIL_WORTH_RELEASING
     plan = plan_product(p, target)
-    if isinstance(plan, Gemm):
+    if epilogue != NO_EPILOGUE:
+        if not isinstance(plan, Gemm) or plan.swapped:
+            raise UnfusedError(f"{p}: this kernel takes no epilogue")
+        SLOTS.publish(slot, compile_gemm(replace(plan, epilogue=epilogue), target, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm):
         strips = None if plan.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
         if strips is None:
             SLOTS.publish(slot, compile_gemm(plan, target, release_gil))
@@ -129,6 +137,20 @@ def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
 
     validate_gemv(g, run, f"gemv {g.dtype} {g.m}x{g.k} on {target.isa.name}")
     return kernel
+
+
+def map_kernel(dtype: str, activation: Activation) -> Code | None:
+    """A function over contiguous elements, kept for good; None where no code can run."""
+    key = (dtype, activation)
+    if key not in _maps:
+        if host_choice().isa.name == "none" or executable_memory().closed:
+            return None
+        try:
+            _maps[key] = Code.map(emit_map(Map(dtype, (activation,)), host_target().isa), release_gil=True)
+        except ExecutableMemoryError:
+            return None
+        keep_mapped(_maps[key])
+    return _maps[key]
 
 
 def _buffers(swapped: bool, a: Array, b: Array, c: Array) -> tuple[int, int, int]:

@@ -40,9 +40,7 @@ def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> No
         reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
 
     shape, strides = (g.m, g.n, k), (g.a, g.b)
-    _validate(
-        DTYPES[g.dtype], shape, strides, c_row_stride, reference, run, what, g.accumulate, g.epilogue
-    )
+    _validate(DTYPES[g.dtype], shape, strides, c_row_stride, reference, run, what, g.accumulate, g.epilogue)
 
 
 def validate_gemv(g: Gemv, run: Run, what: str) -> None:
