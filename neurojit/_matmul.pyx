@@ -398,13 +398,14 @@ cdef PyObject *linear_vectorcall(PyObject *self, PyObject *const *args, size_t n
 cdef class Linear:
     """A dense layer: `nj.linear(x, w, b=None, activation=None, out=None)` is activation(x @ w + b).
 
-    x: (..., k) array; w: (k, n) array; b: (n,) array or None; all float32 or all float64. out: array of the
-    result's shape (..., n), which may overlap the inputs. activation: None; a name: identity, exp, log, tanh,
-    sigmoid, erf, relu, leaky_relu (slope 0.01), elu (alpha 1), silu, gelu (the erf form), gelu_tanh; or a
-    tuple of name and parameters: ("leaky_relu", slope), ("elu", alpha), ("clamp", low, high).
+    x: (..., k) array; w: (k, n) array; b: (n,) array or None; all float32 or all float64. out: array of
+    the result's shape (..., n), which may overlap the inputs. activation: None; a name: identity, exp,
+    log, tanh, sigmoid, erf, relu, leaky_relu (slope 0.01), elu (alpha 1), silu, gelu (the erf form),
+    gelu_tanh; or a tuple of name and parameters: ("leaky_relu", slope), ("elu", alpha), ("clamp", low,
+    high).
 
-    The product, the bias and the activation are one kernel while w stays in cache, and two passes beyond; the
-    bits are the same. Functions are within 2.4 units in the last place (see neurojit.functions). Raises
+    The product, the bias and the activation are one kernel while w stays in cache, and several passes
+    beyond; the bits are the same. Functions are within 2.4 units in the last place (see neurojit.functions). Raises
     ValueError for shapes and activations that do not fit, TypeError for dtypes; out is then untouched.
     """
 

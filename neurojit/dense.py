@@ -68,7 +68,8 @@ def _checked_shape(x: Array, w: Array, bias: Array | None, out: Any) -> tuple[in
     """The result's shape; ValueError and TypeError say what does not fit."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
-            f"linear: x {x.shape} and w {w.shape}: expected (..., k) and (k, n); torch keeps w as (n, k): pass w.T"
+            f"linear: x {x.shape} and w {w.shape}: expected (..., k) and (k, n); "
+            "torch keeps w as (n, k): pass w.T"
         )
     dtypes = [array.dtype for array in (x, w, bias) if array is not None]
     if dtypes[0] not in KERNEL_TYPES or any(dtype != dtypes[0] for dtype in dtypes):
