@@ -75,7 +75,7 @@ def _block(
         while len(vectors) > 1:
             half = len(vectors) // 2
             for low, high in zip(vectors[:half], vectors[half:], strict=True):
-                m.add_to(low, high)
+                m.add(low, high, into=low)
                 m.drop(high)
             vectors = vectors[:half]
         rows.append(vectors[0])

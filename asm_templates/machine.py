@@ -208,10 +208,6 @@ class Machine(Arithmetic):
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
 
     @abstractmethod
-    def add_to(self, accumulator: Vector, vector: Vector) -> None:
-        """accumulator += vector."""
-
-    @abstractmethod
     def row_sums(self, rows: list[Vector]) -> Vector:
         """The sum of each row's lanes, side by side in a fresh vector; the rows are given back.
 

@@ -356,6 +356,7 @@ cdef PyObject *linear_vectorcall(PyObject *self, PyObject *const *args, size_t n
     cdef PyObject *name
     cdef PyObject *number = NULL
     cdef PyObject *result
+    cdef void *bias = NULL
     cdef Call call
     cdef bint compiled
     cdef object general = (<Linear><object>self).general
@@ -388,8 +389,9 @@ cdef PyObject *linear_vectorcall(PyObject *self, PyObject *const *args, size_t n
                 PyErr_Clear()  # an unhashable one: `general` says what is wrong with it
                 return general_call(general, args, nargsf, kwnames)
         if name_epilogue(&call, 0 if number is NULL else PyLong_AsLong(number), given[0] is not NULL):
-            result = run(&call, NULL if given[0] is NULL else PyArray_DATA(<array_object *>given[0]), given[2],
-                         &compiled)
+            if given[0] is not NULL:
+                bias = PyArray_DATA(<array_object *>given[0])
+            result = run(&call, bias, given[2], &compiled)
             if compiled:
                 return result
     return general_call(general, args, nargsf, kwnames)
@@ -405,8 +407,9 @@ cdef class Linear:
     high).
 
     The product, the bias and the activation are one kernel while w stays in cache, and several passes
-    beyond; the bits are the same. Functions are within 2.4 units in the last place (see neurojit.functions). Raises
-    ValueError for shapes and activations that do not fit, TypeError for dtypes; out is then untouched.
+    beyond; the bits are the same. Functions are within 2.4 units in the last place (neurojit.functions
+    has the bound of each). Raises ValueError for shapes and activations that do not fit, TypeError for
+    dtypes; out is then untouched.
     """
 
     cdef vectorcallfunc vectorcall

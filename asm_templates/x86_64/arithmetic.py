@@ -11,14 +11,14 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from neurojit.asm_templates.arithmetic import InMemory, Source, Vector
-from neurojit.asm_templates.x86_64.core import X86Machine
+from neurojit.asm_templates.x86_64.moves import X86Moves
 from neurojit.emit import forms
 
 NEAREST_EVEN_QUIETLY = 8  # of vroundps and vrndscaleps: no inexact flag
 RELATIONS = {"==": 0x00, "<": 0x11, "<=": 0x12, ">=": 0x1D, ">": 0x1E}  # vcmpps, quiet, false on NaN
 
 
-class X86Arithmetic(X86Machine):
+class X86Arithmetic(X86Moves):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]]
@@ -61,10 +61,6 @@ class X86Arithmetic(X86Machine):
     def integer(self, value: int) -> bytes:
         """One element's bit pattern."""
         return value.to_bytes(self.element.size, "little")
-
-    @abstractmethod
-    def width_of(self, lanes: int) -> int:
-        """Bits of the narrowest register that holds so many lanes."""
 
     @abstractmethod
     def constant_form(self, stem: str, width: int) -> int:

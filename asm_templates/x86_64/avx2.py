@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
+from neurojit.asm_templates.machine import Element, Operand, Pointer, Vector
 from neurojit.asm_templates.x86_64.avx2_arithmetic import Avx2Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx2
 from neurojit.emit import forms
@@ -23,13 +23,12 @@ class Avx2Forms:
         single = element.name == "f32"
         s, bits = ("s", 32) if single else ("d", 64)
         self.load, self.load_masked, self.store = {}, {}, {}
-        self.add, self.broadcast, self.fma, self.fma_memory = {}, {}, {}, {}
+        self.broadcast, self.fma, self.fma_memory = {}, {}, {}
         for width, reg in REGISTER.items():
             memory = f"m{width}"
             self.load[width] = forms[f"vmovup{s} {reg}, {memory}"]
             self.load_masked[width] = forms[f"vmaskmovp{s} {reg}, {reg}, {memory}"]
             self.store[width] = forms[f"vmovup{s} {memory}, {reg}"]
-            self.add[width] = forms[f"vaddp{s} {reg}, {reg}, {reg}"]
             self.fma[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {reg}"]
             self.fma_memory[width] = forms[f"vfmadd231p{s} {reg}, {reg}, {memory}"]
             broadcast = f"vbroadcasts{s} {reg}, m{bits}" if width > 128 or single else "vmovddup xmm, m64"
@@ -49,41 +48,19 @@ class Avx2Machine(Avx2Arithmetic):
     """See the module's head."""
 
     vector_registers = 16
+    widths = (128, 256)
 
     def expect(self, lanes: frozenset[int]) -> None:
-        self.f = avx2_forms(self.element)
-        self._masks: dict[int, int] = {}
+        self.f = self.moves = avx2_forms(self.element)
+        self._masks = {}
         for count in sorted(lanes):
-            size = count * self.element.size
-            if size not in (4, 8, 16, 32):
+            if self.is_partial(count):
+                size = count * self.element.size
                 width = self.width_of(count)
                 label = self.data_label((b"\xff" * size).ljust(width // 8, b"\0"))
                 register = self.vectors.take()
                 self.buffer.rip(self.f.load_constant[width], label, register)
                 self._masks[count] = register
-
-    def width_of(self, lanes: int) -> int:
-        return 128 if lanes * self.element.size <= 16 else 256
-
-    @property
-    def widest_lanes(self) -> int:
-        return 32 // self.element.size
-
-    def zero(self, lanes: int) -> Vector:
-        register = self.vectors.take()
-        self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes, self.width_of(lanes))
-
-    def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self.width_of(lanes)
-        size = lanes * self.element.size
-        if size in (4, 8):
-            self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
-        elif lanes in self._masks:
-            self.buffer.mem(self.f.load_masked[width], pointer, offset, register, self._masks[lanes])
-        else:
-            self.buffer.mem(self.f.load[width], pointer, offset, register)
-        return Vector(register, lanes, width)
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         size = vector.lanes * self.element.size
@@ -110,17 +87,8 @@ class Avx2Machine(Avx2Arithmetic):
         else:
             self.buffer.mem(self.f.store_scalar[size], pointer, offset, register)
 
-    def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
-        whole = lanes * self.element.size in (16, 32)
-        return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
-
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         return self.broadcast(lanes, pointer, offset)
-
-    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self.width_of(lanes)
-        self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
-        return Vector(register, lanes, width)
 
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         assert type(scalar) is Vector
@@ -131,11 +99,6 @@ class Avx2Machine(Avx2Arithmetic):
             self.buffer.mem(
                 self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, scalar.register
             )
-
-    def add_to(self, accumulator: Vector, vector: Vector) -> None:
-        self.buffer.regs(
-            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
-        )
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx2(self, self.buffer, rows)

@@ -25,7 +25,7 @@ class Avx512Forms:
         single = element.name == "f32"
         suffix, scalar, bits = ("ps", "ss", 32) if single else ("pd", "sd", 64)
         self.load, self.load_masked, self.store, self.store_masked = {}, {}, {}, {}
-        self.add, self.broadcast, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}, {}
+        self.broadcast, self.fma, self.fma_memory, self.fma_broadcast = {}, {}, {}, {}
         for width in WIDTHS:
             reg, memory = REGISTER[width], f"m{width}"
             evex = "" if width == 512 else " {evex}"
@@ -34,7 +34,6 @@ class Avx512Forms:
             self.load_masked[width] = forms[f"vmovup{suffix[1]} {reg}{{k}}{{z}}, {memory}"]
             self.store[width] = forms[f"vmovup{suffix[1]} {memory}, {reg}{evex}"]
             self.store_masked[width] = forms[f"vmovup{suffix[1]} {memory}{{k}}, {reg}"]
-            self.add[width] = forms[f"vadd{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {reg}{evex}"]
             self.fma_memory[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, {memory}{evex}"]
             self.fma_broadcast[width] = forms[f"vfmadd231{suffix} {reg}, {reg}, m{bits}{{1to{count}}}"]
@@ -59,48 +58,21 @@ class Avx512Machine(Avx512Arithmetic):
     """See the module's head."""
 
     vector_registers = 32
+    widths = (128, 256, 512)
 
     def expect(self, lanes: frozenset[int]) -> None:
-        self.f = avx512_forms(self.element)
-        self._masks: dict[int, int] = {}
+        self.f = self.moves = avx512_forms(self.element)
+        self._masks = {}
         for count in sorted(lanes):
-            if self._is_partial(count):
+            if self.is_partial(count):
                 bits = self.constant((1 << count) - 1)
                 register = self.masks.take()
                 self.buffer.regs(self.f.set_mask, register, bits)
                 self.release(bits)
                 self._masks[count] = register
 
-    def _is_partial(self, lanes: int) -> bool:
-        size = lanes * self.element.size
-        return size not in (4, 8, 16, 32, 64)
-
-    def width_of(self, lanes: int) -> int:
-        size = lanes * self.element.size
-        return 128 if size <= 16 else 256 if size <= 32 else 512
-
-    @property
-    def widest_lanes(self) -> int:
-        return 64 // self.element.size
-
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]
-
-    def zero(self, lanes: int) -> Vector:
-        register = self.vectors.take()
-        self.buffer.regs(self.f.zero, register, register, register)
-        return Vector(register, lanes, self.width_of(lanes))
-
-    def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self.width_of(lanes)
-        size = lanes * self.element.size
-        if size in (4, 8):
-            self.buffer.mem(self.f.load_scalar[size], pointer, offset, register)
-        elif lanes in self._masks:
-            self.buffer.mem(self.f.load_masked[width], pointer, offset, register, self._masks[lanes])
-        else:
-            self.buffer.mem(self.f.load[width], pointer, offset, register)
-        return Vector(register, lanes, width)
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         lanes = vector.lanes
@@ -114,19 +86,10 @@ class Avx512Machine(Avx512Arithmetic):
         else:
             self.buffer.mem(self.f.store[vector.width], pointer, offset, vector.register)
 
-    def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
-        whole = lanes * self.element.size in (16, 32, 64)
-        return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)
-
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         if uses <= MOST_EMBEDDED_USES:
             return InMemory(pointer, offset)
         return self.broadcast(lanes, pointer, offset)
-
-    def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        register, width = self.vectors.take(), self.width_of(lanes)
-        self.buffer.mem(self.f.broadcast[width], pointer, offset, register)
-        return Vector(register, lanes, width)
 
     def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
         width = accumulator.width
@@ -152,11 +115,6 @@ class Avx512Machine(Avx512Arithmetic):
         )
         if spread is not scalar:
             self.drop(spread)
-
-    def add_to(self, accumulator: Vector, vector: Vector) -> None:
-        self.buffer.regs(
-            self.f.add[accumulator.width], accumulator.register, accumulator.register, vector.register
-        )
 
     def row_sums(self, rows: list[Vector]) -> Vector:
         return row_sums_avx512(self, self.buffer, rows)
