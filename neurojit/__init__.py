@@ -2,6 +2,8 @@
 
     import neurojit as nj
     c = nj.matmul(a, b)          # numpy.matmul, by machine code compiled for the shape
+    y = nj.linear(x, w, bias, activation="gelu")     # a dense layer, as one kernel
+    print(nj.explain_matmul(a, b))                   # which kernel, why, and how near the ceiling
     nj.info()                    # ISA, executable memory, kernels, and what NumPy answered and why
 
 The public names are loaded when first asked for, so that importing the package costs next to nothing

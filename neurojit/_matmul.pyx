@@ -463,10 +463,13 @@ cdef class Matmul:
     out: array of the result's shape, written in place; it may overlap the inputs. Further keywords are
     those of numpy.matmul. Returns (..., m, n), without the dimension that a 1-D operand did not have.
 
-    float32 and float64 run machine code compiled for the shape on its first call; every other dtype
-    gets NumPy's own answer. Each element is one chain of fused multiply-adds in the order of k, so the
-    result has the same bits on every machine with FMA. Errors are NumPy's: ValueError for shapes and
-    read-only outputs, TypeError for dtypes. Unlike NumPy, no floating-point warnings are given.
+    float32 and float64 run machine code compiled for shape and strides on the first call; every other
+    dtype gets NumPy's own answer. Each element is one chain of fused multiply-adds in the order of k, or,
+    for a vector times a matrix read along its rows, 64 bytes of partial sums: the order depends on shapes
+    and strides alone, so kernels give the same bits on every machine and for any number of threads.
+    Errors are NumPy's: ValueError for shapes and read-only outputs, TypeError for dtypes; MemoryError,
+    with out unchanged, where a large product finds no scratch. Unlike NumPy, no floating-point warnings
+    are given.
     """
 
     cdef vectorcallfunc vectorcall
