@@ -26,11 +26,12 @@ test: $(VENV)/.has-test peachpy  ## the tests
 test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none
 
-bench: $(VENV)/.has-bench  ## nj.matmul against NumPy and whatever else is installed, on one thread
-	$(PY) benchmarks/matmul.py --json build/matmul.json
+BENCH = $(PY) benchmarks/bench.py --json build/bench/bench.json --pictures build/bench
+bench: $(VENV)/.has-bench  ## every figure beside its goal, against NumPy, LIBXSMM and what else is installed
+	$(BENCH)
 
-bench-short: $(VENV)/.has-bench  ## the same for a few sizes, under 2 minutes
-	$(PY) benchmarks/matmul.py --short --json build/matmul.json
+bench-short: $(VENV)/.has-bench  ## the same for fewer sizes, under 2 minutes
+	$(BENCH) --short
 
 bench-pytest: $(VENV)/.has-bench  ## a few of them under pytest-benchmark, to compare runs
 	$(PY) -m pytest benchmarks -o addopts= --benchmark-group-by=param:n

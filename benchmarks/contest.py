@@ -1,28 +1,49 @@
 """How contenders are timed against each other: interleaved, the best of several repeats of each.
 
 Clocks and neighbours change over seconds, so contenders take turns within every repeat, and the best of
-the repeats counts: it is the run that was least disturbed. The loop around the call is timeit's, which
-costs some nanoseconds a call; `empty_loop_ns` says how many, and nothing is subtracted.
+the repeats counts: it is the run that was least disturbed. A contender is anything that does so many calls
+and says how many seconds they took: timeit's loop around a Python statement, which costs some nanoseconds
+a call (`empty_loop_ns` says how many, and nothing is subtracted), or a loop in C.
 """
 
 from __future__ import annotations
 
 import timeit
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import exp, log
 from typing import Any
 
 RUN_NS = 4_000_000  # one turn of one contender
 
+Contender = Callable[[int], float]
+"""calls -> seconds."""
+Statement = tuple[str, dict[str, Any]]
+"""Python to time, and the names in it."""
 
-def best_ns(contenders: Mapping[str, tuple[str, dict[str, Any]]], repeats: int) -> dict[str, float]:
-    """Nanoseconds a call of each contender: name -> (statement, its globals)."""
-    timers = {name: timeit.Timer(statement, globals=names) for name, (statement, names) in contenders.items()}
-    calls = {name: _calls(timer) for name, timer in timers.items()}
-    best = dict.fromkeys(timers, float("inf"))
+
+def take_turns(
+    contenders: Mapping[str, Contender],
+    repeats: int,
+    run_ns: int = RUN_NS,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Nanoseconds a call of each contender, in turns of about `run_ns`. `between` runs before every turn."""
+    calls = {name: _calls(run, run_ns) for name, run in contenders.items()}
+    best = dict.fromkeys(contenders, float("inf"))
     for _ in range(repeats):
-        for name, timer in timers.items():
-            best[name] = min(best[name], timer.timeit(calls[name]) * 1e9 / calls[name])
+        for name, run in contenders.items():
+            between()
+            best[name] = min(best[name], run(calls[name]) * 1e9 / calls[name])
     return best
+
+
+def best_ns(statements: Mapping[str, Statement], repeats: int) -> dict[str, float]:
+    """Nanoseconds a call of each statement, under timeit."""
+    return take_turns({name: timed(*statement) for name, statement in statements.items()}, repeats)
+
+
+def timed(statement: str, names: dict[str, Any]) -> Contender:
+    return timeit.Timer(statement, globals=names).timeit
 
 
 def empty_loop_ns() -> float:
@@ -30,10 +51,15 @@ def empty_loop_ns() -> float:
     return best_ns({"nothing": ("pass", {})}, 20)["nothing"]
 
 
-def _calls(timer: timeit.Timer) -> int:
+def geometric_mean(ratios: Iterable[float]) -> float:
+    logs = [log(ratio) for ratio in ratios]
+    return exp(sum(logs) / len(logs))
+
+
+def _calls(run: Contender, run_ns: int) -> int:
     """How many calls fill one turn; the first ones compile and warm up."""
-    timer.timeit(2)
+    run(2)
     calls = 1
-    while (elapsed := timer.timeit(calls) * 1e9) < RUN_NS / 10 and calls < 1 << 24:
+    while (elapsed := run(calls) * 1e9) < run_ns / 10 and calls < 1 << 24:
         calls *= 4
-    return max(1, int(calls * RUN_NS / max(elapsed, 1)))
+    return max(1, int(calls * run_ns / max(elapsed, 1)))
