@@ -404,8 +404,8 @@ cdef class Linear:
     tuple of name and parameters: ("leaky_relu", slope), ("elu", alpha), ("clamp", low, high).
 
     The product, the bias and the activation are one kernel while w stays in cache, and passes of their own
-    beyond; the bits are the same. Functions are within 2.4 units in the last place (see neurojit.functions). Raises
-    ValueError for shapes and activations that do not fit, TypeError for dtypes; out is then untouched.
+    beyond; the bits are the same. Functions are within 2.4 units in the last place (see neurojit.functions).
+    Raises ValueError for shapes and activations that do not fit, TypeError for dtypes; out is then untouched.
     """
 
     cdef vectorcallfunc vectorcall
