@@ -27,7 +27,7 @@ from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked, publish_strips
 from neurojit.target import Target, host_choice, host_target
-from neurojit.validation import Array, validate_gemm, validate_gemv
+from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
 
 Key = tuple[int, int, int, int]
 
@@ -140,16 +140,22 @@ def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
 
 
 def map_kernel(dtype: str, activation: Activation) -> Code | None:
-    """A function over contiguous elements, kept for good; None where no code can run."""
+    """A validated kernel of a function over contiguous elements, kept for good; None where there is none."""
     key = (dtype, activation)
     if key not in _maps:
         if host_choice().isa.name == "none" or executable_memory().closed:
             return None
         try:
-            _maps[key] = Code.map(emit_map(Map(dtype, (activation,)), host_target().isa), release_gil=True)
-        except ExecutableMemoryError:
-            return None
-        keep_mapped(_maps[key])
+            kernel = Code.map(emit_map(Map(dtype, (activation,)), host_target().isa), release_gil=True)
+
+            def run(x: Array, y: Array) -> int:
+                return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
+
+            validate_map(dtype, activation, run, f"{activation} {dtype} on {host_target().isa.name}")
+        except NeurojitError:
+            return None  # NumPy computes the function
+        _maps[key] = kernel
+        keep_mapped(kernel)
     return _maps[key]
 
 

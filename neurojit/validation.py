@@ -20,7 +20,7 @@ import numpy as np
 
 from neurojit import functions
 from neurojit.errors import ValidationError
-from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
+from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.gemv import Gemv
 from neurojit.runtime import reference_matmul
@@ -57,6 +57,25 @@ def validate_gemv(g: Gemv, run: Run, what: str) -> None:
 
     strides = Matrix(g.a_row_stride), Matrix(1)
     _validate(DTYPES[g.dtype], (g.m, 1, g.k), strides, 1, reference, run, what)
+
+
+MAP_LENGTHS = (1, 7, 77)  # below a vector, and whole ones with a tail, of every ISA
+
+
+def validate_map(dtype: str, function: Activation, run: Callable[[Array, Array], int], what: str) -> None:
+    """The same for one function over contiguous elements; `run` takes x and y, which may be x."""
+    for length in MAP_LENGTHS:
+        for every in (0, 5):
+            x = _numbers(length, length, DTYPES[dtype], every)
+            expected = _frame(1, length, length, DTYPES[dtype], np.nan)
+            got = expected.copy()
+            inside, out = _inside(expected, 1, length, length), _inside(got, 1, length, length)
+            code = run(x, out)
+            if code != 0:
+                raise ValidationError(f"{what}: returned {code}, expected 0; it is not used")
+            inside[0] = x
+            _apply_epilogue(Epilogue(activation=function), inside, [], out)
+            _compare(expected, got, length, what)
 
 
 def _validate(

@@ -13,8 +13,10 @@ import pytest
 import neurojit as nj
 from neurojit import compiler, functions
 from neurojit.dense import activation_of
-from neurojit.errors import ExecutableMemoryError
+from neurojit.errors import ExecutableMemoryError, ValidationError
 from neurojit.plan.epilogue import Activation
+from neurojit.plan.map import Map
+from neurojit.validation import validate_map
 
 ACTIVATIONS = [
     None, "identity", "exp", "tanh", "sigmoid", "erf", "relu", "leaky_relu", "elu", "silu", "gelu",
@@ -185,6 +187,32 @@ def test_a_function_that_cannot_be_mapped_has_no_kernel(monkeypatch: pytest.Monk
     monkeypatch.setattr(compiler, "_maps", {})
     monkeypatch.setattr(compiler, "Code", type("Code", (), {"map": staticmethod(refuse)}))
     assert compiler.map_kernel("f32", Activation("tanh")) is None
+
+
+def test_a_map_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = compiler.emit_map
+    monkeypatch.setattr(compiler, "_maps", {})
+    monkeypatch.setattr(
+        compiler, "emit_map", lambda g, isa: other(Map(g.dtype, (Activation("sigmoid"),)), isa)
+    )
+    assert compiler.map_kernel("f32", Activation("tanh")) is None
+    assert not compiler._maps
+
+
+@pytest.mark.parametrize("fault", ["returns", "last", "beyond", "nan"])
+def test_the_gate_of_functions(fault: str) -> None:
+    def run(x: Any, y: Any) -> int:
+        y[...] = functions.reference(Activation("tanh"), x)
+        if fault == "last":
+            y[0, -1] = 0.0
+        elif fault == "beyond":
+            np.lib.stride_tricks.as_strided(y, (1, y.size + 1))[0, -1] = 1.0
+        elif fault == "nan":
+            y[np.isnan(y)] = 0.0
+        return 7 if fault == "returns" else 0
+
+    with pytest.raises(ValidationError, match="tanh"):
+        validate_map("f32", Activation("tanh"), run, "tanh")
 
 
 def test_what_it_says_of_itself() -> None:

@@ -71,8 +71,9 @@ def explain_matmul(a: Any, b: Any, out: Any = None, *, measure: bool = True) -> 
 
     a: (..., m, k), b: (..., k, n), float32 or float64 arrays; out: as for nj.matmul, or None for a new
     array. measure: also run it, for about a quarter of a second, into an array of its own; `a` and `b`
-    are only read. Raises ValueError for operands that have no product or no kernel: not float32 or
-    float64, fewer than two dimensions, shapes that do not fit, a machine that nothing is emitted for.
+    are only read. Of a product that threads share in strips, the one kernel for all of it is described.
+    Raises ValueError for operands that have no product or no kernel: not float32 or float64, fewer than
+    two dimensions, shapes that do not fit, a machine that nothing is emitted for.
     """
     x, y = np.asarray(a), np.asarray(b)
     if x.ndim < 2 or y.ndim < 2 or x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
