@@ -99,7 +99,7 @@ def build() -> Loops:
 
 def measure(short: bool) -> dict[str, Any]:
     loops = build()
-    repeats = 12 if short else 25
+    repeats = 20 if short else 30
     tables, goals = {}, []
     for dtype in ("float32",) if short else tuple(DTYPES):
         sizes = sorted({*SMALL, *(LARGE_SHORT if short else LARGE)})
