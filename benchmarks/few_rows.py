@@ -15,6 +15,8 @@ from irregular import race
 
 ROWS = range(1, 17)
 SIDES = (64, 256, 1024)
+STEP = 1.1
+"""How much more than in proportion one row more may cost: what timing leaves uncertain, and no cliff."""
 
 
 def measure(short: bool) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def growth_goals(side: int, block: list[dict[str, Any]]) -> list[Goal]:
         Goal(
             f"K = {side}: one row more against M / (M - 1), most ({steepest})",
             steps[steepest],
-            1.0,
+            STEP,
             True,
             ".2f",
         ),
