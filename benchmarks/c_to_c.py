@@ -108,7 +108,7 @@ def measure(short: bool) -> dict[str, Any]:
         ceiling = max(before, fma_ceiling(dtype))
         for row in rows:
             row["of_ceiling"] = row["gflops"] / ceiling
-        print(f"\nC to C, {dtype}, {host_target().isa.name} against {loops.peer}.")
+        print(f"\nC to C, {dtype}, {host_target().isa.name}. Peer: {loops.peer}")
         print(f"FMA ceiling of one core {ceiling:.1f} GFLOP/s")
         print_table(rows, dtype)
         reached = table_goals(rows) if dtype == "float32" else []
