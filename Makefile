@@ -42,7 +42,7 @@ lint: $(VENV)/.has-dev typecheck  ## ruff, mypy, import-linter, cython-lint, cla
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	PATH=$(abspath $(VENV))/bin:$$PATH cython-lint neurojit
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch]
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] benchmarks/*.c
 	NEUROJIT_STRICT_C=1 $(PY) setup.py --quiet build_ext --build-temp build/strict --build-lib build/strict
 
 # mypy and import-linter look for neurojit.asm_templates below neurojit/, so they get to see it there.

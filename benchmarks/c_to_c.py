@@ -99,7 +99,7 @@ def build() -> Loops:
 
 def measure(short: bool) -> dict[str, Any]:
     loops = build()
-    repeats = 12 if short else 25
+    repeats = 20 if short else 30
     tables, goals = {}, []
     for dtype in ("float32",) if short else tuple(DTYPES):
         sizes = sorted({*SMALL, *(LARGE_SHORT if short else LARGE)})
@@ -108,7 +108,7 @@ def measure(short: bool) -> dict[str, Any]:
         ceiling = max(before, fma_ceiling(dtype))
         for row in rows:
             row["of_ceiling"] = row["gflops"] / ceiling
-        print(f"\nC to C, {dtype}, {host_target().isa.name} against {loops.peer}.")
+        print(f"\nC to C, {dtype}, {host_target().isa.name}. Peer: {loops.peer}")
         print(f"FMA ceiling of one core {ceiling:.1f} GFLOP/s")
         print_table(rows, dtype)
         reached = table_goals(rows) if dtype == "float32" else []

@@ -17,7 +17,7 @@ WORST = 5  # listed
 def measure(short: bool) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     shapes = generator.integers(1, LARGEST + 1, (SHAPES, 3)).tolist()
-    rows = [race(*shape, repeats=6 if short else 20) for shape in shapes]
+    rows = [race(*shape, repeats=10 if short else 20) for shape in shapes]
     rows.sort(key=lambda row: row["ratio"])
     print(f"\n{SHAPES} shapes, M, N and K drawn from 1 to {LARGEST}, float32, with out. The {WORST} worst:")
     print(f"{'M':>5}{'N':>5}{'K':>5}{'neurojit ns':>13}{'numpy ns':>12}{'x NumPy':>9}")

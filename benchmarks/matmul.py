@@ -37,7 +37,7 @@ GOALS = {
 
 
 def measure(short: bool) -> dict[str, Any]:
-    sizes, repeats = (SHORT_SIZES, 10) if short else (SIZES, 30)
+    sizes, repeats = (SHORT_SIZES, 15) if short else (SIZES, 30)
     rivals = peers()
     rows = [row for dtype in DTYPES for row in measure_dtype(dtype, sizes, rivals, repeats)]
     measured = costs(repeats)

@@ -27,8 +27,7 @@ except ImportError:
 
 TURNS = {128: 30, 256: 30, 512: 30, 1024: 15, 2048: 6}
 """n -> turns of each contender, in the short form."""
-PAUSE_S, TURN_NS = 0.04, 2_000_000
-"""Short turns: after the pause the scheduler owes this process some milliseconds undisturbed."""
+PAUSE_S = 0.04
 CORES = (
     sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 )
@@ -87,7 +86,7 @@ def race(n: int, counts: list[int], repeats: int) -> dict[str, float]:
             contenders[f"numpy {threads}"] = limited(theirs, threads, blas_threads)
         elif threads == 1:
             contenders["numpy 1"] = theirs
-    return take_turns(contenders, repeats, TURN_NS, between=settle)
+    return take_turns(contenders, repeats, rest=settle)
 
 
 def settle() -> None:
