@@ -86,7 +86,8 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
         SLOTS.publish(slot, compile_gemm(replace(plan, epilogue=epilogue), target, release_gil))
         counts["kernels"] += 1
     elif isinstance(plan, Gemm):
-        strips = None if plan.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
+        # One row reads B once, in long runs along its rows, which strips of columns would cut short.
+        strips = None if p.m == 1 or plan.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
         if strips is None:
             SLOTS.publish(slot, compile_gemm(plan, target, release_gil))
         else:
