@@ -25,13 +25,22 @@ from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Map
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
-from neurojit.runtime._blocked import call_micro_kernel, keep_mapped, publish_blocked, publish_strips
+from neurojit.runtime._blocked import (
+    call_micro_kernel,
+    keep_mapped,
+    publish_blocked,
+    publish_strips,
+    thread_limit,
+)
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
 
 Key = tuple[int, int, int, int]
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
+SHARED_WORK = 4 * MEMBER_WORK
+"""Multiply-adds from which a second thread saves more than passes of their own for the epilogue cost."""
+
 counts = {"kernels": 0, "blocked": 0, "micro_kernels": 0, "nanoseconds": 0}
 """What was compiled in this process, and the time it took, validation included."""
 
@@ -83,6 +92,8 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
     if epilogue != NO_EPILOGUE:
         if not isinstance(plan, Gemm) or plan.swapped:
             raise UnfusedError(f"{p}: this kernel takes no epilogue")
+        if p.work >= SHARED_WORK and thread_limit() > 1:
+            raise UnfusedError(f"{p}: threads share the product, and a fused kernel runs on one")
         SLOTS.publish(slot, compile_gemm(replace(plan, epilogue=epilogue), target, release_gil))
         counts["kernels"] += 1
     elif isinstance(plan, Gemm):

@@ -159,6 +159,17 @@ def test_row_29_a_wrong_out_is_refused_and_untouched() -> None:
     assert not read_only.any()
 
 
+def test_large_layers_have_the_same_bits_fused_and_shared() -> None:
+    x, w, b = layer((300, 120, 200), "f4")
+    with nj.num_threads(2):
+        shared = nj.linear(x, w, b, "gelu")
+    wider = np.zeros((300, 130), "f4")  # other strides, another kernel
+    wider[:, :120] = x
+    with nj.num_threads(1):
+        fused = nj.linear(wider[:, :120], w, b, "gelu")
+    assert shared.tobytes() == fused.tobytes()
+
+
 def test_references_are_kept_and_given_back() -> None:
     x, w, b = layer((4, 4, 4), "f4")
     out = np.empty((4, 4), "f4")
