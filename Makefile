@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
 
 # What the extension modules are built from: a change of any of these builds them again.
-BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find neurojit -name '*.pyx' -o -name '*.pxd')
+BUILT_FROM := pyproject.toml setup.py $(wildcard csrc/*.[ch]) $(shell find neurojit -name '*.pyx' -o -name '*.px[di]')
 
 PEACHPY_PATH ?= $(abspath build/peachpy/usr/lib/python3/dist-packages)
 export PEACHPY_PATH

@@ -53,8 +53,8 @@ EXTENSIONS = [
         ),
     ),
     extension("neurojit._matmul", numpy_api=True),
+    extension("neurojit._dense", numpy_api=True),
 ]
-EXTENSIONS = [e for e in EXTENSIONS if all(Path(s).exists() for s in e.sources)]  # until all have landed
 
 setup(
     ext_modules=cythonize(

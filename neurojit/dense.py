@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neurojit import _matmul
+from neurojit import _dense
 from neurojit.numpy_matmul import KERNEL_TYPES, fallbacks, matmul
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
 
@@ -96,9 +96,7 @@ def _fused(x: Array, w: Array, bias: Array | None, given: Any, function: Activat
     key_of_activation = (
         None if function == IDENTITY else (given if isinstance(given, (str, tuple)) else function)
     )
-    described = _matmul.describe_linear(
-        x, w, y, _matmul.number_activation(key_of_activation), bias is not None
-    )
+    described = _dense.describe_linear(x, w, y, _dense.number_activation(key_of_activation), bias is not None)
     if described is None:
         return False
     from neurojit.compiler import publish_product
@@ -137,5 +135,5 @@ def apply(function: Activation, y: Array) -> None:
 
 
 general.__qualname__ = "linear"  # how Python's own errors about arguments name it
-linear = _matmul.Linear(general, inspect.signature(general))
+linear = _dense.Linear(general, inspect.signature(general))
 """The public callable: the fast path of `_matmul`, with `general` behind it."""

@@ -1,0 +1,316 @@
+# How a call is read and run: from Python objects to a key, a slot and its code. Included by the modules
+# that make callables of it (_matmul, _dense), since what stands here is inlined into each hot path.
+
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, intptr_t, uint32_t, uint64_t, uintptr_t
+
+cimport numpy as cnp
+
+from neurojit.runtime._runtime cimport (
+    NJ_CODE_RELEASES_GIL, SlotTable, nj_code, nj_key, nj_slot, nj_slot_enter, nj_slot_leave, nj_slot_table,
+    nj_slot_is_published, nj_slots_find,
+)
+
+from neurojit.runtime import SLOTS
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState
+    PyThreadState *PyEval_SaveThread() noexcept
+    void PyEval_RestoreThread(PyThreadState *) noexcept
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
+    Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
+    PyObject *PyVectorcall_Call(PyObject *, PyObject *, PyObject *) noexcept
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
+    void PyType_Modified(PyTypeObject *) noexcept
+    PyTypeObject *Py_TYPE(PyObject *) noexcept nogil
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t) noexcept nogil
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) noexcept
+    long PyLong_AsLong(PyObject *) noexcept
+    void PyErr_Clear() noexcept
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept nogil
+    void Py_DECREF(PyObject *) noexcept
+    void c_incref "Py_INCREF"(PyObject *) noexcept
+    PyObject *c_None "Py_None"
+    void PyErr_SetString(PyObject *, const char *) noexcept
+    PyObject *PyExc_MemoryError
+    PyObject *PyExc_TypeError
+
+cdef extern from *:
+    """
+    /* The slots Cython's PyTypeObject declaration leaves out. */
+    static void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
+        type->tp_vectorcall_offset = offset;
+        type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+        type->tp_call = PyVectorcall_Call;
+        PyType_Modified(type);
+    }
+    """
+    void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) noexcept
+
+cdef extern from "numpy/arrayobject.h":
+    PyTypeObject *array_type "&PyArray_Type"
+    ctypedef struct array_object "PyArrayObject":
+        pass
+    int PyArray_NDIM(array_object *) noexcept nogil
+    int PyArray_FLAGS(array_object *) noexcept nogil
+    void *PyArray_DATA(array_object *) noexcept nogil
+    cnp.npy_intp *PyArray_DIMS(array_object *) noexcept nogil
+    cnp.npy_intp *PyArray_STRIDES(array_object *) noexcept nogil
+    void *PyArray_DESCR(array_object *) noexcept nogil
+    void *PyArray_DescrFromType(int) noexcept
+    PyObject *PyArray_NewFromDescr(PyTypeObject *, void *, int, cnp.npy_intp *, cnp.npy_intp *, void *, int,
+                                   PyObject *) noexcept
+
+cdef enum:
+    C_CONTIGUOUS = 0x0001  # NPY_ARRAY_C_CONTIGUOUS
+    WRITEABLE = 0x0400     # NPY_ARRAY_WRITEABLE
+
+# Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives.
+cdef int64_t GIL_WORTH_RELEASING = 500_000
+
+# A dense layer is the product of its key, with the number of its epilogue where A's column stride, always
+# 1 here, would stand: negative numbers so large that no stride has them.
+cdef int64_t EPILOGUES = INT32_MIN
+cdef int64_t MOST_EPILOGUES = 1 << 16
+
+# One product as the key sees it. Strides in elements.
+cdef struct Product:
+    int64_t m, n, k
+    int64_t a_row, a_column, b_row, b_column, c_row
+    int element  # 4 or 8 bytes: float32 or float64
+
+cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
+cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
+cdef object _OUT = "out"
+cdef PyObject *OUT = <PyObject *>_OUT
+cdef nj_slot_table *TABLE = (<SlotTable>SLOTS).table
+
+
+cdef inline bint fits32(int64_t value) noexcept nogil:
+    return INT32_MIN <= value <= INT32_MAX
+
+
+cdef inline bint make_key(const Product *p, nj_key *key) noexcept nogil:
+    """False when an extent or a stride does not fit the key's 32-bit fields."""
+    if not (fits32(p.m) and fits32(p.n) and fits32(p.k) and fits32(p.a_row) and fits32(p.a_column)
+            and fits32(p.b_row) and fits32(p.b_column) and fits32(p.c_row)):
+        return False
+    # extents are positive, so bit 31 of the first is free for the element type
+    key.word[0] = <uint64_t>p.m | <uint64_t>(p.element == 8) << 31 | <uint64_t>p.n << 32
+    key.word[1] = <uint64_t>p.k | <uint64_t>p.a_row << 32
+    key.word[2] = <uint64_t><uint32_t>p.a_column | <uint64_t>p.b_row << 32
+    key.word[3] = <uint64_t><uint32_t>p.b_column | <uint64_t>p.c_row << 32
+    return True
+
+
+cdef inline bint strides_of(array_object *x, int element, int64_t *row, int64_t *column) noexcept nogil:
+    """Strides of a matrix or a vector in elements; False when they are no whole number of elements."""
+    cdef cnp.npy_intp *strides = PyArray_STRIDES(x)
+    cdef int64_t outer = strides[0], inner = strides[PyArray_NDIM(x) - 1]
+    if (outer | inner) & (element - 1):
+        return False
+    row[0] = outer // element  # exact: with cdivision, a signed division by a power of two
+    column[0] = inner // element
+    return True
+
+
+cdef inline void span(const char *data, int64_t rows, int64_t columns, int64_t row, int64_t column,
+                      int element, uintptr_t *low, uintptr_t *high) noexcept nogil:
+    """The lowest address of a matrix and the first one behind it."""
+    cdef int64_t down = (rows - 1) * row * element, across = (columns - 1) * column * element
+    low[0] = <uintptr_t>data + (down if down < 0 else 0) + (across if across < 0 else 0)
+    high[0] = <uintptr_t>data + (down if down > 0 else 0) + (across if across > 0 else 0) + element
+
+
+# A call in the common case: what it computes, and what its result looks like.
+cdef struct Call:
+    Product p
+    void *descr
+    void *a
+    void *b
+    int ndim
+    cnp.npy_intp dims[2]
+
+
+cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexcept nogil:
+    """Exact arrays of one native float type, one or two dimensions, not both of one; else False."""
+    cdef array_object *a
+    cdef array_object *b
+    cdef Product *p = &call.p
+    cdef cnp.npy_intp *extents
+    cdef int a_ndim, b_ndim
+    if Py_TYPE(left) != array_type or Py_TYPE(right) != array_type:
+        return False
+    a, b = <array_object *>left, <array_object *>right
+    call.descr = PyArray_DESCR(a)
+    if call.descr != PyArray_DESCR(b):
+        return False
+    if call.descr == FLOAT32:
+        p.element = 4
+    elif call.descr == FLOAT64:
+        p.element = 8
+    else:
+        return False
+    a_ndim, b_ndim = PyArray_NDIM(a), PyArray_NDIM(b)
+    if a_ndim == 2:
+        if b_ndim != 2 and b_ndim != 1:
+            return False
+    elif a_ndim != 1 or b_ndim != 2:
+        return False
+
+    extents = PyArray_DIMS(a)
+    p.m = extents[0] if a_ndim == 2 else 1
+    p.k = extents[a_ndim - 1]
+    extents = PyArray_DIMS(b)
+    p.n = extents[1] if b_ndim == 2 else 1
+    if p.k != extents[0] or p.m == 0 or p.n == 0 or p.k == 0:
+        return False
+
+    # Strides. An extent of 1 has none that matter: it gets the contiguous one, for one key.
+    if PyArray_FLAGS(a) & C_CONTIGUOUS:
+        p.a_row, p.a_column = p.k, 1
+    else:
+        if not strides_of(a, p.element, &p.a_row, &p.a_column):
+            return False
+        if p.m == 1:
+            p.a_row = p.k
+        if p.k == 1:
+            p.a_column = 1
+        if p.a_column < EPILOGUES + MOST_EPILOGUES:
+            return False  # such keys are those of epilogues
+    if PyArray_FLAGS(b) & C_CONTIGUOUS:
+        p.b_row, p.b_column = p.n, 1
+    else:
+        if not strides_of(b, p.element, &p.b_row, &p.b_column):
+            return False
+        if p.k == 1:
+            p.b_row = p.n
+        if p.n == 1:
+            p.b_column = 1
+    p.c_row = p.n
+    call.a, call.b = PyArray_DATA(a), PyArray_DATA(b)
+    call.ndim = 0
+    if a_ndim == 2:
+        call.dims[0] = p.m
+        call.ndim = 1
+    if b_ndim == 2:
+        call.dims[call.ndim] = p.n
+        call.ndim += 1
+    return True
+
+
+cdef inline bint read_out(PyObject *out, Call *call) noexcept nogil:
+    """Exactly the result's shape and type, adjacent columns, rows apart, no overlap; else False."""
+    cdef array_object *c = <array_object *>out
+    cdef Product *p = &call.p
+    cdef cnp.npy_intp *extents
+    cdef int last = call.ndim - 1
+    cdef uintptr_t low, high, c_low, c_high
+    if (Py_TYPE(out) != array_type or PyArray_DESCR(c) != call.descr or PyArray_NDIM(c) != call.ndim
+            or not PyArray_FLAGS(c) & WRITEABLE):
+        return False
+    extents = PyArray_DIMS(c)
+    if extents[0] != call.dims[0] or extents[last] != call.dims[last]:
+        return False
+    if not PyArray_FLAGS(c) & C_CONTIGUOUS:
+        if last != 1 or PyArray_STRIDES(c)[1] != p.element or PyArray_STRIDES(c)[0] & (p.element - 1):
+            return False
+        p.c_row = PyArray_STRIDES(c)[0] // p.element
+        if p.c_row < p.n:
+            return False
+    span(<char *>PyArray_DATA(c), p.m, p.n, p.c_row, 1, p.element, &c_low, &c_high)
+    span(<char *>call.a, p.m, p.k, p.a_row, p.a_column, p.element, &low, &high)
+    if low < c_high and c_low < high:
+        return False
+    span(<char *>call.b, p.k, p.n, p.b_row, p.b_column, p.element, &low, &high)
+    return not (low < c_high and c_low < high)
+
+
+cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *compiled) noexcept:
+    """The product by the kernel in its slot; `beside` is the kernel's operand after C, if it has one.
+
+    NULL with compiled[0] false: there is no kernel. NULL with it true: an exception is set.
+    """
+    cdef nj_key key
+    cdef nj_slot *slot
+    cdef nj_code *code
+    cdef PyObject *result
+    cdef void *buffers[5]
+    cdef int64_t status
+    cdef PyThreadState *thread
+    compiled[0] = False
+    if not make_key(&call.p, &key):
+        return NULL
+    slot = nj_slots_find(TABLE, &key)
+    if slot is NULL or not nj_slot_is_published(slot):
+        return NULL
+    # The result first: nothing that could run other code may stand between entering and leaving.
+    if out is NULL:
+        c_incref(<PyObject *>call.descr)
+        result = PyArray_NewFromDescr(
+            array_type, call.descr, call.ndim, <cnp.npy_intp *>call.dims, NULL, NULL, 0, NULL)
+        if result is NULL:
+            compiled[0] = True
+            return NULL
+    else:
+        result = out
+        c_incref(result)
+    code = nj_slot_enter(slot)
+    if code is NULL:  # evicted in between
+        Py_DECREF(result)
+        return NULL
+    compiled[0] = True
+    buffers[0], buffers[1], buffers[2] = code.context, call.a, call.b
+    buffers[3], buffers[4] = PyArray_DATA(<array_object *>result), beside
+    if code.flags & NJ_CODE_RELEASES_GIL:
+        thread = PyEval_SaveThread()
+        status = code.entry(buffers, 0)
+        PyEval_RestoreThread(thread)
+    else:
+        status = code.entry(buffers, 0)
+    nj_slot_leave(slot)
+    if status != 0:  # NJ_GEMM_NO_MEMORY: only the blocked driver needs any
+        Py_DECREF(result)
+        set_no_memory()
+        return NULL
+    return result
+
+
+cdef inline PyObject *general_call(object general, PyObject *const *args, size_t nargsf,
+                                   PyObject *kwnames) noexcept:
+    """Everything that is not the common case. `args` is passed on as it came."""
+    return PyObject_Vectorcall(<PyObject *>general, args, PyVectorcall_NARGS(nargsf), kwnames)
+
+
+cdef void set_no_memory() noexcept:
+    PyErr_SetString(PyExc_MemoryError,
+                    "matmul: no memory for packed panels, out is unchanged; free some memory and call again")
+
+
+cdef bint product_of(array_object *a, array_object *b, array_object *c, Product *p) noexcept:
+    """The product of the last two dimensions of three arrays with at least two each."""
+    cdef int da = PyArray_NDIM(a), db = PyArray_NDIM(b), dc = PyArray_NDIM(c)
+    cdef int64_t c_column
+    p.element = 4 if cnp.PyArray_ITEMSIZE(<cnp.ndarray><object>c) == 4 else 8
+    p.m, p.k, p.n = PyArray_DIMS(a)[da - 2], PyArray_DIMS(a)[da - 1], PyArray_DIMS(b)[db - 1]
+    p.a_row, p.a_column = PyArray_STRIDES(a)[da - 2], PyArray_STRIDES(a)[da - 1]
+    p.b_row, p.b_column = PyArray_STRIDES(b)[db - 2], PyArray_STRIDES(b)[db - 1]
+    p.c_row, c_column = PyArray_STRIDES(c)[dc - 2], PyArray_STRIDES(c)[dc - 1]
+    if (p.a_row | p.a_column | p.b_row | p.b_column | p.c_row) & (p.element - 1):
+        return False
+    p.a_row //= p.element
+    p.a_column //= p.element
+    p.b_row //= p.element
+    p.b_column //= p.element
+    p.c_row //= p.element
+    if p.k == 1:
+        p.a_column, p.b_row = 1, p.n
+    if p.m == 1:
+        p.a_row, p.c_row = p.k, p.n
+    if p.n == 1:
+        p.b_column, c_column = 1, p.element
+    if p.a_column < EPILOGUES + MOST_EPILOGUES:
+        return False
+    return c_column == p.element and p.c_row >= p.n
