@@ -4,7 +4,7 @@ Clocks and neighbours change over seconds, so contenders take turns within every
 the repeats counts: it is the run that was least disturbed. Turns are short and begin with a rest, because a
 scheduler lets a process that has slept run undisturbed for its first milliseconds. A contender is anything
 that does so many calls and says how many seconds they took: timeit's loop around a Python statement, which
-costs some nanoseconds a call (`empty_loop_ns` says how many, and nothing is subtracted), or a loop in C.
+costs some nanoseconds a call that are not subtracted, or a loop in C.
 """
 
 from __future__ import annotations
@@ -46,11 +46,6 @@ def best_ns(statements: Mapping[str, Statement], repeats: int) -> dict[str, floa
 
 def timed(statement: str, names: dict[str, Any]) -> Contender:
     return timeit.Timer(statement, globals=names).timeit
-
-
-def empty_loop_ns() -> float:
-    """What timeit's loop itself costs."""
-    return best_ns({"nothing": ("pass", {})}, 20)["nothing"]
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

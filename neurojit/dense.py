@@ -136,4 +136,4 @@ def apply(function: Activation, y: Array) -> None:
 
 general.__qualname__ = "linear"  # how Python's own errors about arguments name it
 linear = _dense.Linear(general, inspect.signature(general))
-"""The public callable: the fast path of `_matmul`, with `general` behind it."""
+"""The public callable: the fast path of `_dense`, with `general` behind it."""

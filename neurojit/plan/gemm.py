@@ -27,7 +27,7 @@ ELEMENT_SIZE = {"f32": 4, "f64": 8}
 
 
 class Matrix(NamedTuple):
-    """Strides of an operand in elements. row_stride None: known only at the call."""
+    """Strides of an operand in elements."""
 
     row_stride: int
     column_stride: int = 1
@@ -79,10 +79,6 @@ class Gemm:
     @property
     def is_micro_kernel(self) -> bool:
         return self.c.row_stride is None
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.m * self.n * (self.k or 1)
 
 
 class RowBlock(NamedTuple):
