@@ -1,10 +1,10 @@
-"""CodeBuffer.repeat: a body emitted once, unrolled by the buffer."""
+"""X86Buffer.repeat: a body emitted once, unrolled by the buffer."""
 
 from __future__ import annotations
 
 import pytest
 
-from neurojit.emit import CodeBuffer, forms, listing, new_buffer
+from neurojit.emit import X86Buffer, forms, listing, new_buffer
 from neurojit.emit.peachpy_encoder import load
 from neurojit.errors import EncodeError, UnknownFormError
 
@@ -17,7 +17,7 @@ JUMP = forms["jmp rel32"]
 A, B = 6, 12  # rsi, r12: one takes a SIB byte
 
 
-def body(buffer: CodeBuffer, n: int) -> None:
+def body(buffer: X86Buffer, n: int) -> None:
     buffer.mem(LOAD, B, -64 + n * 4096, 31)
     buffer.mem(FMA, A, n * 12, 3, 31)
     buffer.mem_indexed(INDEXED, B, A, 4, 32 + n * 4096, 7)
