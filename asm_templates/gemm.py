@@ -26,17 +26,30 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
     depth = m.extent() if g.k is None else None
     row_stride = m.row_stride() if g.c.row_stride is None else None
-    in_passes = g.k is not None and 0 < schedule.k_block < g.k and not g.epilogue.beta  # which needs C
-    beside = None
     if g.has_epilogue:
-        m.save_pointers(max(0, _pointers(g, schedule, in_passes) - m.pointers.budget))
-        first, second, c, *others = m.operands(3 + g.epilogue.buffers)
-        beside = EpilogueOperands.of(m, g, tuple(others))
-    else:
-        first, second, c = m.operands(3)
+        m.save_pointers(max(0, pointers_needed(g, schedule) - m.pointers.budget))
+    body(m, g, schedule, m.operands(3 + g.epilogue.buffers), depth, row_stride)
+    m.leave()
+
+
+def body(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    operands: tuple[Pointer, ...],
+    depth: Pointer | None = None,
+    row_stride: Pointer | None = None,
+) -> None:
+    """Emit the product of operands whose addresses are in registers: the kernel's first two, C, and those of
+    its epilogue.
+
+    The addresses are moved on, to anywhere; the registers stay the caller's. All others are given back.
+    """
+    first, second, c, *others = operands
+    beside = EpilogueOperands.of(m, g, tuple(others)) if g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
-    if not in_passes:
+    if not _in_passes(g, schedule):
         _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
         assert g.k is not None
@@ -53,7 +66,12 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
                     m.advance(a, schedule.k_block * g.a.column_stride * size)
                     m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
                     m.advance(c, -g.n * size)
-    m.leave()
+    m.forget()
+
+
+def _in_passes(g: Gemm, schedule: GemmSchedule) -> bool:
+    """Whether k is cut. Not where the epilogue needs C as it was: passes after the first read sums there."""
+    return g.k is not None and 0 < schedule.k_block < g.k and not g.epilogue.beta
 
 
 def _pass(
@@ -94,10 +112,11 @@ def _pass(
                     beside.next_columns(sum(block.lanes))
 
 
-def _pointers(g: Gemm, schedule: GemmSchedule, in_passes: bool) -> int:
+def pointers_needed(g: Gemm, schedule: GemmSchedule) -> int:
     """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
     counters = 3  # columns, rows, k or the rows of a tile; the last pass is in no loop
-    one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1 and not in_passes
+    one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1
+    one_column = one_column and not _in_passes(g, schedule)
     copies = 1 if one_column else 2
     return counters + 1 + copies * (2 + g.epilogue.buffers) + 1
 

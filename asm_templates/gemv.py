@@ -16,10 +16,19 @@ from neurojit.plan.gemv import Gemv, GemvSchedule
 
 def emit(m: Machine, g: Gemv, schedule: GemvSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
+    body(m, g, schedule, m.operands(3))
+    m.leave()
+
+
+def body(m: Machine, g: Gemv, schedule: GemvSchedule, operands: tuple[Pointer, ...]) -> None:
+    """Emit the product of operands whose addresses are in registers: the kernel's first two, and y.
+
+    The addresses are moved on, to anywhere; the registers stay the caller's. All others are given back.
+    """
     size = ELEMENT_SIZE[g.dtype]
     full = min(m.widest_lanes, g.lanes)
     tail = _pieces(g.k % g.lanes, full)
-    first, second, y = m.operands(3)
+    first, second, y = operands
     a, x = (second, first) if g.swapped else (first, second)
     m.expect(frozenset((*tail, *(height for height, _ in schedule.rows.groups))))
     for height, tiles in schedule.rows.groups:
@@ -28,7 +37,7 @@ def emit(m: Machine, g: Gemv, schedule: GemvSchedule) -> None:
             m.advance(a, (height * g.a_row_stride - moved) * size)
             m.advance(x, -moved * size)
             m.advance(y, height * size)
-    m.leave()
+    m.forget()
 
 
 def _pieces(lanes: int, full: int) -> tuple[int, ...]:

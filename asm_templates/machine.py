@@ -49,6 +49,11 @@ class RegisterPool:
         self.template = template
         self._free = list(reversed(registers))
 
+    @property
+    def free(self) -> int:
+        """How many are left."""
+        return len(self._free)
+
     def take(self) -> int:
         if not self._free:
             raise RegisterPressureError(
@@ -178,6 +183,9 @@ class Machine(Arithmetic):
     @abstractmethod
     def expect(self, lanes: frozenset[int]) -> None:
         """Prepare masks for every count of lanes the kernel will load or store. Called before loops."""
+
+    def forget(self) -> None:
+        """Give back what `expect` took, so that another body may follow in the same function."""
 
     @abstractmethod
     def zero(self, lanes: int) -> Vector:
