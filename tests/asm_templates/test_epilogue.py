@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from operands import planned
 from test_math import ISAS, PARAMETERS
 
 from neurojit import compiler
@@ -15,7 +16,7 @@ from neurojit.compiler import compile_gemm, compile_gemv, compile_micro_kernel
 from neurojit.errors import ValidationError
 from neurojit.plan.blocking import micro_tile
 from neurojit.plan.epilogue import FUNCTIONS, NO_EPILOGUE, Activation, Epilogue
-from neurojit.plan.gemm import Gemm, Matrix, Output, schedule_gemm
+from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import Gemv
 from neurojit.runtime import Code
 from neurojit.runtime._blocked import call_micro_kernel
@@ -65,7 +66,7 @@ def test_abi(bias: str, isa: str) -> None:
     e = epilogue("gelu", n, bias=bias, beta=1.0)
     g = Gemm.contiguous("f32", m, n, k, e)
     target = target_for(isa)
-    code = Code.map(emit_gemm(g, schedule_gemm(g, target), target.isa))
+    code = Code.map(emit_gemm(g, planned(g, target), target.isa))
     rng = np.random.default_rng(0)
     operands = [rng.normal(size=size).astype(np.float32) for size in (m * k, k * n, m * n, max(m, n), m * n)]
     for stack_offset in (0, 16, 32, 48):
@@ -82,7 +83,7 @@ def test_several_passes_over_k(k: int, k_block: int, isa: str) -> None:
     target = target_for(isa)
     for beta in (0.0, 1.5):
         g = Gemm.contiguous("f32", 23, 45, k, epilogue("gelu", 50, bias="row", beta=beta, alpha=0.5))
-        schedule = replace(schedule_gemm(g, target), k_block=k_block)
+        schedule = replace(planned(g, target), k_block=k_block)
         code = Code.map(emit_gemm(g, schedule, target.isa))
         validate_code(g, code)
 
@@ -99,7 +100,7 @@ def validate_code(g: Gemm, code: Code) -> None:
 def wrong_kernel(g: Gemm, made: Gemm, isa: str) -> None:
     """Validates the kernel of `made` as if it were that of `g`."""
     target = target_for(isa)
-    validate_code(g, Code.map(emit_gemm(made, schedule_gemm(made, target), target.isa)))
+    validate_code(g, Code.map(emit_gemm(made, planned(made, target), target.isa)))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +127,10 @@ def test_refusals() -> None:
     target = target_for("avx2")
     g = replace(Gemm.contiguous("f32", 4, 4, 4, epilogue("relu", beta=0.5)), accumulate=True)
     with pytest.raises(ValueError, match="expected `partial`"):
-        emit_gemm(g, schedule_gemm(g, target), target.isa)
+        emit_gemm(g, planned(g, target), target.isa)
     g = replace(g, partial=4)
     with pytest.raises(ValueError, match="only a micro-kernel"):
-        emit_gemm(g, schedule_gemm(g, target), target.isa)
+        emit_gemm(g, planned(g, target), target.isa)
     with pytest.raises(ValueError, match="at most 8 operands beside C, got 9"):
         call_micro_kernel(0, 0, 0, 0, 0, 0, (0,) * 9)
 
