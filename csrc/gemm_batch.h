@@ -28,7 +28,7 @@ typedef struct nj_gemm_batch {
     const intptr_t *extent;                         /* of each axis, all positive */
     const intptr_t *a_stride, *b_stride, *c_stride; /* in bytes, of each axis */
     const intptr_t *beside_stride[NJ_MOST_BESIDE];
-    int64_t work;                                   /* multiply-adds of one product */
+    int64_t work; /* multiply-adds of one product */
 } nj_gemm_batch;
 
 /* Returns 0, or NJ_GEMM_NO_MEMORY and c is untouched. */

@@ -39,8 +39,8 @@ typedef struct {
     const char *a, *b;
     char *c;
     char *packed_a, *packed_b;
-    char *partial;          /* sums of all blocks of k but the last, n columns a row; or NULL: in C */
-    void *const *beside;    /* operands of the epilogue */
+    char *partial;       /* sums of all blocks of k but the last, n columns a row; or NULL: in C */
+    void *const *beside; /* operands of the epilogue */
     nj_pack_panel pack;
     _Alignas(128) atomic_llong next;     /* the unit to be taken next */
     _Alignas(128) atomic_llong complete; /* units done */

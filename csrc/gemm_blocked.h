@@ -67,7 +67,8 @@ typedef struct nj_gemm_plan {
     int keeps_c; /* it reads C, which must not hold sums until then: they go to scratch */
 } nj_gemm_plan;
 
-/* Has the kernel ABI: buffers = {plan, a, b, c, operands beside}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is untouched. */
+/* Has the kernel ABI: buffers = {plan, a, b, c, operands beside}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is
+ * untouched. */
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t n);
 
 /* The scratch of this thread, large enough for the plan; or NULL. A run after it cannot fail. */

@@ -20,8 +20,8 @@
 typedef struct nj_gemm_strips {
     int64_t size[2], count[2]; /* count[0] strips of size[0] rows or columns, then count[1] of size[1] */
     int64_t a_step, b_step,
-        c_step;                /* bytes from one row or column to the next; 0 for what all strips share */
-    int besides;               /* operands after C, and their steps */
+        c_step;  /* bytes from one row or column to the next; 0 for what all strips share */
+    int besides; /* operands after C, and their steps */
     int64_t beside_step[NJ_MOST_BESIDE];
     int64_t work, member_work; /* multiply-adds of the whole, and those worth one more member */
     nj_code *kernel[2];        /* for each size; NULL where count is 0 */
