@@ -8,7 +8,7 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -66,7 +66,7 @@ class EpilogueOperands:
         return self.g.epilogue.bias == "column"
 
 
-def store_tile(m: Machine, g: Gemm, tile: list[list[Vector]], c: Pointer, at: EpilogueOperands) -> None:
+def store_tile(m: Machine, g: Gemm, tile: Tile, c: Pointer, at: EpilogueOperands) -> None:
     """Apply the epilogue to the accumulators, store them, give back their registers."""
     e, size = g.epilogue, m.element.size
     stride = row_stride(g)
