@@ -266,7 +266,8 @@ cdef class CodeBuffer:
             raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
         if status == NJ_REGISTER_RANGE:
             fault = self.buffer.fault
-            raise EncodeError(f"repeat: vector register={fault.value}, expected {fault.lowest} to {fault.highest}")
+            limits = f"expected {fault.lowest} to {fault.highest}"
+            raise EncodeError(f"repeat: vector register={fault.value}, {limits}")
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
 
