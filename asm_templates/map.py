@@ -9,16 +9,23 @@ several iterations of f by itself.
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.map import Map
 
 
 def emit(m: Machine, g: Map) -> None:
     """Emit the whole kernel, from its arguments to its return."""
-    lanes = m.widest_lanes
     left = m.extent()
-    x, y = m.operands(2)
+    body(m, g, m.operands(2), left)
+    m.leave()
+
+
+def body(m: Machine, g: Map, operands: tuple[Pointer, ...], left: Pointer) -> None:
+    """Emit the function of `left` elements, from the address x to the address y: registers, all of them
+    moved on, that stay the caller's. All others are given back."""
+    lanes = m.widest_lanes
+    x, y = operands
     m.expect(frozenset({lanes}))
     size = lanes * m.element.size
     with m.skip_unless_at_least(left, lanes):
@@ -38,7 +45,7 @@ def emit(m: Machine, g: Map) -> None:
         m.store_where(rest, vector, y, 0)
         m.drop(vector)
         m.drop_mask(rest)
-    m.leave()
+    m.forget()
 
 
 def _apply(m: Machine, g: Map, vector: Vector) -> None:

@@ -46,10 +46,6 @@ class UnknownIsaError(NeurojitError, LookupError):
     """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""
 
 
-class UnfusedError(NeurojitError):
-    """A product whose kernel takes no epilogue: it is computed first, and the epilogue after it."""
-
-
 @dataclass(frozen=True)
 class Span:
     """A piece of a text: lines and columns count from 1, the end is exclusive. column 0: the whole line,

@@ -62,6 +62,11 @@ class Avx2Machine(Avx2Arithmetic):
                 self.buffer.rip(self.f.load_constant[width], label, register)
                 self._masks[count] = register
 
+    def forget(self) -> None:
+        for register in self._masks.values():
+            self.vectors.give(register)
+        self._masks = {}
+
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         size = vector.lanes * self.element.size
         if size > 16 and size != 32:

@@ -71,6 +71,11 @@ class Avx512Machine(Avx512Arithmetic):
                 self.release(bits)
                 self._masks[count] = register
 
+    def forget(self) -> None:
+        for register in self._masks.values():
+            self.masks.give(register)
+        self._masks = {}
+
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]
 
