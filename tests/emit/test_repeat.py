@@ -50,7 +50,7 @@ def test_the_registers_of_a_row_become_those_of_the_next(encoder: str) -> None:
     """Vector registers 4 and 5 move; others stay, and so do masks and general registers of these numbers."""
     rows, expected = new_buffer(encoder), new_buffer(encoder)
 
-    def row(buffer: CodeBuffer, n: int) -> None:
+    def row(buffer: X86Buffer, n: int) -> None:
         for column in range(2):
             buffer.mem(FMA, 4, n * 12, 4 + 2 * n + column, 31)
             buffer.mem(MASKED, B, n * 256, 4, 4 + 2 * n + column)
