@@ -11,7 +11,7 @@ from operands import DTYPES, TARGETS, Array, plain, runnable_isas
 
 from neurojit.codegen import emit_program, list_program
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, schedule_gemm
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.program import (
     Cursor,
@@ -25,6 +25,7 @@ from neurojit.plan.program import (
     Step,
     ceil_line,
 )
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code
 from neurojit.target import Target
 
