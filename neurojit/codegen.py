@@ -10,6 +10,7 @@ from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
+from neurojit.asm_templates import program as program_template
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -19,6 +20,7 @@ from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map
+from neurojit.plan.program import ProgramPlan, Step
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[Machine]] = {
@@ -72,6 +74,27 @@ def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     buffer = machine_class(isa).new_buffer(encoder)
     map_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "map"), g)
     return buffer.finish()
+
+
+def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of a whole network: one function."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan)
+    return buffer.finish()
+
+
+def list_program(plan: ProgramPlan, isa: Isa) -> str:
+    """The program's listing, with a line before the code of each step that says what it computes."""
+    buffer = machine_class(isa).new_buffer(CONFIG.encoder)
+    notes: list[tuple[int, str]] = []
+
+    def begin(step: Step) -> None:
+        operands = ", ".join(map(str, step.operands))
+        notes.append((buffer.size, f"{step.name}: {type(step.kernel).__name__.lower()} of {operands}"))
+
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan, begin)
+    buffer.finish()
+    return listing(buffer, notes)
 
 
 def machine_for(
