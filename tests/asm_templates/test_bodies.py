@@ -15,7 +15,7 @@ from neurojit.functions import agrees
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm, schedule_gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
-from neurojit.plan.map import Map
+from neurojit.plan.map import Map, schedule_map
 from neurojit.runtime import Code
 
 M, K, N = 5, 19, 23  # partial vectors everywhere, so that each body has masks of its own
@@ -46,7 +46,8 @@ def test_bodies_follow_each_other_in_one_function(isa: str) -> None:
         assert left_in(m) == before
     gemv.body(m, sums, schedule_gemv(sums, target), (m.copy(c), v, m.copy(d)))
     count = m.constant(M)
-    map_template.body(m, Map("f32", (Activation("sigmoid"),)), (d, e), count)
+    map_of = Map.of_functions("f32", (Activation("sigmoid"),))
+    map_template.body(m, map_of, schedule_map(map_of, target.isa), (d, e), count)
     m.leave()
     code = Code.map(buffer.finish())
 
