@@ -41,7 +41,3 @@ class RecordingError(NeurojitError, ValueError):
 
 class UnknownIsaError(NeurojitError, LookupError):
     """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""
-
-
-class UnfusedError(NeurojitError):
-    """A product whose kernel takes no epilogue: it is computed first, and the epilogue after it."""
