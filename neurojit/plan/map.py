@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from neurojit.plan.epilogue import Activation
 from neurojit.plan.expression import Builder, Expression
-from neurojit.plan.gemm import ELEMENT_SIZE, ceil_div
+from neurojit.plan.cut import ceil_div
+from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import Isa
 
 FARTHEST = 1 << 30
