@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
-from neurojit.errors import RegisterPressureError
+from neurojit.errors import RegisterPressureError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
@@ -197,6 +197,32 @@ class Machine(Arithmetic):
     @abstractmethod
     def leave(self) -> None:
         """Return 0 from the kernel."""
+
+    # Whole programs ---------------------------------------------------------------------------------
+    # Around several bodies in one function. A machine that has none of these runs single kernels only.
+
+    def buffers(self) -> Pointer:
+        """The address of the array of buffers, the arena first. Called once, instead of `operands`."""
+        raise self._runs_no_programs()
+
+    def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
+        """A fresh general register, read from memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def store_pointer(self, value: Pointer, pointer: Pointer, offset: int) -> None:
+        """Write a general register to memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def while_positive_in_memory(
+        self, pointer: Pointer, offset: int, step: int
+    ) -> AbstractContextManager[None]:
+        """As `while_positive`, with the counter in memory: no register is held in the body."""
+        raise self._runs_no_programs()
+
+    def _runs_no_programs(self) -> UnknownIsaError:
+        return UnknownIsaError(
+            f"{type(self).__name__} has no steps for whole programs; compile for another ISA"
+        )
 
     # Vectors --------------------------------------------------------------------------------------
 

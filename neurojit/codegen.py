@@ -10,6 +10,7 @@ from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
+from neurojit.asm_templates import program as program_template
 from neurojit.asm_templates.machine import ELEMENTS, Element
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -20,6 +21,7 @@ from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule, schedule_map
+from neurojit.plan.program import ProgramPlan, Step
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[X86Machine]] = {
@@ -74,6 +76,27 @@ def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder, schedule: MapSched
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "map")
     map_template.emit(machine, g, schedule or schedule_map(g, isa))
     return buffer.finish()
+
+
+def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of a whole network: one function."""
+    buffer = new_buffer(encoder)
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan)
+    return buffer.finish()
+
+
+def list_program(plan: ProgramPlan, isa: Isa) -> str:
+    """The program's listing, with a line before the code of each step that says what it computes."""
+    buffer = new_buffer()
+    notes: list[tuple[int, str]] = []
+
+    def begin(step: Step) -> None:
+        operands = ", ".join(map(str, step.operands))
+        notes.append((buffer.size, f"{step.name}: {type(step.kernel).__name__.lower()} of {operands}"))
+
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan, begin)
+    buffer.finish()
+    return listing(buffer, notes)
 
 
 def machine_for(

@@ -10,7 +10,7 @@ that against one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from neurojit.emit._buffer import (
@@ -48,9 +48,10 @@ class Record:
     immediate: int | None
 
 
-def listing(buffer: CodeBuffer) -> str:
-    """The whole buffer as text, one instruction a line, labels on lines of their own."""
-    return "".join(f"{line}\n" for line in _lines(buffer))
+def listing(buffer: CodeBuffer, notes: Sequence[tuple[int, str]] = ()) -> str:
+    """The whole buffer as text, one instruction a line, labels on lines of their own. notes: offsets of
+    instructions, rising, and what to say before each."""
+    return "".join(f"{line}\n" for line in _lines(buffer, list(notes)))
 
 
 def mnemonics(buffer: CodeBuffer) -> Iterator[str]:
@@ -85,10 +86,12 @@ def register_name(kind: str, number: int) -> str:
     return R32[number] if kind == "r32" else f"{kind}{number}"
 
 
-def _lines(buffer: CodeBuffer) -> Iterator[str]:
+def _lines(buffer: CodeBuffer, notes: list[tuple[int, str]]) -> Iterator[str]:
     code = buffer.code()
     labels = sorted((at, label) for label, at in enumerate(buffer.labels) if at is not None)
     for record in (Record(*fields) for fields in buffer.records()):
+        while notes and notes[0][0] <= record.offset:
+            yield f"; {notes.pop(0)[1]}"
         while labels and labels[0][0] <= record.offset:
             yield f"L{labels.pop(0)[1]}:"
         encoding = code[record.offset : record.offset + record.length]
