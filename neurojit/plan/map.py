@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from neurojit.plan.cut import ceil_div
 from neurojit.plan.epilogue import Activation
 from neurojit.plan.expression import Builder, Expression
-from neurojit.plan.cut import ceil_div
 from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import Isa
 

@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel. operands: in the order of the kernel's buffers. count: the extent of a map whose first one is None.
+    """One kernel. operands: in the order of the kernel's buffers. count: a map's extent that the call gives.
     name: what it computes, in the words of the program."""
 
     kernel: Kernel
