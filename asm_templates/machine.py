@@ -171,6 +171,10 @@ class Machine(Arithmetic):
         """pointer += stride."""
 
     @abstractmethod
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        """pointer *= factor."""
+
+    @abstractmethod
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
 
@@ -275,6 +279,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector with one element of memory in every lane."""
+
+    def view(self, vector: Vector, lanes: int) -> Vector:
+        """The first `lanes` of a vector, in its own register: one of the two is dropped, not both."""
+        return Vector(vector.register, lanes, vector.width)
 
     @abstractmethod
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:

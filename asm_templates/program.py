@@ -17,6 +17,7 @@ from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
+from neurojit.plan.map import Map, MapSchedule
 from neurojit.plan.program import (
     EXTENT_WORD,
     FRAME_WORDS,
@@ -53,6 +54,8 @@ def _pointers(step: Step) -> int:
     if isinstance(step.kernel, Gemm):
         assert isinstance(step.schedule, GemmSchedule)
         return gemm.pointers_needed(step.kernel, step.schedule)
+    if isinstance(step.kernel, Map):
+        return map_template.pointers_needed(step.kernel)
     return len(step.operands) + 3
 
 
@@ -85,9 +88,11 @@ class _Emission:
             assert isinstance(schedule, GemvSchedule)
             gemv.body(m, kernel, schedule, operands)
         else:
-            count = m.constant(step.count)
-            map_template.body(m, kernel, operands, count)
-            m.release(count)
+            assert isinstance(schedule, MapSchedule)
+            count = m.constant(step.count) if kernel.shape[0] is None else None
+            map_template.body(m, kernel, schedule, operands, count)
+            if count is not None:
+                m.release(count)
         for operand in operands:
             m.release(operand)
 

@@ -19,7 +19,7 @@ from neurojit.emit import CodeBuffer, listing
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
-from neurojit.plan.map import Map
+from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.program import ProgramPlan, Step
 from neurojit.target import Isa
 
@@ -69,10 +69,11 @@ def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG
     return buffer
 
 
-def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder, schedule: MapSchedule | None = None) -> bytes:
     """The machine code of a fused elementwise kernel, in the widest vectors of the ISA."""
     buffer = machine_class(isa).new_buffer(encoder)
-    map_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "map"), g)
+    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "map")
+    map_template.emit(machine, g, schedule or schedule_map(g, isa))
     return buffer.finish()
 
 

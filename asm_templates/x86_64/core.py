@@ -41,6 +41,7 @@ class IntegerForms:
         self.add = forms["add r64, r64"]
         self.add_imm8 = forms["add r64, imm8"]
         self.add_imm32 = forms["add r64, imm32"]
+        self.mul_imm32 = forms["imul r64, r64, imm32"]
         self.sub_imm8 = forms["sub r64, imm8"]
         self.cmp_imm8 = forms["cmp r64, imm8"]
         self.push, self.pop = forms["push r64"], forms["pop r64"]
@@ -152,6 +153,9 @@ class X86Machine(Machine):
 
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         self.buffer.regs(self.i.add, pointer, stride)
+
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        self.buffer.imm(self.i.mul_imm32, factor, pointer, pointer)
 
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         self.buffer.mem(self.i.prefetch_to_write, pointer, offset)

@@ -20,13 +20,13 @@ from typing import Literal, NamedTuple
 
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
-from neurojit.plan.map import Map
+from neurojit.plan.map import Map, MapSchedule
 
 LINE = 64
 
 Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
 Kernel = Gemm | Gemv | Map
-Schedule = GemmSchedule | GemvSchedule | None
+Schedule = GemmSchedule | GemvSchedule | MapSchedule | None
 
 
 class Place(NamedTuple):
@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel. operands: in the order of the kernel's buffers. count: elements, of a kernel over so many.
+    """One kernel. operands: in the order of the kernel's buffers. count: a map's extent that the call gives.
     name: what it computes, in the words of the program."""
 
     kernel: Kernel
