@@ -1,8 +1,10 @@
-"""`--bless` writes golden files anew; PeachPy is taken from where `make encodings` put it."""
+"""`--bless` writes golden files anew; PeachPy is taken from where `make encodings` put it; markers that name
+a machine skip a test on any other, with their reason."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,11 +22,24 @@ settings.register_profile("neurojit", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
 settings.load_profile("neurojit")
 
+EMULATED = "NEUROJIT_TEST_RUN" in os.environ  # by `make test-arm64`
+MACHINES = {"x86_64": ("x86_64", "AMD64"), "aarch64": ("aarch64", "arm64")}
+
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write golden files anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what a marker says does not belong on this machine: for one reason, the first."""
+    foreign = [name for name, machines in MACHINES.items() if platform.machine() not in machines]
+    for item in items:
+        for name in [*foreign, *(["not_emulated"] if EMULATED else [])]:
+            mark = item.get_closest_marker(name)
+            if mark is not None:
+                item.add_marker(pytest.mark.skip(reason=f"{name.replace('_', ' ')}: {mark.args[0]}"))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -11,14 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from machine_code import KNOWN, MACHINE
 
 from neurojit.runtime import _runtime
 
 MAPS = Path("/proc/self/maps")
 
-needs_x86 = pytest.mark.skipif(
-    not (sys.platform == "linux" and platform.machine() == "x86_64"),
-    reason="the hand-made kernels are x86-64 machine code, and mapping is written for Linux",
+needs_kernels = pytest.mark.skipif(
+    sys.platform != "linux" or MACHINE not in KNOWN,
+    reason="the hand-made kernels are for x86-64 and AArch64, and mapping is tested on Linux alone",
 )
 
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
