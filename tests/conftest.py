@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from native import EMULATED, PATIENCE
 
 PEACHPY = Path(__file__).parent.parent / "build/peachpy/usr/lib/python3/dist-packages"
 if PEACHPY.is_dir():  # before neurojit is imported, which freezes the configuration
@@ -22,7 +23,6 @@ settings.register_profile("neurojit", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
 settings.load_profile("neurojit")
 
-EMULATED = "NEUROJIT_TEST_RUN" in os.environ  # by `make test-arm64`
 MACHINES = {"x86_64": ("x86_64", "AMD64"), "aarch64": ("aarch64", "arm64")}
 
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,8 +50,9 @@ def child() -> Child:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
         variables = {**os.environ, "PYTHONPATH": path, **environment}
         return subprocess.run(
-            [sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=timeout
-        )
+            [sys.executable, "-c", script],
+            env=variables, capture_output=True, text=True, timeout=timeout * PATIENCE,
+        )  # fmt: skip
 
     return run
 

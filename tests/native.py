@@ -18,6 +18,7 @@ CSRC = Path(__file__).parents[1] / "csrc"
 STRICT = ("-std=c11", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{CSRC}")
 
 EMULATED = "NEUROJIT_TEST_RUN" in os.environ
+PATIENCE = 8 if EMULATED else 1  # to multiply time limits by
 COMPILER = (
     os.environ.get("NEUROJIT_TEST_CC", "").split()
     or [found for name in ("gcc", "clang") if (found := shutil.which(name))][:1]

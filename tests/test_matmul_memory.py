@@ -15,7 +15,7 @@ from operands import Array, needs_kernels, plain
 
 import neurojit as nj
 
-A, B, OUT = plain(1, (5, 6)), plain(2, (6, 7)), np.empty((5, 7), np.float32)
+A, B, OUT = plain(1, (5, 6)), plain(2, (6, 7)), np.zeros((5, 7), np.float32)
 TRANSPOSED = np.asfortranarray(B)
 STRIDED_OUT = np.empty((5, 14), np.float32)[:, ::2]
 INTEGERS = np.ones((5, 5), int)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from machine_code import KNOWN, MACHINE
+from native import PATIENCE
 
 from neurojit.runtime import _runtime
 
@@ -32,8 +33,9 @@ def child() -> Child:
         here = str(Path(__file__).parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *filter(None, sys.path)])}
         return subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=timeout
-        )
+            [sys.executable, "-c", script],
+            env=environment, capture_output=True, text=True, timeout=timeout * PATIENCE,
+        )  # fmt: skip
 
     return run
 

@@ -157,16 +157,25 @@ def test_never_writable_and_executable_in_a_storm(denied: str | None) -> None:
 needs_sync = pytest.mark.aarch64("elsewhere cores need no barrier of their own")
 
 
+def permissions(address: int) -> str | None:
+    """Of the mapping that holds the address, as in /proc; None: nothing is mapped there."""
+    for line in MAPS.read_text().splitlines():
+        first, _, end = line.split()[0].partition("-")
+        if int(first, 16) <= address < int(end, 16):
+            return line.split()[1]
+    return None
+
+
 @needs_sync
-def test_addresses_are_used_again_where_cores_can_be_synchronised() -> None:
+def test_addresses_are_given_back_where_cores_can_be_synchronised() -> None:
     before = resources()
-    addresses = set()
     for value in range(20):
         code = Code.map(returns(value))
         assert code.call(()) == value
-        addresses.add(code.address)
+        address = code.address
+        assert permissions(address) == "r-xp"
         del code
-    assert len(addresses) < 20
+        assert permissions(address) is None
     assert resources() == before
     assert executable_memory().reasons == ()
 
@@ -184,6 +193,7 @@ def test_without_membarrier_no_address_holds_code_twice(refusal: int) -> None:
         addresses.add(code.address)
         del code
     assert len(addresses) == 50
+    assert {permissions(address) for address in addresses} == {"---p"}
     after = executable_memory()
     assert (after.strategy, after.reasons, after.live_bytes) == ("memfd", (), usage.live_bytes)
     assert resources() == before  # the pages are given back, and nothing there can be executed

@@ -8,8 +8,7 @@ import subprocess
 import sys
 
 import pytest
-
-EMULATED = "NEUROJIT_TEST_RUN" in os.environ
+from native import EMULATED
 
 ATOMICS = {"atomics", "fphp", "asimdhp", "asimdrdm", "asimddp"}
 
