@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 DEFAULT_PARAMETERS: dict[str, tuple[float, ...]] = {"leaky_relu": (0.01,), "elu": (1.0,)}
 """Parameters of activations that are given by name alone."""
 MOST_RESIDUAL_BYTES = 1 << 28
-"""From first to last element of a residual whose rows lie apart: a kernel's validation lays such a one out."""
+"""From first to last element of a residual with rows apart: a kernel's validation lays such a one out."""
 
 
 def activation_of(given: Any) -> Activation:

@@ -17,7 +17,7 @@ from neurojit.plan.blocking import Blocking, micro_tile
 from neurojit.plan.cut import ceil_div, cut_by, cut_equally
 from neurojit.plan.product import Product
 from neurojit.runtime import SLOTS
-from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked
+from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked, publish_strips
 from neurojit.target import Target, host_target
 
 pytestmark = [
