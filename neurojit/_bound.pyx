@@ -1,7 +1,7 @@
 """Bound calls: a kernel's slot and the addresses of its operands, as a callable without arguments.
 
-Nothing is read, looked up or checked at a call, but whether the slot still has its code and `out` may still be
-written.
+Nothing is read, looked up or checked at a call, but whether the slot still has its code and `out` may still
+be written.
 """
 
 include "_call.pxi"
@@ -44,10 +44,11 @@ cdef class Bound:
     def __cinit__(self, *_):
         self.vectorcall = bound_vectorcall
 
-    def __init__(self, tuple key not None, tuple operands not None, out, general, str text not None, keeps=None):
+    def __init__(self, tuple key not None, tuple operands not None, out, general, str text not None,
+                 keeps=None):
         """key: of the slot, in which a kernel was published. operands: its arrays in their order; views of
         this object's own, so that nobody can give them another shape. out: what a call returns. general: a
-        call's meaning, for when the kernel is gone. text: what `repr` calls it. keeps: what must live as long."""
+        call's meaning, for when the kernel is gone. text: what `repr` says. keeps: what must live as long."""
         cdef nj_key words
         cdef int i
         if not 3 <= len(operands) < MOST_BUFFERS:

@@ -330,7 +330,8 @@ cdef inline bint product_of(array_object *a, array_object *b, array_object *c, P
     return c_column == p.element and p.c_row >= p.n
 
 
-cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c, tuple besides) except -1:
+cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c,
+                             tuple besides) except -1:
     """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the slot of p's key.
 
     All have the same number of dimensions; leading extents are c's (broadcast with stride 0). besides: the

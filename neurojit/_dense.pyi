@@ -1,12 +1,12 @@
 from collections.abc import Callable, Hashable
 from inspect import Signature
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-BIAS_KINDS: tuple[str, ...]
+BIAS_KINDS: tuple[Literal["none", "row", "column"], ...]
 
 class Linear:
     __signature__: Signature

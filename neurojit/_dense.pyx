@@ -33,14 +33,14 @@ cdef int free_number() except -2:
     """A number that means nothing, held once; -1 where all are held. Finalizers may run in here, and whatever
     they call: so it is held before anything else."""
     global hand
-    cdef int turn, number
+    cdef int number, _
     cdef uint32_t code
     if len(_NAMES) < NUMBERS:
         _NAMES.append([])
         number = <int>len(_NAMES) - 1
         HOLDERS[number] += 1
         return number
-    for turn in range(2 * NUMBERS):  # the second time round, nothing is recent
+    for _ in range(2 * NUMBERS):  # the second time round, nothing is recent
         hand = hand + 1 if hand + 1 < NUMBERS else 1  # 0 is the identity's for good
         number = hand
         if HOLDERS[number] != 0 or RECENT[number]:
@@ -190,9 +190,9 @@ cdef class Linear:
     x: (..., m, k) or (k,) array; w: (k, n) array. b: (n,), one element for each column of the result, or
     (m, 1), one for each row; or None. residual: array that broadcasts to the result's shape, or None. All of
     one dtype, float32 or float64. out: array of the result's shape (..., m, n) or (n,), written in place; it
-    may overlap the inputs. alpha, beta: numbers; out is read only if beta is not 0, and then there must be one.
-    activation: None; a name: identity, exp, log, tanh, sigmoid, erf, relu, leaky_relu (slope 0.01), elu (alpha
-    1), silu, gelu (the erf form), gelu_tanh; or a tuple of name and parameters: ("leaky_relu", slope),
+    may overlap the inputs. alpha, beta: numbers; out is read only if beta is not 0, and then there must be
+    one. activation: None; a name: identity, exp, log, tanh, sigmoid, erf, relu, leaky_relu (slope 0.01), elu
+    (alpha 1), silu, gelu (the erf form), gelu_tanh; or a tuple of name and parameters: ("leaky_relu", slope),
     ("elu", alpha), ("clamp", low, high). Returns out, or a new array.
 
     Rounding: x @ w as nj.matmul, then each product and each sum, from left to right, to the dtype; alpha = 1
@@ -236,14 +236,15 @@ cdef class Linear:
         return "linear"
 
 
-cdef bint read_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias, Product *p) noexcept:
+cdef bint read_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias,
+                     Product *p) noexcept:
     return (product_of(<array_object *>x, <array_object *>w, <array_object *>y, p)
             and name_epilogue(p, number, bias))
 
 
 def describe_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias):
-    """As `_matmul.describe`, for an epilogue by its number and the index of its bias in BIAS_KINDS: (key words,
-    fields of the product), or None if it has no key."""
+    """As `_matmul.describe`, for an epilogue by its number and the index of its bias in BIAS_KINDS: (key
+    words, fields of the product), or None if it has no key."""
     cdef Product p
     cdef nj_key key
     if not read_layer(x, w, y, number, bias, &p) or not make_key(&p, &key):

@@ -178,7 +178,7 @@ def _read(
     epilogue = Epilogue(
         alpha,
         beta,
-        ("none", "row", "column")[kind],
+        _dense.BIAS_KINDS[kind],
         rows_apart,
         Activation(function.name, tuple(_rounded(value, dtype) for value in function.parameters)),
     )
