@@ -255,8 +255,8 @@ def describe_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int 
 
 
 def layers(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias, tuple besides not None):
-    """y[...] = epilogue(x[...] @ w[...]) over the leading dimensions of y, which all have, as _matmul.products;
-    besides: the epilogue's operands. Returns False, and y is untouched, when no kernel is published."""
+    """y[...] = epilogue(x[...] @ w[...]) over the leading dimensions of y, as _matmul.products. besides: the
+    epilogue's operands, with those dimensions too. False, and y is untouched, when no kernel is published."""
     cdef Product p
     if not read_layer(x, w, y, number, bias, &p):
         return False
