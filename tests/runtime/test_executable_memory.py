@@ -8,8 +8,8 @@ import os
 import threading
 
 import pytest
-from conftest import MAPS, Child, code_mappings, needs_kernels, resources, writable_and_executable
 from machine_code import RETURNS_N, TRAP, returns
+from process import MAPS, Child, code_mappings, needs_kernels, resources, writable_and_executable
 
 from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
@@ -263,7 +263,7 @@ print(Code.map(returns(42)).call(()), executable_memory().strategy)
 
 LIMITED = """
 import os, resource
-from conftest import resources
+from process import resources
 from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
 from machine_code import returns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Child, needs_kernels
+from process import Child, needs_kernels
 
 pytestmark = needs_kernels
 

@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from conftest import Child, needs_kernels
+from process import Child, needs_kernels
 
 pytestmark = needs_kernels
 

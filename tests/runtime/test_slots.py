@@ -7,8 +7,8 @@ import itertools
 import threading
 
 import pytest
-from conftest import in_thread, needs_kernels
 from machine_code import RETURNS_FIRST_OF_CONTEXT, RETURNS_N, WAITS, returns
+from process import in_thread, needs_kernels
 
 from neurojit.runtime import SLOTS, Code, SlotTable, executable_memory
 
