@@ -28,7 +28,7 @@ MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
 """How many tiles more than necessary may lie below each other, for heights that fit better."""
-NEAR = 1.02
+NEAR = 1.025
 """What comes so near to the least that is possible is taken, and nothing better looked for."""
 CODE = 0.0001
 """What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
