@@ -172,13 +172,14 @@ def k_block(g: Gemm, target: Target) -> int:
 
 
 def max_height(isa: Isa, vectors: int, masks: int) -> int:
-    """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
+    """Rows of a tile `vectors` wide: the accumulators fit the registers, with the shorter of a row of B and a
+    column of A, and one register for the longer.
 
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
     vector register each where the ISA has no others for them.
     """
-    spare = 1 if isa.mask_registers else 1 + masks
-    return max(1, (isa.vector_registers - vectors - spare) // vectors)
+    room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks)
+    return max(1, (room - vectors) // vectors, min(room // (vectors + 1), vectors - 1))
 
 
 def edges(rest: int, full: int, size: int) -> list[tuple[int, ...]]:
