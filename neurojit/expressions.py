@@ -113,8 +113,8 @@ def reduce_rows(op: str, x: Array, partial_lanes: int) -> Array:
     """A reduction over the last axis, with so many partial sums; the axis stays, with an extent of 1."""
     n = x.shape[-1]
     if op in ("reduce_argmax", "reduce_argmin"):
-        found = np.argmax(x, -1, keepdims=True) if op == "reduce_argmax" else np.argmin(x, -1, keepdims=True)
-        return found.astype(x.dtype)
+        find = np.argmax if op == "reduce_argmax" else np.argmin
+        return np.asarray(find(x, -1, keepdims=True), x.dtype)
     start, combine = _COMBINED[op]
     groups = -(-n // partial_lanes)
     padded = np.full((*x.shape[:-1], groups * partial_lanes), start, x.dtype)
