@@ -6,6 +6,8 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import cumsum as cumsum_template
 from neurojit.asm_templates import gather as gather_template
@@ -129,6 +131,19 @@ def emit_random(g: Random, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     buffer = machine_class(isa).new_buffer(encoder)
     random_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "random"), g)
     return buffer.finish()
+
+
+TensorKernel = Map | Reduce | Transpose | Cumsum | Gather | Random
+"""Payloads of kernels that go over tensors."""
+
+
+def emit_tensor_kernel(g: TensorKernel, isa: Isa) -> bytes:
+    """The machine code of whichever it is, with the schedule that the plan chooses."""
+    emitters: dict[type, Callable[..., bytes]] = {
+        Map: emit_map, Reduce: emit_reduce, Transpose: emit_transpose,
+        Cumsum: emit_cumsum, Gather: emit_gather, Random: emit_random,
+    }  # fmt: skip
+    return emitters[type(g)](g, isa)
 
 
 def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
