@@ -1,4 +1,4 @@
-"""gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major B and C, any strides of A.
+"""gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major C, row-major or packed B, any strides of A.
 
     mr x nv accumulators + nv vectors of B + 1 scalar of A (none where the ISA broadcasts from memory)
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neurojit.asm_templates import right_operand
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.plan.epilogue import NO_EPILOGUE
@@ -49,6 +50,7 @@ def body(
     beside = EpilogueOperands.of(m, g, tuple(others)) if g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    right_operand.expect(m, g.b)
     if not _in_passes(g, schedule):
         _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
@@ -64,7 +66,8 @@ def body(
                     at_end = beside if part is last else None
                     _pass(m, part, schedule, (a, b, c), depth, row_stride, at_end, returns=True)
                     m.advance(a, schedule.k_block * g.a.column_stride * size)
-                    m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
+                    whole = right_operand.next_tile(m, g.b, g.n)
+                    m.advance(b, right_operand.steps(m, g.b, schedule.k_block) - whole)
                     m.advance(c, -g.n * size)
     m.forget()
 
@@ -100,14 +103,14 @@ def _pass(
                     )
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
-                        m.advance(b, -steps * g.b.row_stride * size)
+                        m.advance(b, -right_operand.steps(m, g.b, steps))
                         m.advance(c_rows, rows.height * g.c.row_stride * size)
                     if beside_rows is not None:
                         beside_rows.next_rows(rows.height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
-                m.advance(b, sum(block.lanes) * size)
+                m.advance(b, right_operand.next_tile(m, g.b, sum(block.lanes)))
                 m.advance(c, sum(block.lanes) * size)
                 if beside is not None and beside_rows is not None:
                     beside_rows.release_copy()
@@ -159,8 +162,9 @@ def _tile(
             with m.loop(trips):
                 _steps(m, g, accumulators, columns, a, b, schedule.unroll)
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
-                m.advance(b, schedule.unroll * g.b.row_stride * size)
+                m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
+        right_operand.apply_scales(m, g.b, accumulators, b, moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, beside)
@@ -190,24 +194,44 @@ def _steps(
     count: int,
 ) -> None:
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
-    if count == 0:
-        return
-    size = m.element.size
+    group = right_operand.group(g.b)
+    a_step = g.a.column_stride * m.element.size
+    groups, rest = divmod(count, group)
+    if groups:
+        with m.repeat(groups, {a: group * a_step, b: right_operand.steps(m, g.b, group)}):
+            for part in range(group):
+                _step(m, g, accumulators, columns, (a, part * a_step), (b, 0), part)
+    for part in range(rest):
+        at_a = (a, (count - rest + part) * a_step)
+        at_b = (b, right_operand.steps(m, g.b, count - rest))
+        _step(m, g, accumulators, columns, at_a, at_b, part)
+
+
+def _step(
+    m: Machine,
+    g: Gemm,
+    accumulators: list[list[Vector]],
+    columns: tuple[int, ...],
+    at_a: tuple[Pointer, int],
+    at_b: tuple[Pointer, int],
+    part: int,
+) -> None:
+    """One step of k, whose elements of A and B lie at (pointer, offset): part `part` of its group."""
+    a, a_offset = at_a
+    b, b_offset = at_b
     height, widest = len(accumulators), max(columns)
-    a_row = g.a.row_stride * size
-    with m.repeat(count, {a: g.a.column_stride * size, b: g.b.row_stride * size}):
-        vectors, offset = [], 0
-        for lanes in columns:
-            vectors.append(m.vector(lanes, b, offset, uses=height))
-            offset += lanes * size
-        offset = 0
-        for row in accumulators:
-            scalar = m.scalar(widest, a, offset, uses=len(columns))
-            for accumulator, vector in zip(row, vectors, strict=True):
-                m.fma(accumulator, scalar, vector)
-            m.drop(scalar)
-            offset += a_row
-        m.drop(*vectors)
+    a_row = g.a.row_stride * m.element.size
+    vectors, column = [], 0
+    for lanes in columns:
+        vectors.append(right_operand.load(m, g.b, b, column, lanes, b_offset, part, uses=height))
+        column += lanes
+    for row in accumulators:
+        scalar = m.scalar(widest, a, a_offset, uses=len(columns))
+        for accumulator, vector in zip(row, vectors, strict=True):
+            m.fma(accumulator, scalar, vector)
+        m.drop(scalar)
+        a_offset += a_row
+    m.drop(*vectors)
 
 
 def _dynamic_depth(
@@ -228,12 +252,12 @@ def _dynamic_depth(
         with m.while_positive(left, unroll):
             _steps(m, g, accumulators, columns, a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * size)
-            m.advance(b, unroll * g.b.row_stride * size)
+            m.advance(b, right_operand.steps(m, g.b, unroll))
         m.advance(left, unroll - 1)
     with m.skip_unless_at_least(left, 1), m.while_positive(left, 1):
         _steps(m, g, accumulators, columns, a, b, 1)
         m.advance(a, g.a.column_stride * size)
-        m.advance(b, g.b.row_stride * size)
+        m.advance(b, right_operand.steps(m, g.b, 1))
     m.release(left)
 
 

@@ -45,3 +45,7 @@ class UnknownIsaError(NeurojitError, LookupError):
 
 class UnfusedError(NeurojitError):
     """A product whose kernel takes no epilogue: it is computed first, and the epilogue after it."""
+
+
+class StorageError(NeurojitError):
+    """A storage type of packed weights that an ISA's vector machine cannot widen."""

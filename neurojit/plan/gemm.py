@@ -21,6 +21,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
+from neurojit.plan.panels import Panels
 from neurojit.target import Isa, Target
 
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
@@ -42,7 +43,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Gemm:
-    """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns.
+    """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns, or B is packed.
 
     k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
     second A, as for a matrix times a column vector, computed as a row vector times its transpose.
@@ -54,7 +55,7 @@ class Gemm:
     n: int
     k: int | None
     a: Matrix
-    b: Matrix
+    b: Matrix | Panels
     c: Output
     accumulate: bool = False
     swapped: bool = False
@@ -75,6 +76,14 @@ class Gemm:
     @property
     def has_epilogue(self) -> bool:
         return self.epilogue is not NO_EPILOGUE and self.epilogue != NO_EPILOGUE
+
+    @property
+    def b_bytes(self) -> int:
+        """Of B in memory. The depth must be known."""
+        assert self.k is not None
+        if isinstance(self.b, Panels):
+            return self.b.panels(self.n) * self.b.panel_bytes
+        return self.k * self.n * ELEMENT_SIZE[self.dtype]
 
     @property
     def is_micro_kernel(self) -> bool:
@@ -129,12 +138,12 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     """
     k = g.k if g.k is not None else 256
     block = k_block(g, target)
-    unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else block or UNROLL
+    unroll = max(k, 1) if g.k is not None and k <= FULL_UNROLL else block if 0 < block <= FULL_UNROLL else UNROLL
     model = cost_model(target, ELEMENT_SIZE[g.dtype])
     covers: list[tuple[float, int, tuple[RowBlock, ...], tuple[ColumnBlock, ...]]] = []
-    for columns in column_covers(g.n, model.full, model.size, target.isa.vector_registers - 4):
+    for columns in _covers(g, model.full, target.isa.vector_registers - 4):
         widest = max([len(block.lanes) for block in columns])
-        tallest = max_height(target.isa, widest)
+        tallest = max_height(target.isa, widest, isinstance(g.b, Panels) and g.b.storage == "bf16")
         least = ceil_div(g.m, tallest)
         if g.is_micro_kernel and least * sum(block.tiles for block in columns) > 1:
             continue  # a micro-kernel is one tile: it has no strides to go to a next one
@@ -166,6 +175,8 @@ def k_block(g: Gemm, target: Target) -> int:
 
     With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
     """
+    if isinstance(g.b, Panels):
+        return _panel_k_block(g, g.b, target)
     size = ELEMENT_SIZE[g.dtype]
     far = (
         g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
@@ -173,12 +184,22 @@ def k_block(g: Gemm, target: Target) -> int:
     return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
 
 
-def max_height(isa: Isa, vectors: int) -> int:
+def _panel_k_block(g: Gemm, panels: Panels, target: Target) -> int:
+    """A part of a panel that stays in L2 while all rows sweep it, where the whole does not.
+
+    int8, whose panels are the smallest, is scaled when the sum is complete, and never cut."""
+    most = target.caches.l2.size // 2 // panels.group_bytes * panels.group
+    if g.k is None or panels.is_scaled or g.m <= K_BLOCK or g.k <= 2 * most:
+        return 0
+    return ceil_div(ceil_div(g.k, ceil_div(g.k, most)), UNROLL) * UNROLL
+
+
+def max_height(isa: Isa, vectors: int, masked: bool = False) -> int:
     """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
 
-    A single row reads B in its multiply-adds, and can be wider.
+    A single row reads B in its multiply-adds, and can be wider. masked: a mask widens bf16.
     """
-    spare = 1 if isa.mask_registers else 2  # without mask registers an edge's mask takes a vector
+    spare = (1 if isa.mask_registers else 2) + masked  # without mask registers an edge's mask takes a vector
     return max(1, (isa.vector_registers - vectors - spare) // vectors)
 
 
@@ -213,6 +234,33 @@ def column_covers(n: int, full: int, size: int, most: int = 16) -> list[tuple[Co
                     merged = ColumnBlock(whole + edge, 1)
                     covers.append((ColumnBlock(whole, count - 1), merged) if count > 1 else (merged,))
         if width >= n:
+            break
+    return covers
+
+
+def _covers(g: Gemm, full: int, most: int) -> list[tuple[ColumnBlock, ...]]:
+    """Ways to cut the columns of a product."""
+    size = ELEMENT_SIZE[g.dtype]
+    if isinstance(g.b, Panels):
+        return panel_covers(g.n, g.b.width, full, size, most // 2 if g.b.is_widened else most)
+    return column_covers(g.n, full, size, most)
+
+
+def panel_covers(n: int, width: int, full: int, size: int, most: int) -> list[tuple[ColumnBlock, ...]]:
+    """Ways to cut n columns in panels of `width`: tiles of whole panels side by side, then what is left.
+
+    Every block begins with a panel, and no vector lies in two of them."""
+    covers = []
+    for side_by_side in (1, 2, 4):
+        if side_by_side * width // full > most:
+            break
+        count, rest = divmod(n, side_by_side * width)
+        block = ((ColumnBlock((full,) * (side_by_side * width // full), count),) if count else ())
+        whole, rest = divmod(rest, width)
+        for edge in _edges(rest, full, size):
+            lanes = (full,) * (whole * width // full) + edge
+            covers.append((*block, ColumnBlock(lanes, 1)) if lanes else block)
+        if side_by_side * width >= n:
             break
     return covers
 
@@ -306,7 +354,7 @@ class _Model:
         """
         assert g.k is not None
         caches, size = self.target.caches, self.size
-        of_a, of_b, of_c = g.m * g.k * size, g.k * g.n * size, g.m * g.n * size
+        of_a, of_b, of_c = g.m * g.k * size, g.b_bytes, g.m * g.n * size
         l1 = caches.l1d.size * 3 // 4
         if of_a + of_b <= l1:
             return 0.0
@@ -320,7 +368,10 @@ class _Model:
             row_bytes = vectors * self.full * size
             panel, lines = g.k * row_bytes, row_bytes / 64
             stays = panel <= caches.l1d.size // 2 and g.k <= self._rows_in_l1(g.b.row_stride)
-            if of_a + of_b + of_c <= l2:
+            if isinstance(g.b, Panels):  # read straight through
+                stays = vectors * self.full // g.b.width * g.b.panel_bytes <= caches.l1d.size // 2
+                line = L2_LINE_CYCLES if of_a + of_b + of_c <= l2 else L3_LINE_CYCLES
+            elif of_a + of_b + of_c <= l2:
                 line = L2_LINE_CYCLES * (1 + 0.3 / lines)
             elif of_b <= l2:
                 line = L3_LINE_CYCLES * (1 + 1 / lines)
