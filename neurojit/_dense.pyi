@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from neurojit._packed import PackedWeights
+
 Array = np.ndarray[Any, Any]
 
 class Linear:
@@ -13,5 +15,5 @@ class Linear:
 
 def number_activation(activation: Any) -> int: ...
 def describe_linear(
-    x: Array, w: Array, out: Array, activation: int, biased: bool
+    x: Array, w: Array | PackedWeights, out: Array, activation: int, biased: bool
 ) -> tuple[tuple[int, int, int, int], tuple[int, ...]] | None: ...

@@ -72,7 +72,7 @@ cdef PyObject *linear_vectorcall(PyObject *self, PyObject *const *args, size_t n
         if given[i] == c_None:
             given[i] = NULL
     if (read_inputs(args[0], args[1], &call)
-            and PyArray_NDIM(<array_object *>args[1]) == 2
+            and call.b_ndim == 2
             and (given[2] is NULL or read_out(given[2], &call))
             and (given[0] is NULL or read_bias(given[0], given[2], &call))):
         if given[1] is not NULL:
@@ -122,11 +122,11 @@ cdef class Linear:
         return "linear"
 
 
-def describe_linear(cnp.ndarray x, cnp.ndarray w, cnp.ndarray out, int64_t activation, bint biased):
+def describe_linear(cnp.ndarray x, w, cnp.ndarray out, int64_t activation, bint biased):
     """As `describe`, for a dense layer on matrices: (key words, fields of the product), or None."""
     cdef Call call
     cdef nj_key key
-    if not product_of(<array_object *>x, <array_object *>w, <array_object *>out, &call.p):
+    if not product_of(<array_object *>x, w, <array_object *>out, &call.p):
         return None
     if not name_epilogue(&call, activation, biased) or not make_key(&call.p, &key):
         return None

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from neurojit._packed import PackedWeights
+
 Array = np.ndarray[Any, Any]
 
 class Matmul:
@@ -19,9 +21,9 @@ class Matmul:
 
 class BoundMatmul:
     def __new__(
-        cls, general: Callable[..., Any], a: Array, b: Array, out: Array, views: tuple[Array, ...]
+        cls, general: Callable[..., Any], a: Array, b: Any, out: Array, views: tuple[Any, ...]
     ) -> BoundMatmul: ...
     def __call__(self) -> Array: ...
 
-def describe(a: Array, b: Array, c: Array) -> tuple[tuple[int, int, int, int], tuple[int, ...]] | None: ...
-def products(a: Array, b: Array, c: Array) -> bool: ...
+def describe(a: Array, b: Array | PackedWeights, c: Array) -> tuple[tuple[int, int, int, int], tuple[int, ...]] | None: ...
+def products(a: Array, b: Array | PackedWeights, c: Array) -> bool: ...

@@ -134,14 +134,14 @@ cdef class BoundMatmul:
         cdef nj_key key
         x, y, z = views
         cdef array_object *operands[3]
-        operands[0], operands[1], operands[2] = <array_object *>x, <array_object *>y, <array_object *>z
+        operands[0], operands[2] = <array_object *>x, <array_object *>z
         self.general, self.a, self.b, self.out, self.views = general, a, b, out, views
-        if product_of(operands[0], operands[1], operands[2], &p) and make_key(&p, &key):
+        if product_of(operands[0], y, operands[2], &p) and make_key(&p, &key):
             self.slot = nj_slots_find(TABLE, &key)
         if self.slot is NULL:
             raise ValueError("no kernel was published for these operands")
-        for i in range(3):
-            self.buffers[i] = PyArray_DATA(operands[i])
+        self.buffers[0], self.buffers[1] = PyArray_DATA(operands[0]), right_data(y)
+        self.buffers[2] = PyArray_DATA(operands[2])
         self.arguments[0], self.arguments[1] = <PyObject *>a, <PyObject *>b
         self.arguments[2] = <PyObject *>out
 
@@ -159,7 +159,7 @@ cdef void enable_vectorcall():
 enable_vectorcall()
 
 
-def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+def describe(cnp.ndarray a, b, cnp.ndarray c):
     """(key words, fields) of the product of the arrays' last two dimensions, or None if it has no key.
 
     The fields are m, n, k, the strides a_row, a_column, b_row, b_column, c_row in elements, and the
@@ -167,7 +167,7 @@ def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     """
     cdef Product p
     cdef nj_key key
-    if not product_of(<array_object *>a, <array_object *>b, <array_object *>c, &p) or not make_key(&p, &key):
+    if not product_of(<array_object *>a, b, <array_object *>c, &p) or not make_key(&p, &key):
         return None
     return (
         (key.word[0], key.word[1], key.word[2], key.word[3]),
@@ -175,7 +175,7 @@ def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     )
 
 
-def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+def products(cnp.ndarray a, b, cnp.ndarray c):
     """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the product's slot.
 
     All have the same number of dimensions and native float32 or float64 elements; leading extents are
@@ -191,19 +191,20 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     cdef PyThreadState *thread = NULL
     cdef int axis
     cdef array_object *x = <array_object *>a
-    cdef array_object *y = <array_object *>b
     cdef array_object *z = <array_object *>c
-    if not product_of(x, y, z, &p) or not make_key(&p, &key):
+    if not product_of(x, b, z, &p) or not make_key(&p, &key):
         return False
     slot = nj_slots_find(TABLE, &key)
     code = nj_slot_enter(slot) if slot is not NULL else NULL
     if code is NULL:
         return False
     batch.code, batch.axes, batch.work = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k
-    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
+    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>right_data(b), <char *>PyArray_DATA(z)
     batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
     batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
-    batch.b_stride = <const intptr_t *>PyArray_STRIDES(y)
+    batch.b_stride = NULL if type(b) is _PackedWeights else <const intptr_t *>PyArray_STRIDES(<array_object *>b)
+    if batch.b_stride is NULL and batch.axes > 0:
+        raise ValueError("packed weights have no leading dimensions; pass the rows of a as one matrix")
     work = <double>batch.work
     for axis in range(batch.axes):
         work *= <double>batch.extent[axis]
