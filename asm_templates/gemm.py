@@ -29,7 +29,7 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     row_stride = m.row_stride() if g.c.row_stride is None else None
     if g.has_epilogue:
         m.save_pointers(max(0, pointers_needed(g, schedule) - m.pointers.budget))
-    body(m, g, schedule, m.operands(3 + g.epilogue.buffers), depth, row_stride)
+    body(m, g, schedule, m.operands(g.buffers), depth, row_stride)
     m.leave()
 
 
@@ -46,8 +46,14 @@ def body(
 
     The addresses are moved on, to anywhere; the registers stay the caller's. All others are given back.
     """
+    if g.accumulate and g.epilogue.beta and g.partial is None:
+        raise ValueError(
+            "gemm: C cannot hold both the sums so far and what beta multiplies: expected `partial`"
+        )
+    if g.partial is not None and not g.is_micro_kernel:
+        raise ValueError("gemm: only a micro-kernel, which is one tile, takes partial sums beside C")
     first, second, c, *others = operands
-    beside = EpilogueOperands.of(m, g, tuple(others)) if g.has_epilogue else None
+    beside = EpilogueOperands.of(m, g.epilogue, tuple(others)) if others or g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
     right_operand.expect(m, g.b)
@@ -103,8 +109,8 @@ def _pass(
                         m.advance(a_rows, (height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -right_operand.steps(m, g.b, steps))
                         m.advance(c_rows, height * g.c.row_stride * size)
-                    if beside_rows is not None:
-                        beside_rows.next_rows(height)
+                        if beside_rows is not None:
+                            beside_rows.next_rows(height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
@@ -117,6 +123,8 @@ def _pass(
 
 def pointers_needed(g: Gemm, schedule: GemmSchedule) -> int:
     """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
+    if g.is_micro_kernel:
+        return g.buffers + 3  # depth, row stride, and one pointer or counter at a time
     counters = 3  # columns, rows, k or the rows of a tile; the last pass is in no loop
     one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1
     one_column = one_column and not _in_passes(g, schedule)
@@ -142,8 +150,12 @@ def _tile(
     """
     a, b, c = at
     size = m.element.size
-    if g.accumulate:
-        accumulators = _load_tile(m, g, height, columns, c, row_stride)
+    if g.accumulate and beside is not None and beside.partial is not None:
+        assert g.partial is not None
+        accumulators = _load_tile(m, height, columns, beside.partial, g.partial * size, None)
+    elif g.accumulate:
+        down = g.c.row_stride * size if g.c.row_stride is not None else 0
+        accumulators = _load_tile(m, height, columns, c, down, row_stride)
     else:
         accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
 
@@ -165,7 +177,7 @@ def _tile(
         right_operand.apply_scales(m, g.b, accumulators, b, moved)
 
     if beside is not None:
-        store_tile(m, g, accumulators, c, beside)
+        store_tile(m, g, accumulators, c, row_stride, beside)
         return moved
     if row_stride is not None:
         c = m.copy(c)
@@ -244,19 +256,17 @@ def _dynamic_depth(
 ) -> None:
     """All of a k known only at the call: unrolled groups, then single steps."""
     size = m.element.size
-    left = m.copy(depth)
-    with m.skip_unless_at_least(left, unroll):
-        m.advance(left, 1 - unroll)  # now left > 0 exactly while a whole group remains
-        with m.while_positive(left, unroll):
+    with m.skip_unless_at_least(depth, unroll):
+        m.advance(depth, 1 - unroll)  # now depth > 0 exactly while a whole group remains
+        with m.while_positive(depth, unroll):
             _steps(m, g, accumulators, columns, a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * size)
             m.advance(b, right_operand.steps(m, g.b, unroll))
-        m.advance(left, unroll - 1)
-    with m.skip_unless_at_least(left, 1), m.while_positive(left, 1):
+        m.advance(depth, unroll - 1)
+    with m.skip_unless_at_least(depth, 1), m.while_positive(depth, 1):
         _steps(m, g, accumulators, columns, a, b, 1)
         m.advance(a, g.a.column_stride * size)
         m.advance(b, right_operand.steps(m, g.b, 1))
-    m.release(left)
 
 
 def _prefetch_tile_below(
@@ -280,15 +290,15 @@ def _prefetch_tile_below(
 
 
 def _load_tile(
-    m: Machine, g: Gemm, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer | None
+    m: Machine, height: int, columns: tuple[int, ...], c: Pointer, down: int, row_stride: Pointer | None
 ) -> list[list[Vector]]:
-    """The tile's elements of C, as the start of their chains."""
+    """Sums so far, as the start of the tile's chains. Rows are `down` or `row_stride` bytes apart."""
     size = m.element.size
     tile: list[list[Vector]] = []
     if row_stride is not None:
         c = m.copy(c)
     for i in range(height):
-        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+        offset = i * down
         row = []
         for lanes in columns:
             row.append(m.load(lanes, c, offset))

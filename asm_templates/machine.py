@@ -110,7 +110,8 @@ class Machine(Arithmetic):
 
     @abstractmethod
     def operands(self, count: int) -> tuple[Pointer, ...]:
-        """Addresses of the kernel's first `count` buffers after the arena. Called once, first."""
+        """Addresses of the kernel's first `count` buffers after the arena. Called once, first. Three of a
+        micro-kernel's are arguments of their own; the block its sixth argument points at has the others."""
 
     @abstractmethod
     def extent(self) -> Pointer:

@@ -43,9 +43,5 @@ class UnknownIsaError(NeurojitError, LookupError):
     """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""
 
 
-class UnfusedError(NeurojitError):
-    """A product whose kernel takes no epilogue: it is computed first, and the epilogue after it."""
-
-
 class StorageError(NeurojitError):
-    """A storage type of packed weights that an ISA's vector machine cannot widen."""
+    """Packed weights that no kernel can read: a storage type that an ISA does not widen, or too large."""
