@@ -202,8 +202,9 @@ def products(cnp.ndarray a, b, cnp.ndarray c):
     batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>right_data(b), <char *>PyArray_DATA(z)
     batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
     batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
-    batch.b_stride = NULL if type(b) is _PackedWeights else <const intptr_t *>PyArray_STRIDES(<array_object *>b)
-    if batch.b_stride is NULL and batch.axes > 0:
+    if type(b) is not _PackedWeights:
+        batch.b_stride = <const intptr_t *>PyArray_STRIDES(<array_object *>b)
+    elif batch.axes > 0:
         raise ValueError("packed weights have no leading dimensions; pass the rows of a as one matrix")
     work = <double>batch.work
     for axis in range(batch.axes):

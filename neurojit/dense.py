@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from neurojit import _dense
+from neurojit._packed import PackedWeights
 from neurojit.numpy_matmul import KERNEL_TYPES, fallbacks, matmul
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
 
@@ -40,7 +41,7 @@ def activation_of(given: Any) -> Activation:
 def general(x: Any, w: Any, b: Any = None, activation: Any = None, out: Any = None) -> Any:
     """What `nj.linear` is when its fast path does not apply. See Linear for the contract."""
     function = activation_of(activation)
-    x, w = np.asarray(x), np.asarray(w)
+    x, w = np.asarray(x), w if type(w) is PackedWeights else np.asarray(w)
     bias = None if b is None else np.asarray(b)
     shape = _checked_shape(x, w, bias, out)
     rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) if x.ndim != 2 else x
@@ -48,7 +49,9 @@ def general(x: Any, w: Any, b: Any = None, activation: Any = None, out: Any = No
         rows = np.ascontiguousarray(rows)
     if bias is not None:
         bias = np.ascontiguousarray(bias)
-    beside = out is None or any(np.may_share_memory(out, y) for y in (x, w, bias) if y is not None)
+    beside = out is None or any(
+        np.may_share_memory(out, y) for y in (x, w, bias) if isinstance(y, np.ndarray)
+    )
     direct = not beside and out.flags.c_contiguous
     y = out.reshape(rows.shape[0], w.shape[1]) if direct else np.empty((rows.shape[0], w.shape[1]), w.dtype)
     if not _fused(rows, w, bias, activation, function, y):
@@ -64,7 +67,7 @@ def general(x: Any, w: Any, b: Any = None, activation: Any = None, out: Any = No
     return out
 
 
-def _checked_shape(x: Array, w: Array, bias: Array | None, out: Any) -> tuple[int, ...]:
+def _checked_shape(x: Array, w: Array | PackedWeights, bias: Array | None, out: Any) -> tuple[int, ...]:
     """The result's shape; ValueError and TypeError say what does not fit."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
@@ -89,9 +92,11 @@ def _checked_shape(x: Array, w: Array, bias: Array | None, out: Any) -> tuple[in
     return shape
 
 
-def _fused(x: Array, w: Array, bias: Array | None, given: Any, function: Activation, y: Array) -> bool:
+def _fused(
+    x: Array, w: Array | PackedWeights, bias: Array | None, given: Any, function: Activation, y: Array
+) -> bool:
     """y = function(x @ w + bias) by one kernel, compiled if need be; False, and y untouched, without one."""
-    if not x.size or not w.size:
+    if not x.size or not y.size:
         return False
     key_of_activation = (
         None if function == IDENTITY else (given if isinstance(given, (str, tuple)) else function)
@@ -111,12 +116,17 @@ def _fused(x: Array, w: Array, bias: Array | None, given: Any, function: Activat
     return _run_published(key, x, w, y, bias)
 
 
-def _run_published(key: tuple[int, int, int, int], x: Array, w: Array, y: Array, bias: Array | None) -> bool:
+def _run_published(
+    key: tuple[int, int, int, int], x: Array, w: Array | PackedWeights, y: Array, bias: Array | None
+) -> bool:
     from neurojit.runtime import SLOTS
 
     slot = SLOTS.lookup(key)
-    operands = (x, w, y) if bias is None else (x, w, y, bias)
-    return slot is not None and slot.call(tuple(operand.ctypes.data for operand in operands)) is not None
+    weights = w.address if isinstance(w, PackedWeights) else w.ctypes.data
+    addresses = (x.ctypes.data, weights, y.ctypes.data)
+    if bias is not None:
+        addresses = (*addresses, bias.ctypes.data)
+    return slot is not None and slot.call(addresses) is not None
 
 
 def apply(function: Activation, y: Array) -> None:

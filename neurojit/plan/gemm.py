@@ -90,6 +90,7 @@ class Gemm:
             return self.b.panels(self.n) * self.b.panel_bytes
         return self.k * self.n * ELEMENT_SIZE[self.dtype]
 
+    @property
     def buffers(self) -> int:
         """How many operands the kernel has in all."""
         return 3 + self.epilogue.buffers + (self.partial is not None)

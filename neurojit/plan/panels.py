@@ -55,7 +55,7 @@ class Panels(NamedTuple):
     def of_strides(cls, row_stride: int, column_stride: int, depth: int) -> Panels | None:
         """From the strides in a key; None where they are those of an array."""
         number = column_stride - PACKED
-        return cls(list(STORAGES)[number], depth, row_stride) if number < len(STORAGES) else None
+        return cls(list(STORAGES)[number], depth, row_stride) if 0 <= number < len(STORAGES) else None
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -115,5 +115,5 @@ class Panels(NamedTuple):
 
 def panel_width(dtype: str, isa: Isa) -> int:
     """Columns of a panel: the width of the tile that large products are cut into."""
-    lanes = isa.widest // 8 // STORAGES[dtype].size
+    lanes = max(isa.widest, 128) // 8 // STORAGES[dtype].size  # without an ISA nothing reads them
     return (4 if isa.vector_registers == 32 else 2) * lanes
