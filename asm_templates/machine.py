@@ -205,8 +205,8 @@ class Machine(Arithmetic):
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
     def load_as(self, storage: str, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        """A fresh vector of `lanes` elements widened from a storage type of neurojit.plan.panels: of the group
-        of steps at this address, the one numbered `part`. `lanes` fill a register."""
+        """A fresh vector of `lanes` elements widened from a storage type of neurojit.plan.panels: of the
+        group of steps at this address, the one numbered `part`. `lanes` fill a register."""
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
     @abstractmethod

@@ -1,5 +1,5 @@
-/* A product in strips: C = A @ B cut into rows, columns or both, each part by a kernel that reads its operands
- * in place, or B in packed panels.
+/* A product in strips: C = A @ B cut into rows, columns or both, each part by a kernel that reads its
+ * operands in place, or B in packed panels.
  *
  * The problem. From some ten microseconds of work a second core pays, long before packing does. And a kernel
  * for all of a large product takes long to validate.
@@ -27,10 +27,10 @@ typedef struct nj_step {
 
 typedef struct nj_gemm_strips {
     nj_cut rows, columns;
-    int operands;                      /* A, B, C and those beside C */
-    nj_step step[3 + NJ_MOST_BESIDE];  /* of each */
-    int64_t work, member_work;         /* multiply-adds of the whole, and those worth one more member */
-    nj_code *kernel[2][2];             /* for each size of rows and of columns; NULL where there is none */
+    int operands;                     /* A, B, C and those beside C */
+    nj_step step[3 + NJ_MOST_BESIDE]; /* of each */
+    int64_t work, member_work;        /* multiply-adds of the whole, and those worth one more member */
+    nj_code *kernel[2][2];            /* for each size of rows and of columns; NULL where there is none */
 } nj_gemm_strips;
 
 /* Has the kernel ABI: buffers = {strips, a, b, c, operands beside}. Returns 0. */

@@ -2,8 +2,6 @@
 
 from libc.stdint cimport uintptr_t
 
-from neurojit.storage import take_out, widen
-
 cimport cython
 
 
@@ -31,7 +29,7 @@ cdef class PackedWeights:
         self.shape = (panels.depth, n)
         self.row, self.column = panels.strides
         self.element = dtype.itemsize
-        if memory.size < panels.panels(n) * panels.panel_bytes or memory.ctypes.data % 64:
+        if memory.size < panels.panels(n) * panels.panel_bytes or (memory.size and memory.ctypes.data % 64):
             raise ValueError(f"{memory.size} bytes at {memory.ctypes.data:#x} cannot hold these panels")
         self.data = <void *><uintptr_t>memory.ctypes.data
         memory.flags.writeable = False
@@ -53,10 +51,14 @@ cdef class PackedWeights:
 
     def stored(self):
         """A Stored (storage.py): fresh arrays of the weights in the storage type, and the scales."""
+        from neurojit.storage import take_out  # with the compiler's tables: not at import
+
         return take_out(self.memory, self.panels, self.n)
 
     def unpack(self):
         """A fresh (k, n) array of `dtype`: the weights as they are multiplied; of int8, q * scale, rounded."""
+        from neurojit.storage import widen
+
         stored = self.stored()
         widened = widen(stored, self.storage)
         return widened if stored.scales is None else widened * stored.scales

@@ -123,7 +123,7 @@ def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Tar
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    publish_strips(slot, tuple(strips), steps, kernels, p.work, MEMBER_WORK)
+    publish_strips(slot, (strips.rows, strips.columns), steps, kernels, p.work, MEMBER_WORK)
 
 
 def _publish_blocked(

@@ -7,6 +7,7 @@ bias and activation in passes over it. The order of roundings is the same, so th
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def general(x: Any, w: Any, b: Any = None, activation: Any = None, out: Any = No
     x, w = np.asarray(x), w if type(w) is PackedWeights else np.asarray(w)
     bias = None if b is None else np.asarray(b)
     shape = _checked_shape(x, w, bias, out)
-    rows = np.ascontiguousarray(x).reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+    rows = np.ascontiguousarray(x).reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim != 2 else x
     if rows.size and rows.strides[1] != rows.itemsize and rows.shape[1] > 1:
         rows = np.ascontiguousarray(rows)
     if bias is not None:
@@ -123,10 +124,8 @@ def _run_published(
 
     slot = SLOTS.lookup(key)
     weights = w.address if isinstance(w, PackedWeights) else w.ctypes.data
-    addresses = (x.ctypes.data, weights, y.ctypes.data)
-    if bias is not None:
-        addresses = (*addresses, bias.ctypes.data)
-    return slot is not None and slot.call(addresses) is not None
+    beside = () if bias is None else (bias.ctypes.data,)
+    return slot is not None and slot.call((x.ctypes.data, weights, y.ctypes.data, *beside)) is not None
 
 
 def apply(function: Activation, y: Array) -> None:

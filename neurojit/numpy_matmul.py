@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from neurojit import _matmul
-from neurojit._packed import PackedWeights
 from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
+from neurojit._packed import PackedWeights
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -136,7 +136,7 @@ def _of_packed(x: Any, w: PackedWeights, out: Any, keywords: dict[str, Any]) -> 
     answer, multiplies by the weights as they are stored."""
     x, target = np.asarray(x), out[0] if isinstance(out, tuple) and len(out) == 1 else out
     shape = _checked_shape(x, w, target, keywords)
-    x = _for_kernel(x, w.dtype).reshape(-1, w.shape[0])
+    x = _for_kernel(x, w.dtype).reshape(math.prod(shape[:-1]), w.shape[0])
     if not x.flags.c_contiguous and (x.nbytes > FAR_BYTES and x.strides[1] != x.itemsize):
         x = np.ascontiguousarray(x)
     in_place = target is not None and _takes_rows(target, shape) and not _may_overlap(target, x)
@@ -157,7 +157,7 @@ def _of_packed(x: Any, w: PackedWeights, out: Any, keywords: dict[str, Any]) -> 
 
 
 FAR_BYTES = 1 << 15
-"""Of activations whose rows are not runs of memory: from here on, copying them costs less than reading them so."""
+"""Of activations whose rows are not runs of memory: from here on, a copy costs less than reading them so."""
 
 
 def _checked_shape(
@@ -183,7 +183,9 @@ def _checked_shape(
     return shape
 
 
-def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]) -> str | None:
+def _multiply(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]
+) -> str | None:
     """c[...] = a @ b by the kernel for this product, compiled if need be; or why that cannot be."""
     if _matmul.products(a, b, c):
         return None
@@ -193,7 +195,9 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, 
     return reason
 
 
-def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]) -> str | None:
+def _publish(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]
+) -> str | None:
     """Have a kernel for the product of the last two dimensions in its slot; or why that cannot be."""
     described = _matmul.describe(a, b, c)
     if described is None:

@@ -83,7 +83,7 @@ def aligned(size: int) -> Array:
 
 def lay_out(stored: Stored, panels: Panels, memory: Array | None = None) -> Array:
     """The panels in memory, as bytes: in `memory`, which holds zeros, or in fresh, aligned one."""
-    k, n = stored.values.shape
+    n = stored.values.shape[1]
     if memory is None:
         memory = aligned(panels.panels(n) * panels.panel_bytes)
     for panel, (weights, scales) in enumerate(_views(memory, panels, n)):

@@ -49,8 +49,10 @@ class Product(NamedTuple):
     def __str__(self) -> str:
         panels = self.panels
         if panels is not None:
-            packed = f"{panels.storage} in panels of {panels.width} columns"
-            return f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}), B {packed}"
+            return (
+                f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}), "
+                f"B {panels.storage} in panels of {panels.width} columns"
+            )
         return (
             f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}) "
             f"B ({self.b_row}, {self.b_column}) C ({self.c_row}, 1)"

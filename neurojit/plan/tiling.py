@@ -163,7 +163,7 @@ def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -
     """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
 
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
-    vector register each where the ISA has no others for them. storage: of packed B; bf16 is widened by a mask.
+    vector register each where the ISA has no others for them. storage: of packed B; bf16 takes a mask.
     """
     spare = (1 if isa.mask_registers else 1 + masks) + (storage == "bf16")
     return max(1, (isa.vector_registers - vectors - spare) // vectors)
@@ -189,7 +189,9 @@ def _schedule_panels(g: Gemm, panels: Panels, target: Target) -> GemmSchedule:
     of_panel = panels.width // full
     most = min(WIDE_TILE, (isa.vector_registers - 4) // (2 if panels.is_widened else 1))
     side_by_side = 1
-    while 2 * side_by_side * of_panel <= most and 2 * side_by_side * of_panel * g.m <= isa.vector_registers // 2:
+    while (
+        2 * side_by_side * of_panel <= most and 2 * side_by_side * of_panel * g.m <= isa.vector_registers // 2
+    ):
         side_by_side *= 2
     count, rest = divmod(g.n, side_by_side * panels.width)
     whole, rest = divmod(rest, panels.width)
