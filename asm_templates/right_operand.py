@@ -35,7 +35,7 @@ def next_tile(m: Machine, b: RightOperand, width: int) -> int:
 def load(
     m: Machine, b: RightOperand, pointer: Pointer, column: int, lanes: int, offset: int, part: int, uses: int
 ) -> Operand:
-    """`lanes` elements of one step of k, `part` of the group at pointer + offset: from `column` of the tile on.
+    """`lanes` elements of one step of k, `part` of the group at pointer + offset: from a tile's column on.
 
     What the last panel is filled up with is read too: no load of a panel needs a mask."""
     if not isinstance(b, Panels):

@@ -37,7 +37,7 @@ def pack(w: Any, storage: str | None = None) -> PackedWeights:
     The product is that of the rounded weights in float32: one chain of fused multiply-adds in the order of k
     for each element, then for int8 one multiplication by the scale, before a bias. So the error of x @ w by
     storing is at most sum |x[i, k]| |error[k, j]|, and the bits are the same on every machine and for any
-    number of threads; those of float32 and float64 are those of nj.matmul with w in C order (of several rows).
+    number of threads; those of float32 and float64 are those of nj.matmul with w in C order.
 
     The result owns a copy. Raises TypeError for other dtypes; ValueError for other than two dimensions, for
     unknown storage, and, with their position, for numbers that int8 has no scale for.

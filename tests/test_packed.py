@@ -6,11 +6,11 @@ import copy
 import gc
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Child
 from operands import LAYOUTS, plain, runnable_isas, special
 from oracle import assert_same_bits
 
@@ -357,7 +357,7 @@ def test_what_the_kernels_refuse() -> None:
             _matmul.products(x[None], w, c[None])
 
 
-def test_without_an_isa_numpy_answers(child: Child) -> None:
+def test_without_an_isa_numpy_answers(child: Callable[..., Any]) -> None:
     script = """
 import numpy as np, neurojit as nj
 rng = np.random.default_rng(0)
