@@ -97,7 +97,7 @@ def test_panels_there_and_back(storage: str, isa: str) -> None:
         panels = Panels(storage, k, panel_width(STORAGES[storage].element, TARGETS[isa].isa))
         stored = store(plain(3, (k, n), dtype), storage)
         memory = lay_out(stored, panels)
-        assert memory.ctypes.data % LINE == 0
+        assert memory.size == 0 or memory.ctypes.data % LINE == 0
         assert memory.size == panels.panels(n) * panels.panel_bytes
         assert panels.panel_bytes % LINE == 0
         values, scales = take_out(memory, panels, n)
