@@ -8,7 +8,7 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -89,7 +89,7 @@ def store_row(m: Machine, vector: Vector, y: Pointer, at: EpilogueOperands) -> N
 def store_tile(
     m: Machine,
     g: Gemm,
-    tile: list[list[Vector]],
+    tile: Tile,
     c: Pointer,
     row_stride: Pointer | None,
     at: EpilogueOperands,

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from neurojit.asm_templates import right_operand
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
-from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
@@ -157,7 +157,7 @@ def _tile(
         down = g.c.row_stride * size if g.c.row_stride is not None else 0
         accumulators = _load_tile(m, height, columns, c, down, row_stride)
     else:
-        accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
+        accumulators = m.zero_tile(height, columns)
 
     if g.k is None:
         assert depth is not None
@@ -174,21 +174,22 @@ def _tile(
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
-        right_operand.apply_scales(m, g.b, accumulators, b, moved)
+        right_operand.apply_scales(m, g.b, accumulators, columns, b, moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, row_stride, beside)
         return moved
     if row_stride is not None:
         c = m.copy(c)
-    for i, row in enumerate(accumulators):
-        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+    down = 0 if g.c.row_stride is None else g.c.row_stride * size
+    for i, row in m.rows(accumulators, {c: down}):
+        offset = i * down
         for vector in row:
             m.store(vector, c, offset)
             offset += vector.lanes * size
-        m.drop(*row)
-        if row_stride is not None and i + 1 < height:
+        if row_stride is not None:
             m.advance_by(c, row_stride)
+    m.drop_tile(accumulators)
     if row_stride is not None:
         m.release(c)
     return moved
@@ -197,7 +198,7 @@ def _tile(
 def _steps(
     m: Machine,
     g: Gemm,
-    accumulators: list[list[Vector]],
+    accumulators: Tile,
     columns: tuple[int, ...],
     a: Pointer,
     b: Pointer,
@@ -235,12 +236,11 @@ def _step(
     for lanes in columns:
         vectors.append(right_operand.load(m, g.b, b, column, lanes, b_offset, part, uses=height))
         column += lanes
-    for row in accumulators:
-        scalar = m.scalar(widest, a, a_offset, uses=len(columns))
+    for i, row in m.rows(accumulators, {a: a_row}):
+        scalar = m.scalar(widest, a, a_offset + i * a_row, uses=len(columns))
         for accumulator, vector in zip(row, vectors, strict=True):
             m.fma(accumulator, scalar, vector)
         m.drop(scalar)
-        a_offset += a_row
     m.drop(*vectors)
 
 
@@ -248,7 +248,7 @@ def _dynamic_depth(
     m: Machine,
     g: Gemm,
     unroll: int,
-    accumulators: list[list[Vector]],
+    accumulators: Tile,
     columns: tuple[int, ...],
     a: Pointer,
     b: Pointer,
@@ -291,7 +291,7 @@ def _prefetch_tile_below(
 
 def _load_tile(
     m: Machine, height: int, columns: tuple[int, ...], c: Pointer, down: int, row_stride: Pointer | None
-) -> list[list[Vector]]:
+) -> Tile:
     """Sums so far, as the start of the tile's chains. Rows are `down` or `row_stride` bytes apart."""
     size = m.element.size
     tile: list[list[Vector]] = []

@@ -15,15 +15,18 @@ stand in `arithmetic`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
-from neurojit.errors import RegisterPressureError, StorageError
+from neurojit.emit import CodeBuffer
+from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
-    "Pointer", "RegisterPool", "Source", "Vector",
+    "Pointer", "RegisterPool", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 
@@ -56,11 +59,23 @@ class RegisterPool:
 
     def take(self) -> int:
         if not self._free:
-            raise RegisterPressureError(
-                f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
-                "choose a smaller tile"
-            )
+            self._refuse()
         return self._free.pop()
+
+    def _refuse(self) -> NoReturn:
+        raise RegisterPressureError(
+            f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
+            "choose a smaller tile"
+        )
+
+    def take_in_order(self, count: int) -> list[int]:
+        """So many registers, lowest first."""
+        if count > len(self._free):
+            self._refuse()
+        self._free.sort(reverse=True)
+        taken = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        return taken
 
     def extend(self, registers: tuple[int, ...]) -> None:
         """Add registers, to be taken after all others."""
@@ -70,11 +85,17 @@ class RegisterPool:
     def give(self, register: int) -> None:
         self._free.append(register)
 
+    def give_back(self, registers: list[int]) -> None:
+        self._free.extend(reversed(registers))
+
     def claim(self, register: int) -> int:
         """Take this very register, where the calling convention has put a value."""
         self._free.remove(register)
         return register
 
+
+Tile = Sequence[list[Vector]]
+"""Accumulators, row by row."""
 
 ONCE: AbstractContextManager[None] = nullcontext()
 """The loop that runs its body once, straight through."""
@@ -105,6 +126,16 @@ class Machine(Arithmetic):
     element: Element
     vectors: RegisterPool
     pointers: RegisterPool
+
+    @abstractmethod
+    def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        """Begin a kernel in an empty buffer that `new_buffer` made. micro: a micro-kernel, with arguments of
+        its own."""
+
+    @staticmethod
+    @abstractmethod
+    def new_buffer(encoder: str) -> CodeBuffer:
+        """A code buffer for this ISA. encoder: as in NEUROJIT_ENCODER, where there is a choice."""
 
     # Arguments, pointers, control -----------------------------------------------------------------
 
@@ -138,6 +169,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         """pointer += stride."""
+
+    @abstractmethod
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        """pointer *= factor."""
 
     @abstractmethod
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
@@ -174,6 +209,32 @@ class Machine(Arithmetic):
     def leave(self) -> None:
         """Return 0 from the kernel."""
 
+    # Whole programs ---------------------------------------------------------------------------------
+    # Around several bodies in one function. A machine that has none of these runs single kernels only.
+
+    def buffers(self) -> Pointer:
+        """The address of the array of buffers, the arena first. Called once, instead of `operands`."""
+        raise self._runs_no_programs()
+
+    def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
+        """A fresh general register, read from memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def store_pointer(self, value: Pointer, pointer: Pointer, offset: int) -> None:
+        """Write a general register to memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def while_positive_in_memory(
+        self, pointer: Pointer, offset: int, step: int
+    ) -> AbstractContextManager[None]:
+        """As `while_positive`, with the counter in memory: no register is held in the body."""
+        raise self._runs_no_programs()
+
+    def _runs_no_programs(self) -> UnknownIsaError:
+        return UnknownIsaError(
+            f"{type(self).__name__} has no steps for whole programs; compile for another ISA"
+        )
+
     # Vectors --------------------------------------------------------------------------------------
 
     @property
@@ -191,6 +252,25 @@ class Machine(Arithmetic):
     @abstractmethod
     def zero(self, lanes: int) -> Vector:
         """A fresh vector of zeros."""
+
+    # Tiles of accumulators: rows of vectors. Machines with a quicker way to emit equal rows override these.
+
+    def zero_tile(self, height: int, columns: tuple[int, ...]) -> Tile:
+        """Fresh vectors of zeros: `height` rows of as many lanes each as `columns` says."""
+        return [[self.zero(lanes) for lanes in columns] for _ in range(height)]
+
+    def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
+        """(row, its vectors), for a loop whose body emits the same for every row.
+
+        steps: by how many bytes a row's offsets from a pointer lie further than those of the row above. As
+        with `repeat`, the body may run once in Python for all rows, and must not branch.
+        """
+        return iter(enumerate(tile))
+
+    def drop_tile(self, tile: Tile) -> None:
+        """Give back the registers of a tile."""
+        for row in tile:
+            self.drop(*row)
 
     @abstractmethod
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
@@ -212,6 +292,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector with one element of memory in every lane."""
+
+    def view(self, vector: Vector, lanes: int) -> Vector:
+        """The first `lanes` of a vector, in its own register: one of the two is dropped, not both."""
+        return Vector(vector.register, lanes, vector.width)
 
     @abstractmethod
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:

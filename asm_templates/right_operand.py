@@ -5,7 +5,7 @@ Distances are in bytes. `group` steps of k lie side by side, 1 but for bf16; poi
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Operand, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile
 from neurojit.plan.gemm import Matrix
 from neurojit.plan.panels import Panels
 
@@ -47,15 +47,18 @@ def load(
     return m.vector(lanes, pointer, offset, uses)
 
 
-def apply_scales(m: Machine, b: RightOperand, tile: list[list[Vector]], pointer: Pointer, moved: int) -> None:
+def apply_scales(
+    m: Machine, b: RightOperand, tile: Tile, columns: tuple[int, ...], pointer: Pointer, moved: int
+) -> None:
     """Multiply complete sums by the scales of their columns; the pointer has moved on by `moved` steps."""
     if not isinstance(b, Panels) or not b.is_scaled:
         return
-    column = 0
-    for across, first in enumerate(tile[0]):
+    scales, column = [], 0
+    for lanes in columns:
         at = b.scale_bytes(column) - b.steps_bytes(moved)
-        scales = m.vector(m.whole_lanes(first.lanes), pointer, at, uses=len(tile))
-        for row in tile:
-            m.mul(row[across], scales, into=row[across])
-        m.drop(scales)
-        column += first.lanes
+        scales.append(m.vector(m.whole_lanes(lanes), pointer, at, uses=len(tile)))
+        column += lanes
+    for _, row in m.rows(tile, {}):
+        for sums, scale in zip(row, scales, strict=True):
+            m.mul(sums, scale, into=sums)
+    m.drop(*scales)
