@@ -221,7 +221,7 @@ def _steps(
 def _step(
     m: Machine,
     g: Gemm,
-    accumulators: list[list[Vector]],
+    accumulators: Tile,
     columns: tuple[int, ...],
     at_a: tuple[Pointer, int],
     at_b: tuple[Pointer, int],
