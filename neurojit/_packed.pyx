@@ -56,7 +56,7 @@ cdef class PackedWeights:
         return take_out(self.memory, self.panels, self.n)
 
     def unpack(self):
-        """A fresh (k, n) array of `dtype`: the weights as they are multiplied; of int8, q * scale, rounded."""
+        """A fresh (k, n) array of `dtype`: the weights as they are stored; of int8, q * scale, rounded."""
         from neurojit.storage import widen
 
         stored = self.stored()
