@@ -53,6 +53,7 @@ EXTENSIONS = [
         ),
     ),
     extension("neurojit._packed"),
+    extension("neurojit._bound", numpy_api=True),
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),
 ]

@@ -20,6 +20,7 @@ import numpy as np
 
 from neurojit import _matmul
 from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
+from neurojit._bound import Bound
 from neurojit._packed import PackedWeights
 
 fallbacks: Counter[str] = Counter()
@@ -104,11 +105,11 @@ def _compute(
     shape: tuple[int, ...],
 ) -> tuple[Any, str | None]:
     """(a @ b, None) by kernels, or (None, why there is none). A given out is written only on success."""
-    x = _for_kernel(a if a.ndim > 1 else a[None, :], dtype)
-    y = _for_kernel(b if b.ndim > 1 else b[:, None], dtype)
+    x = for_kernel(a if a.ndim > 1 else a[None, :], dtype)
+    y = for_kernel(b if b.ndim > 1 else b[:, None], dtype)
     batch = shape[: len(shape) - (a.ndim > 1) - (b.ndim > 1)]
     full = (*batch, x.shape[-2], y.shape[-1])
-    in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
+    in_place = out is not None and takes_rows(out, full) and not _may_overlap(out, x, y)
     c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
@@ -136,10 +137,10 @@ def _of_packed(x: Any, w: PackedWeights, out: Any, keywords: dict[str, Any]) -> 
     answer, multiplies by the weights as they are stored."""
     x, target = np.asarray(x), out[0] if isinstance(out, tuple) and len(out) == 1 else out
     shape = _checked_shape(x, w, target, keywords)
-    x = _for_kernel(x, w.dtype).reshape(math.prod(shape[:-1]), w.shape[0])
+    x = for_kernel(x, w.dtype).reshape(math.prod(shape[:-1]), w.shape[0])
     if not x.flags.c_contiguous and (x.nbytes > FAR_BYTES and x.strides[1] != x.itemsize):
         x = np.ascontiguousarray(x)
-    in_place = target is not None and _takes_rows(target, shape) and not _may_overlap(target, x)
+    in_place = target is not None and takes_rows(target, shape) and not _may_overlap(target, x)
     full = (x.shape[0], w.shape[1])
     c = target.reshape(full) if in_place else np.empty(full, w.dtype)
     if x.size == 0 or c.size == 0:
@@ -200,19 +201,28 @@ def _publish(
 ) -> str | None:
     """Have a kernel for the product of the last two dimensions in its slot; or why that cannot be."""
     described = _matmul.describe(a, b, c)
-    if described is None:
-        return "extents or strides beyond 32 bits"
+    return "extents or strides beyond 32 bits" if described is None else publish(*described)
+
+
+def publish(
+    key: tuple[int, int, int, int], fields: tuple[int, ...], epilogue: Any = None, forget: bool = False
+) -> str | None:
+    """Have the kernel for a product, with its Epilogue, in the slot of its key; or say why that cannot be.
+
+    forget: the key meant something else before, so refusals are asked again."""
     try:  # on the first kernel: the compiler and what it imports cost more than all the rest
-        from neurojit.compiler import publish_product
+        from neurojit.compiler import forget_refusals, publish_product
         from neurojit.plan.product import Product
     except ImportError as error:  # a signal handler multiplies in the middle of that first import
         return f"the compiler is not imported: {error}"
 
-    key, fields = described
-    return publish_product(key, Product(*fields))
+    if forget:
+        forget_refusals()
+    product = Product(*fields)
+    return publish_product(key, product) if epilogue is None else publish_product(key, product, epilogue)
 
 
-def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """x in the kernels' dtype and byte order, with strides that are whole elements."""
     x = x.astype(dtype, copy=False) if x.dtype != dtype or not x.dtype.isnative else x
     if any(stride % dtype.itemsize for stride in x.strides[-2:]):
@@ -220,7 +230,7 @@ def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
     return x
 
 
-def _takes_rows(out: np.ndarray[Any, Any], full: tuple[int, ...]) -> bool:
+def takes_rows(out: np.ndarray[Any, Any], full: tuple[int, ...]) -> bool:
     """Whether kernels can write `out`: rows of adjacent elements that do not overlap each other."""
     if out.flags.c_contiguous:
         return True
@@ -246,10 +256,12 @@ def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
             and out.size
         ):
             full = (views[0].shape[-2], views[1].shape[-1])
-            if a.ndim <= 2 and b.ndim <= 2 and _takes_rows(out, full) and not _may_overlap(out, a, b):
+            if a.ndim <= 2 and b.ndim <= 2 and takes_rows(out, full) and not _may_overlap(out, a, b):
                 views.append(out.reshape(full) if out.shape != full else out.view())
-                if a.shape[-1] and _publish(*views) is None:
-                    return _matmul.BoundMatmul(general, a, b, out, tuple(views))
+                described = _matmul.describe(*views) if a.shape[-1] else None
+                if described is not None and _publish(*views) is None:
+                    text = f"matmul {a.shape} @ {b.shape}"
+                    return Bound(described[0], tuple(views), out, functools.partial(general, a, b, out), text)
     np.matmul(np.zeros_like(a), np.zeros_like(b), out=np.empty_like(out))  # raises what a call would
     return functools.partial(general, a, b, out)
 
@@ -260,9 +272,10 @@ def _bind_packed(x: Any, w: PackedWeights, out: Any) -> Callable[[], Any]:
         raise TypeError("matmul.bind: out: expected an array, got None")
     if type(x) is np.ndarray and x.dtype.isnative and x.ndim <= 2 and out.size and x.size:
         views = (x[None, :] if x.ndim == 1 else x.view(), w, out[None, :] if out.ndim == 1 else out.view())
-        whole = not any(stride % x.itemsize for stride in views[0].strides)
-        if whole and _takes_rows(out, shape) and not _may_overlap(out, x) and _publish(*views) is None:
-            return _matmul.BoundMatmul(general, x, w, out, views)
+        described = _matmul.describe(*views) if takes_rows(out, shape) and not _may_overlap(out, x) else None
+        if described is not None and publish(*described) is None:
+            text = f"matmul {x.shape} @ packed {w.shape}"
+            return Bound(described[0], views, out, functools.partial(general, x, w, out), text)
     return functools.partial(general, x, w, out)
 
 

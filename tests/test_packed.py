@@ -350,11 +350,24 @@ def test_what_the_kernels_refuse() -> None:
     c = np.empty((2, 2), np.float32)
     with pytest.raises(TypeError, match="expected an array or packed weights, got list"):
         _matmul.describe(c, [1], c)  # type: ignore[arg-type]
-    if runnable_isas():
-        w, x = nj.pack(np.ones((2, 2), np.float32)), np.ones((2, 2), np.float32)
-        nj.matmul(x, w)
-        with pytest.raises(ValueError, match="no leading dimensions"):
-            _matmul.products(x[None], w, c[None])
+
+
+@emitted
+def test_layers_with_every_term() -> None:
+    """alpha, beta, residual, both biases, leading axes: as with the weights unpacked."""
+    weights = plain(1, (24, 70))
+    for storage in (None, "bf16"):
+        w = nj.pack(weights, storage)
+        rounded = w.unpack()
+        x, residual = plain(2, (2, 5, 24)), plain(3, (2, 5, 70))
+        for bias in (plain(4, (70,)), plain(4, (5, 1))):
+            outs = [np.ones((2, 5, 70), np.float32) for _ in range(3)]
+            terms = {"alpha": 0.3, "beta": 1.7, "residual": residual}
+            nj.linear(x, rounded, bias, "gelu", outs[0], **terms)
+            nj.linear(x, w, bias, "gelu", outs[1], **terms)
+            assert_same_bits(outs[1], outs[0])
+            nj.linear.bind(x[0], w, bias, "gelu", outs[2][0], alpha=0.3, beta=1.7, residual=residual[0])()
+            assert_same_bits(outs[2][0], outs[0][0])
 
 
 def test_without_an_isa_numpy_answers(child: Callable[..., Any]) -> None:
