@@ -1,6 +1,6 @@
 """gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major C, row-major or packed B, any strides of A.
 
-    mr x nv accumulators + nv vectors of B + 1 scalar of A (none where the ISA broadcasts from memory)
+    mr x nv accumulators + the shorter of nv vectors of B and mr scalars of A + 1 of the other
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
 
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
@@ -207,41 +207,55 @@ def _steps(
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
     group = right_operand.group(g.b)
     a_step = g.a.column_stride * m.element.size
+    step = _step_by_columns if len(accumulators) < len(columns) else _step_by_rows
     groups, rest = divmod(count, group)
     if groups:
         with m.repeat(groups, {a: group * a_step, b: right_operand.steps(m, g.b, group)}):
             for part in range(group):
-                _step(m, g, accumulators, columns, (a, part * a_step), (b, 0), part)
+                step(m, g, accumulators, columns, (a, part * a_step), (b, 0), part)
     for part in range(rest):
         at_a = (a, (count - rest + part) * a_step)
         at_b = (b, right_operand.steps(m, g.b, count - rest))
-        _step(m, g, accumulators, columns, at_a, at_b, part)
+        step(m, g, accumulators, columns, at_a, at_b, part)
 
 
-def _step(
-    m: Machine,
-    g: Gemm,
-    accumulators: Tile,
-    columns: tuple[int, ...],
-    at_a: tuple[Pointer, int],
-    at_b: tuple[Pointer, int],
-    part: int,
+Place = tuple[Pointer, int]
+"""An address: a register and an offset."""
+
+
+def _step_by_rows(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
 ) -> None:
-    """One step of k, whose elements of A and B lie at (pointer, offset): part `part` of its group."""
-    a, a_offset = at_a
-    b, b_offset = at_b
-    height, widest = len(accumulators), max(columns)
-    a_row = g.a.row_stride * m.element.size
+    """A row of B, part `part` of its group, in registers; the elements of A pass through one."""
+    widest, uses = max(columns), len(accumulators)
     vectors, column = [], 0
     for lanes in columns:
-        vectors.append(right_operand.load(m, g.b, b, column, lanes, b_offset, part, uses=height))
+        vectors.append(right_operand.load(m, g.b, at_b, column, lanes, part, uses))
         column += lanes
+    (a, offset), a_row = at_a, g.a.row_stride * m.element.size
     for i, row in m.rows(accumulators, {a: a_row}):
-        scalar = m.scalar(widest, a, a_offset + i * a_row, uses=len(columns))
+        scalar = m.scalar(widest, a, offset + i * a_row, uses=len(columns))
         for accumulator, vector in zip(row, vectors, strict=True):
             m.fma(accumulator, scalar, vector)
         m.drop(scalar)
     m.drop(*vectors)
+
+
+def _step_by_columns(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
+) -> None:
+    """A column of A in registers; the vectors of B pass through one."""
+    widest, height = max(columns), len(accumulators)
+    (a, offset), a_row = at_a, g.a.row_stride * m.element.size
+    scalars = [m.scalar(widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)]
+    across = 0
+    for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
+        vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
+        for accumulator, scalar in zip(column, scalars, strict=True):
+            m.fma(accumulator, scalar, vector)
+        m.drop(vector)
+        across += lanes
+    m.drop(*scalars)
 
 
 def _dynamic_depth(

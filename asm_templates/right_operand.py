@@ -33,11 +33,12 @@ def next_tile(m: Machine, b: RightOperand, width: int) -> int:
 
 
 def load(
-    m: Machine, b: RightOperand, pointer: Pointer, column: int, lanes: int, offset: int, part: int, uses: int
+    m: Machine, b: RightOperand, at: tuple[Pointer, int], column: int, lanes: int, part: int, uses: int
 ) -> Operand:
-    """`lanes` elements of one step of k, `part` of the group at pointer + offset: from a tile's column on.
+    """`lanes` elements of one step of k, `part` of the group at (pointer, offset): from a tile's column on.
 
     What the last panel is filled up with is read too: no load of a panel needs a mask."""
+    pointer, offset = at
     if not isinstance(b, Panels):
         return m.vector(lanes, pointer, offset + column * m.element.size, uses)
     offset += b.column_bytes(column)

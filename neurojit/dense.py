@@ -70,8 +70,8 @@ def _name_of(given: Any, function: Activation) -> Hashable:
 
 
 class _Layer(NamedTuple):
-    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes, which
-    packed weights need not have.
+    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes, but
+    for packed weights, which have none.
 
     besides: the epilogue's operands, with those axes too. y is `out`, or `beside` it, and to be copied there.
     copies: whether some operand is a copy of the caller's array."""
