@@ -81,6 +81,11 @@ def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE
     return None
 
 
+def forget_refusals() -> None:
+    """Ask again whether what was refused can be compiled: some key has got another meaning."""
+    _refused.clear()
+
+
 def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None:
     """Plan, make and publish the product's kernel."""
     if slot.published:
@@ -178,7 +183,9 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         if host_choice().isa.name == "none" or executable_memory().closed:
             return None
         try:
-            kernel = Code.map(emit_map(Map(dtype, (activation,)), host_target().isa), release_gil=True)
+            kernel = Code.map(
+                emit_map(Map.of_functions(dtype, (activation,)), host_target().isa), release_gil=True
+            )
 
             def run(x: Array, y: Array) -> int:
                 return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
