@@ -36,6 +36,7 @@ PARTS = {
     "packed": Part("packed", {}),
     "reference_level": Part("reference_level", {}),
     "threads": Part("threads", {}),
+    "linear": Part("linear", {}),
 }
 
 

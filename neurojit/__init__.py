@@ -19,6 +19,7 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
+    from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.packed import PackedWeights as PackedWeights
     from neurojit.packed import pack as pack
@@ -36,6 +37,7 @@ _PUBLIC = {
     "matmul": "neurojit.numpy_matmul",
     "pack": "neurojit.packed",
     "PackedWeights": "neurojit.packed",
+    "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
     "explain_matmul": "neurojit.report.explain",
@@ -57,6 +59,7 @@ __all__ = [
     "matmul",
     "num_threads",
     "pack",
+    "parse",
     "set_num_threads",
 ]
 

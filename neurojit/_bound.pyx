@@ -47,8 +47,9 @@ cdef class Bound:
     def __init__(self, tuple key not None, tuple operands not None, out, general, str text not None,
                  keeps=None):
         """key: of the slot, in which a kernel was published. operands: its arrays, or packed weights, in
-        their order; views of this object's own, so that nobody can give them another shape. out: what a call returns. general: a
-        call's meaning, for when the kernel is gone. text: what `repr` says. keeps: what must live as long."""
+        their order; views of this object's own, so that nobody can give them another shape. out: what a call
+        returns. general: a call's meaning, for when the kernel is gone. text: what `repr` says. keeps: what
+        must live as long."""
         cdef nj_key words
         cdef int i
         if not 3 <= len(operands) < MOST_BUFFERS:
