@@ -31,7 +31,7 @@ def test_every_variable_is_read() -> None:
 
 def test_an_unknown_stage_is_named_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigurationError, match="^NEUROJIT_DUMP='ir,il': expected any of ir, plan, asm, got 'il'"
+        ConfigurationError, match=r"^NEUROJIT_DUMP='ir,il': expected any of ir, plan, asm, got 'il'"
     ):
         Config.from_environment({"NEUROJIT_DUMP": "ir,il"})
 
