@@ -45,7 +45,10 @@ def body(
     m.expect(frozenset({width % lanes}) - {0})
 
     def plane(_: Pointer | None) -> int:
-        (_down if g.down else _along)(m, streams, g, schedule.side, height, width)
+        if g.down and not schedule.side:
+            _row_after_row(m, streams, g, height, width)
+        else:
+            (_down if g.down else _along)(m, streams, g, schedule.side, height, width)
         return 0
 
     over_rows(m, streams, (*g.shape[:-2], 1), rows, plane)
@@ -127,3 +130,46 @@ def _block(m: Machine, streams: Streams, vectors: list[tuple[int, int]], height:
         streams.move(-2, 1)
     streams.move(-2, -height)
     m.drop(*sums)
+
+
+def _row_after_row(m: Machine, streams: Streams, g: Cumsum, height: int, width: int) -> None:
+    """The first row as it is, every other plus the sums above it; the streams are where they were."""
+    above = -g.target.strides[-2] * m.element.size
+    _row(m, streams, width, None)
+    streams.move(-2, 1)
+    if height > 1:
+        with m.loop(height - 1):
+            _row(m, streams, width, above)
+            streams.move(-2, 1)
+    streams.move(-2, -height)
+
+
+def _row(m: Machine, streams: Streams, width: int, above: int | None) -> None:
+    """One row; `above`: bytes to the sums to add. The streams are where they were."""
+    lanes = m.widest_lanes
+    whole, tail = divmod(width, lanes)
+    trips = whole // ROW_UNROLL
+    if trips:
+        with m.loop(trips):
+            for number in range(ROW_UNROLL):
+                _one(m, streams, number * lanes, lanes, above)
+            streams.move(-1, ROW_UNROLL * lanes)
+    for number in range(whole - trips * ROW_UNROLL):
+        _one(m, streams, number * lanes, lanes, above)
+    if tail:
+        _one(m, streams, (whole - trips * ROW_UNROLL) * lanes, tail, above)
+    streams.move(-1, -trips * ROW_UNROLL * lanes)
+
+
+ROW_UNROLL = 4
+
+
+def _one(m: Machine, streams: Streams, column: int, lanes: int, above: int | None) -> None:
+    total = m.load(lanes, *streams.at(0, column))
+    target, offset = streams.at(1, column)
+    if above is not None:
+        before = m.vector(lanes, target, offset + above, uses=1)
+        m.add(total, before, into=total)
+        m.drop(before)
+    m.store(total, target, offset)
+    m.drop(total)

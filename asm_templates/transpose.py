@@ -61,6 +61,8 @@ def body(
         squares, low = divmod(down, side)
         if squares:
             with m.loop(squares):
+                if schedule.prefetch:
+                    _prefetch_next(m, streams, g, side)
                 _square(m, streams, g, side, side, width)
                 streams.move(-2, side)
         if low:
@@ -70,6 +72,13 @@ def body(
     over_rows(m, streams, (*g.shape[:-2], 1), rows, plane)
     streams.release()
     m.forget()
+
+
+def _prefetch_next(m: Machine, streams: Streams, g: Transpose, side: int) -> None:
+    """The target's lines of the square after this one; any address will do."""
+    target, offset = streams.at(1, 0)
+    for i in range(side, 2 * side):
+        m.prefetch_to_write(target, offset + i * g.target.strides[-2] * m.element.size)
 
 
 def _square(m: Machine, streams: Streams, g: Transpose, side: int, height: int, width: int) -> None:

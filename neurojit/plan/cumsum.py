@@ -48,18 +48,23 @@ class Cumsum:
 
 @dataclass(frozen=True)
 class CumsumSchedule:
-    """side: rows at once, and lanes of a square; down columns vectors at once."""
+    """side: rows at once, and lanes of a square; down columns vectors at once, or 0 for row after row, each
+    added to the one before as it was stored."""
 
     side: int
 
 
 COLUMNS_AT_ONCE = 4
+FAR_BYTES = 1 << 19
+"""A plane of more is gone through in the order of memory: down columns every line would come from afar, and
+every row from another page. Half of the L2 that most cores have."""
 
 
 def schedule_cumsum(g: Cumsum, isa: Isa) -> CumsumSchedule:
     """Squares no wider than there are rows: the chain takes its time however many lanes run beside it."""
     if g.down:
-        return CumsumSchedule(COLUMNS_AT_ONCE)
+        far = (g.shape[-2] or 1) * (g.shape[-1] or 1) * ELEMENT_SIZE[g.dtype] > FAR_BYTES
+        return CumsumSchedule(0 if far else COLUMNS_AT_ONCE)
     rows = g.shape[-2] or 1
     lanes = [bits // 8 // ELEMENT_SIZE[g.dtype] for bits in isa.vector_bits if bits >= 128]
     return CumsumSchedule(next((side for side in lanes if side >= rows), max(lanes)))

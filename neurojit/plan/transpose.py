@@ -55,9 +55,15 @@ COPY_NOTHING = _nothing.done(_nothing.constant(0.0))
 
 @dataclass(frozen=True)
 class TransposeSchedule:
-    """side: lanes of a square."""
+    """side: lanes of a square. prefetch: ask for the lines of the target's next square, where stores would
+    wait for them."""
 
     side: int
+    prefetch: bool = False
+
+
+FAR_BYTES = 1 << 19
+"""A plane of more does not stay near: half of the L2 that most cores have."""
 
 
 def schedule_transpose(g: Transpose, isa: Isa) -> TransposeSchedule:
@@ -65,7 +71,8 @@ def schedule_transpose(g: Transpose, isa: Isa) -> TransposeSchedule:
     shorter = min(extent or 1 for extent in g.shape[-2:])
     lanes = [bits // 8 // ELEMENT_SIZE[g.dtype] for bits in isa.vector_bits if bits >= 128]
     fitting = [side for side in lanes if 2 * shorter > side]
-    return TransposeSchedule(max(fitting, default=min(lanes)))
+    far = (g.shape[-2] or 1) * (g.shape[-1] or 1) * ELEMENT_SIZE[g.dtype] > FAR_BYTES
+    return TransposeSchedule(max(fitting, default=min(lanes)), prefetch=far)
 
 
 def plan_copy(dtype: str, shape: tuple[int | None, ...], source: Access, target: Access) -> Map | Transpose:

@@ -71,6 +71,14 @@ def test_every_schedule_gives_the_same(isa: str) -> None:
         if side <= lanes:
             run(isa, Cumsum.contiguous("f32", 21, 37), schedule=CumsumSchedule(side))
         run(isa, Cumsum.contiguous("f32", 5, 300, down=True), schedule=CumsumSchedule(side // 4))
+    for rows, n in [(1, 7), (2, 64), (5, 300)]:
+        source, target = Access(0, (n + 3, 1)), Access(1, (n + 1, 1))
+        for g in (
+            Cumsum("f32", (rows, n), source, target, True),
+            Cumsum("f32", (rows, n), source, source, True),
+        ):
+            run(isa, g, schedule=CumsumSchedule(0))
+    assert schedule_cumsum(Cumsum.contiguous("f32", 1024, 1024, down=True), TARGETS[isa].isa).side == 0
     assert schedule_cumsum(Cumsum.contiguous("f32", 3, 100), TARGETS[isa].isa).side == 4
     assert schedule_cumsum(Cumsum.contiguous("f32", 100, 100), TARGETS[isa].isa).side == lanes
 

@@ -81,9 +81,11 @@ def test_every_side_gives_the_same(isa: str, side: int) -> None:
     for m, n in [(3, 5), (20, 20), (33, 47)]:
         g = Transpose("f32", (m, n), Access(0, (1, m)), Access(1, (n, 1)))
         x, y = plain(1, (n, m)), np.empty((m, n), np.float32)
-        code = Code.map(emit_transpose(g, TARGETS[isa].isa, schedule=TransposeSchedule(side)))
-        assert code.call((x.ctypes.data, y.ctypes.data)) == 0
-        assert_same_bits(y, x.T, g)
+        for prefetch in (False, True):
+            y[...] = 0
+            code = Code.map(emit_transpose(g, TARGETS[isa].isa, schedule=TransposeSchedule(side, prefetch)))
+            assert code.call((x.ctypes.data, y.ctypes.data)) == 0
+            assert_same_bits(y, x.T, g)
 
 
 @pytest.mark.parametrize("isa", ISAS)
