@@ -119,12 +119,13 @@ class Weight:
 
 @dataclass(frozen=True)
 class State:
-    """A buffer that persists between calls, in the state block. It starts as zeros."""
+    """A buffer that persists between calls, in the state block, all elements `initial` before the first."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     offset: int
+    initial: float = 0.0
 
 
 @dataclass(frozen=True)
