@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
+from neurojit.emit import CodeBuffer
 from neurojit.errors import RegisterPressureError, UnknownIsaError
 
 __all__ = [
@@ -125,6 +126,16 @@ class Machine(Arithmetic):
     element: Element
     vectors: RegisterPool
     pointers: RegisterPool
+
+    @abstractmethod
+    def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        """Begin a kernel in an empty buffer that `new_buffer` made. micro: a micro-kernel, with arguments of
+        its own."""
+
+    @staticmethod
+    @abstractmethod
+    def new_buffer(encoder: str) -> CodeBuffer:
+        """A code buffer for this ISA. encoder: as in NEUROJIT_ENCODER, where there is a choice."""
 
     # Arguments, pointers, control -----------------------------------------------------------------
 

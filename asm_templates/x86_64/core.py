@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, forms
+from neurojit.emit import CodeBuffer, X86Buffer, forms, new_buffer
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
 
@@ -62,6 +62,7 @@ class X86Machine(Machine):
     vector_registers: int
 
     def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        assert isinstance(buffer, X86Buffer)
         self.buffer = buffer
         self.element = element
         self.micro = micro
@@ -78,6 +79,10 @@ class X86Machine(Machine):
         )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
+
+    @staticmethod
+    def new_buffer(encoder: str) -> CodeBuffer:
+        return new_buffer(encoder)
 
     # Arguments ------------------------------------------------------------------------------------
 
