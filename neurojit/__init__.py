@@ -20,6 +20,8 @@ from neurojit import errors
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
     from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.program import Program as Program
+    from neurojit.program import compile as compile
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Program": "neurojit.program",
+    "compile": "neurojit.program",
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
     "Info": "neurojit.state",
@@ -43,7 +47,9 @@ _PUBLIC = {
 
 __all__ = [
     "Info",
+    "Program",
     "__version__",
+    "compile",
     "errors",
     "explain_matmul",
     "get_num_threads",

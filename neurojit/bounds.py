@@ -1,10 +1,10 @@
-"""How far what is computed may be from what is meant: for each value of a function, the exact one and a bound.
+"""How far what is computed may be from what is meant: for each value, the exact one and a bound.
 
-Each op is evaluated in the next higher precision, and beside it a bound on the absolute error of emitted code:
-what the errors of its operands become, to first order and beyond, plus the op's own roundings. The rules are
-those of running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3):
-u is the distance from 1 to the next number of the element type, k roundings in any order cost k u / (1 - k u)
-of the sum of magnitudes. So the bound holds for every order of additions, fused or not, and for every
+Each op is evaluated in the next higher precision, and beside it a bound on the absolute error of emitted
+code: what the errors of its operands become, plus the op's own roundings. The rules are those of running
+error analysis (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3): u is the
+distance from 1 to the next number of the element type, k roundings in any order cost k u / (1 - k u) of the
+sum of magnitudes. So the bound holds for every order of additions, fused or not, and for every
 schedule; it depends on op, extents and element type, and on the numbers at hand.
 
 Where an error could change a decision (a comparison of nearly equal numbers, the place of a maximum), the
@@ -60,7 +60,9 @@ def agrees(got: Array, expected: Bounded) -> Array:
     if got.dtype.kind in "bi":
         same: Array = (got == value) | (error > 0)
         return same
-    beyond = value.dtype.type(2) ** np.finfo(got.dtype).maxexp  # an infinity counts as the first number too large
+    beyond = (
+        value.dtype.type(2) ** np.finfo(got.dtype).maxexp
+    )  # an infinity counts as the first number too large
     with np.errstate(all="ignore"):
         distance = np.abs(np.clip(got.astype(value.dtype), -beyond, beyond) - np.clip(value, -beyond, beyond))
         near: Array = (distance <= error) | (np.isnan(value) & np.isnan(got)) | np.isinf(error)
@@ -157,6 +159,8 @@ class _Walk:
 UNIT = {"f32": 2.0**-23, "f64": 2.0**-52, "bf16": 2.0**-7}
 LEAST = {2.0**-23: 2.0**-149, 2.0**-52: 2.0**-1074, 2.0**-7: 2.0**-133}
 """By unit: the least denormal number, which a rounding may cost too."""
+GREATEST = {2.0**-23: 2.0**127, 2.0**-52: 2.0**1023, 2.0**-7: 2.0**127}
+"""By unit: half the range."""
 
 
 class _Call(NamedTuple):
@@ -175,9 +179,11 @@ class _Call(NamedTuple):
         return np.asarray(meaning(*(operand.value for operand in self.operands), **self.attributes))
 
     def rounded(self, magnitude: Array, roundings: float = 1.0) -> Array:
-        """What so many roundings of numbers of this magnitude cost at most."""
+        """What so many roundings of numbers of this magnitude cost at most. Where that reaches beyond the
+        greatest number, an intermediate result may be infinite, which it then stays."""
         cost: Array = magnitude * (roundings * self.u / (1 - min(0.5, roundings * self.u)))
-        return cost + roundings * LEAST.get(self.u, 0.0)
+        cost = cost + roundings * LEAST.get(self.u, 0.0)
+        return np.where(magnitude < GREATEST.get(self.u, np.inf), cost, np.inf)
 
 
 Rule = Callable[[_Call], Bounded]
@@ -325,10 +331,14 @@ def _norm(c: _Call) -> Bounded:
     centred, error = x, ex
     if c.op.name == "layer_norm":
         centred = x - np.mean(x, axis=-1, keepdims=True)
-        mean_error = np.mean(ex, axis=-1, keepdims=True) + c.rounded(np.mean(np.abs(x), axis=-1, keepdims=True), n + 2)
+        mean_error = np.mean(ex, axis=-1, keepdims=True) + c.rounded(
+            np.mean(np.abs(x), axis=-1, keepdims=True), n + 2
+        )
         error = ex + mean_error + c.rounded(np.abs(x) + np.abs(centred))
     square = np.mean(centred * centred, axis=-1, keepdims=True) + c.attributes["epsilon"]
-    square_error = np.mean((2 * np.abs(centred) + error) * error, axis=-1, keepdims=True) + c.rounded(square, n + 4)
+    square_error = np.mean((2 * np.abs(centred) + error) * error, axis=-1, keepdims=True) + c.rounded(
+        square, n + 4
+    )
     relative = square_error / np.maximum(square - square_error, LEAST.get(c.u, 0.0))
     root = np.sqrt(square)
     quotient = np.abs(centred) / root

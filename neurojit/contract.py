@@ -1,8 +1,8 @@
 """Everything about a program that is not its hot path.
 
-A `Contract` knows the function, its plan, its weights and its state. It answers the calls that `_program` does
-not take in the common case: other layouts, overlapping outputs, wrong arguments, code that was evicted, and
-programs that could not be compiled, which the interpreter runs.
+A `Contract` knows the function, its plan, its weights and its state. It answers the calls that `_program`
+does not take in the common case: other layouts, overlapping outputs, wrong arguments, code that was evicted,
+and programs that could not be compiled, which the interpreter runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NEVER = 1 << 62
 
 
 class Contract:
-    """One program without its hot path: types, plan, weights, state, and how a call is answered in general."""
+    """One program: types, plan, weights, state, and how a call is answered in general."""
 
     def __init__(self, module: Module, weights: Mapping[str, Any]) -> None:
         self.module = module
@@ -46,10 +46,10 @@ class Contract:
         self.plan: ProgramPlan | None = None
         self.reason = ""
         self.slot: Slot | None = None
-        self.state_block: Array | None = None
-        self.states: dict[str, Array] = {}
         self._plan_and_publish()
-        self.block = None if self.plan is None else packed(self.plan, {**self.arrays, **self.constants})
+        self.block: Array | None = None
+        if self.plan is not None:
+            self.block = packed(self.plan, {**self.arrays, **self.constants})
         self._make_state()
 
     def _plan_and_publish(self) -> None:
@@ -79,14 +79,9 @@ class Contract:
 
     def _extent_worth_releasing(self) -> int:
         assert self.plan is not None
-        work = 0
-        for step in self.plan.steps():
-            if hasattr(step.kernel, "k"):
-                g = step.kernel
-                work += g.m * g.k * getattr(g, "n", 1)
         if not self.plan.is_dynamic:
-            return 0 if work > GIL_WORTH_RELEASING else NEVER
-        return max(1, GIL_WORTH_RELEASING // max(1, work // 17))
+            return 0 if self.plan.work > GIL_WORTH_RELEASING else NEVER
+        return 1 + GIL_WORTH_RELEASING // max(1, self.plan.work)
 
     # Calls that are not the common case ---------------------------------------------------------------
 
@@ -101,8 +96,9 @@ class Contract:
         count = len(f.parameters)
         given: tuple[Any, ...] = arrays[count:]
         if len(arrays) < count or (given and (out is not None or len(given) != len(f.outputs))):
+            both = count + len(f.outputs)
             raise TypeError(
-                f"{self.signature}: got {len(arrays)} arrays: expected {count}, or {count + len(f.outputs)} with out"
+                f"{self.signature}: got {len(arrays)} arrays: expected {count}, or {both} with out"
             )
         if out is not None:
             given = tuple(out) if isinstance(out, (tuple, list)) else (out,)
@@ -126,15 +122,20 @@ class Contract:
         dtype = _dtype(value.type)
         made: Array = array if isinstance(array, np.ndarray) else np.asarray(array, dtype)
         if made.dtype != dtype and made.dtype.newbyteorder("=") != dtype:
-            raise TypeError(f"{self._name('input', number)}: expected {dtype}, got {made.dtype}; convert with astype")
+            raise TypeError(
+                f"{self._name('input', number)}: expected {dtype}, got {made.dtype}; convert with astype"
+            )
         shape = value.type.shape
         fits = len(shape) == made.ndim and all(e in (None, n) for e, n in zip(shape, made.shape, strict=True))
         if not fits:
             raise ValueError(f"{self._name('input', number)}: expected {value.type}, got shape {made.shape}")
-        return np.ascontiguousarray(made, dtype).reshape(made.shape)
+        if type(made) is np.ndarray and made.dtype == dtype and made.flags.c_contiguous:
+            return made
+        contiguous: Array = np.ascontiguousarray(made, dtype).reshape(made.shape)
+        return contiguous
 
     def _extent(self, inputs: list[Array]) -> int:
-        extents = {}
+        extents: dict[int, int] = {}
         for number, (value, array) in enumerate(zip(self.function.parameters, inputs, strict=True)):
             if value.type.is_dynamic:
                 extents.setdefault(len(array), number)
@@ -150,10 +151,14 @@ class Contract:
         name = self._name("output", number)
         dtype = _dtype(self.function.outputs[number].type)
         if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            raise TypeError(f"{name}: expected an array of {dtype}, got {getattr(array, 'dtype', type(array))}")
+            raise TypeError(
+                f"{name}: expected an array of {dtype}, got {getattr(array, 'dtype', type(array))}"
+            )
         if array.shape != shape or not array.flags.writeable:
             state = "" if array.flags.writeable else ", read-only"
-            raise ValueError(f"{name}: shape {array.shape}{state}: expected a writeable array of shape {shape}")
+            raise ValueError(
+                f"{name}: shape {array.shape}{state}: expected a writeable array of shape {shape}"
+            )
 
     def _place(
         self, number: int, given: tuple[Any, ...], inputs: list[Array], shape: tuple[int, ...]
@@ -228,6 +233,7 @@ class Contract:
         self.arrays = changed
 
     def _make_state(self) -> None:
+        self.states: dict[str, Array] = {}
         offsets = {} if self.plan is None else {state.name: state.offset for state in self.plan.states}
         block = aligned(0 if self.plan is None else self.plan.state_bytes)
         for name, type_ in self.function.states.items():
@@ -251,7 +257,9 @@ class Contract:
             raise KeyError(f"{self.signature}: state: expected {sorted(self.states)}, got {sorted(saved)}")
         for name, array in saved.items():
             if np.shape(array) != self.states[name].shape:
-                raise ValueError(f"state {name!r}: expected shape {self.states[name].shape}, got {np.shape(array)}")
+                raise ValueError(
+                    f"state {name!r}: expected shape {self.states[name].shape}, got {np.shape(array)}"
+                )
         for name, array in saved.items():
             self.states[name][...] = array
 
@@ -267,7 +275,6 @@ class Contract:
     def clone(self) -> Program:
         made = object.__new__(Contract)
         made.__dict__.update(self.__dict__)
-        made.states = {}
         made._make_state()
         made.restore(self.states)
         return made.program()
@@ -283,9 +290,7 @@ class Contract:
 
     @property
     def ir(self) -> str:
-        from neurojit.ir.printer import print_module
-
-        return print_module(self.module)
+        return "\n".join(map(str, self.function.block.walk())) + "\n"
 
     @property
     def schedule(self) -> str:
@@ -303,7 +308,9 @@ class Contract:
         if program.compiled:
             lines.append(f"one native function for {host_target().isa.name}")
         else:
-            lines.append(f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}")
+            lines.append(
+                f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
+            )
         if self.plan is not None:
             lines += [f"  {step.name}: {step.kernel}" for step in self.plan.steps()]
         return "\n".join(lines) + "\n"

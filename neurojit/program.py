@@ -18,14 +18,16 @@ from neurojit._program import Program
 from neurojit.contract import Contract
 from neurojit.ir import Module
 
+__all__ = ["Program", "compile"]
+
 
 def compile(thing: Any, weights: Mapping[str, Any] | None = None) -> Program:
     """Compile a network: a `Program`, called with its inputs.
 
     thing: a TensorLang module (`neurojit.ir.Module`). weights: an array for each weight that it names, of its
-    type and shape; they are copied. Raises TensorLangError for a module that is none, KeyError for a weight
-    that is missing or unknown, TypeError and ValueError for one that does not fit. What no kernel computes yet
-    is interpreted: `program.compiled` tells, `program.explain()` says why.
+    type and shape; they are copied. Raises KeyError for a weight that is missing or unknown, TypeError and
+    ValueError for one that does not fit. What no kernel computes yet is interpreted: `program.compiled`
+    tells, and `program.explain()` says why.
     """
     if not isinstance(thing, Module):
         raise TypeError(f"compile: {type(thing).__name__}: expected a neurojit.ir.Module")

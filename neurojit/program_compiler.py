@@ -71,7 +71,9 @@ def _validated(code: bytes, plan: ProgramPlan, function: Function) -> Code:
             blocks["arena"].fill(0xFF)  # NaN in whatever is read before it is written
         state = aligned(plan.state_bytes)
         views = {
-            s.name: state[s.offset : s.offset + states[s.name].nbytes].view(states[s.name].dtype).reshape(s.shape)
+            s.name: state[s.offset : s.offset + states[s.name].nbytes]
+            .view(states[s.name].dtype)
+            .reshape(s.shape)
             for s in plan.states
         }
         for name, view in views.items():

@@ -1,17 +1,18 @@
 """The gate of programs: before a native function is published, it must agree with the interpreter.
 
-Weights, states and inputs are made up: weights so scaled that sums stay of the order of their operands, for in
-the flat parts of activations every error would hide. One call has ordinary numbers, a second one tiny numbers
-with NaN, infinities, signed zeros and extremes sown among them; a dynamic extent is so long that every part
-of the loop over rows runs, the tallest twice. A program with state is called twice in a row. Results are held
-against exact values within the bounds of `bounds`; outputs lie between sentinels that must survive, inputs,
-weights and the arena's neighbours must be as they were.
+Weights, states and inputs are made up: weights so scaled that sums stay of the order of their operands, for
+in the flat parts of activations every error would hide. One call has ordinary numbers, a second one tiny
+numbers with NaN, infinities, signed zeros and extremes sown among them; a dynamic extent is so long that
+every part of the loop over rows runs, the tallest twice. A program with state is called twice in a row.
+Results are held against exact values within the bounds of `bounds`; outputs lie between sentinels that must
+survive, inputs, weights and the arena's neighbours must be as they were.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -59,8 +60,13 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
                 if array.tobytes() != bytes_before:
                     raise ValidationError(f"{what}: wrote to input {operand.name!r}; it was not published")
             for operand, frame, output, meant in zip(plan.outputs, frames, outputs, expected, strict=True):
-                if not (frame[:FRAME] == SENTINEL).all() or not (frame[FRAME + output.size :] == SENTINEL).all():
-                    raise ValidationError(f"{what}: wrote beside output {operand.name!r}; it was not published")
+                if (
+                    not (frame[:FRAME] == SENTINEL).all()
+                    or not (frame[FRAME + output.size :] == SENTINEL).all()
+                ):
+                    raise ValidationError(
+                        f"{what}: wrote beside output {operand.name!r}; it was not published"
+                    )
                 _compare(f"{what}: output {operand.name!r}", output, meant)
             for name, state in states.items():
                 _compare(f"{what}: state {name!r}", state, expected_states[name])
@@ -102,13 +108,29 @@ def _outputs(plan: ProgramPlan, extent: int) -> tuple[list[Array], list[Array]]:
 
 def _filled(seed: int, shape: tuple[int, ...], dtype: str, special: bool) -> Array:
     count = math.prod(shape)
-    numbers = special_numbers(seed + 1, count, DTYPES[dtype], max(5, count // 9) if special else 0)
-    return numbers.reshape(shape)
+    return made_up(seed, count, dtype, special).reshape(shape)
+
+
+@lru_cache(maxsize=8)
+def _sequence(dtype: str, special: bool, length: int) -> Array:
+    return special_numbers(1, length, DTYPES[dtype], SPARSE if special else 0)
+
+
+SPARSE = 29
+"""One number in so many is special: few enough that most sums meet none."""
+
+
+def made_up(seed: int, count: int, dtype: str, special: bool) -> Array:
+    """So many numbers, the same for the same seed: a part of one long sequence, which is made once."""
+    begin = seed * 1009 % 4001
+    length = 1 << max(14, (begin + count - 1).bit_length())
+    numbers: Array = _sequence(dtype, special, length)[begin : begin + count].copy()
+    return numbers
 
 
 def _weight(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
     """Numbers of both signs, scaled down by the root of how many are added up."""
     count = math.prod(shape)
-    numbers = special_numbers(seed + 90, count, DTYPES[dtype], 0)
-    numbers = np.fmod(numbers, 1)
-    return (numbers.reshape(shape) / math.sqrt(max(shape[:1], default=1))).astype(DTYPES[dtype])
+    scale = DTYPES[dtype].type(0.05 / math.sqrt(max(shape[:1], default=1)))
+    numbers: Array = made_up(seed + 90, count, dtype, False).reshape(shape) * scale
+    return numbers

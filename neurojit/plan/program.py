@@ -14,6 +14,7 @@ beyond rounding but the payloads and the places: schedules may be exchanged free
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -162,6 +163,11 @@ class ProgramPlan:
         return any(operand.shape[:1] == (None,) for operand in (*self.inputs, *self.outputs))
 
     @property
+    def work(self) -> int:
+        """Multiply-adds of a call, of each row where the extent is dynamic. Elementwise ops count alike."""
+        return _work(self.body)
+
+    @property
     def frame_bytes(self) -> int:
         """The first bytes of the arena: `FRAME_WORDS`, a counter for each level of loops, the cursors."""
         return ceil_line(8 * (FRAME_WORDS + self.depth + self.cursors))
@@ -197,6 +203,23 @@ def _nodes(body: tuple[Node, ...]) -> Iterator[Node]:
 
 def _steps(body: tuple[Node, ...]) -> Iterator[Step]:
     return (node for node in _nodes(body) if isinstance(node, Step))
+
+
+def _work(body: tuple[Node, ...]) -> int:
+    total = 0
+    for node in body:
+        if isinstance(node, Loop):
+            total += node.trips * _work(node.body)
+        elif isinstance(node, Rows):
+            total += _work(node.parts[-1].body)  # for one row
+        elif isinstance(node.kernel, Gemm):
+            total += node.kernel.m * node.kernel.n * (node.kernel.k or 0)
+        elif isinstance(node.kernel, Gemv):
+            total += node.kernel.m * node.kernel.k
+        else:
+            elements = math.prod(extent or node.count for extent in node.kernel.shape)
+            total += elements * node.kernel.expression.weight()
+    return total
 
 
 def _depth(body: tuple[Node, ...]) -> int:

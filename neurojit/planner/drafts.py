@@ -6,8 +6,8 @@ one that was there before a loop lives until the loop ends, for the next trip ne
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from neurojit.plan.arena import Life, lay_out
@@ -74,7 +74,7 @@ class Drafts:
 
     @contextmanager
     def loop(self, trips: int | None) -> Iterator[DraftLoop]:
-        """What is added meanwhile belongs to the loop's body; `body` begins another body of a loop over rows."""
+        """What is added meanwhile belongs to its body; `body` begins another one of a loop over rows."""
         loop = DraftLoop(trips, first_step=self._count)
         self._bodies[-1].append(loop)
         self._loops.append(loop)
@@ -99,7 +99,9 @@ class Drafts:
         """A buffer that moves `step` bytes through another one with each trip, or row."""
         if not loop.cursors:
             loop.first_cursor = self._cursors
-        assert loop.first_cursor + len(loop.cursors) == self._cursors, "cursors of a loop come one after another"
+        assert loop.first_cursor + len(loop.cursors) == self._cursors, (
+            "cursors of a loop come one after another"
+        )
         loop.cursors.append(DraftCursor(start, step))
         self._use(start[0])
         self._cursors += 1

@@ -38,6 +38,16 @@ class Pointwise:
     ops: list[Op]
     outputs: list[Value] = field(default_factory=list)
 
+    @property
+    def element(self) -> str:
+        """The element type that its ops compute in; truth is 1 or 0 of it, of f32 where there is no other."""
+        return next((element for element in map(_element_of, self.ops) if element != "i1"), "f32")
+
+    def takes(self, op: Op) -> bool:
+        """Whether another op has its shape and element type."""
+        alike = {*map(_element_of, self.ops), _element_of(op)} - {"i1"}
+        return len(alike) <= 1 and self.ops[0].result.type.shape == op.result.type.shape
+
 
 @dataclass(eq=False)
 class Single:
@@ -163,8 +173,7 @@ class _Groups:
             if (
                 isinstance(made, Pointwise)
                 and len(made.ops) < most
-                and element_of(made.ops[0]) == element_of(op)
-                and made.ops[0].result.type.shape == op.result.type.shape
+                and made.takes(op)
                 and not any(self.needs[other] >> number & 1 for other in _bits(others))
             ):
                 made.ops.append(op)
@@ -202,8 +211,8 @@ class _Groups:
         return ordered
 
 
-def element_of(op: Op) -> str:
-    """The element type that an elementwise op computes in; comparisons and logic follow their operands."""
+def _element_of(op: Op) -> str:
+    """The element type that an elementwise op computes in, i1 for logic."""
     elements = [value.type.element for value in (*op.operands, op.result)]
     return next((element for element in elements if element != "i1"), "i1")
 

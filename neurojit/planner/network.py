@@ -17,7 +17,6 @@ import math
 from dataclasses import replace
 
 from neurojit.ir.structure import Dense, Function, Op, Value
-from neurojit.ir.table import OPS
 from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
@@ -198,12 +197,11 @@ class _Network:
 
     def _pointwise(self, made: Pointwise) -> None:
         shape = self._shape(made.ops[0].result)
-        element = next((v.type.element for v in group_inputs(made) if v.type.element != "i1"), "f32")
-        outputs = []
+        outputs: list[tuple[Value, View]] = []
         for value in made.outputs:
-            views = self.destinations.get(value) or [self._fresh(value, element)]
-            self.views[value] = views[0]
-            outputs += [(value, view) for view in views]
+            targets = self.destinations.get(value) or [self._fresh(value, made.element)]
+            self.views[value] = targets[0]
+            outputs += [(value, target) for target in targets]
         inputs = {
             value: self.view(value)
             for value in group_inputs(made)
@@ -322,12 +320,21 @@ class _Network:
         self._add_map(payload, begins, f"copy of {name}")
 
     def _write_states(self, states: dict[str, State]) -> None:
-        for op in self.function.block.body:
-            if op.name == "state_write":
-                state = states[str(op.attributes["name"])]
-                value = op.operands[0]
-                target = View.of(state.shape, state.dtype, Place("state", 0, state.offset))
-                self._copy(self.view(value), target, f"{value} to state {state.name!r}")
+        """All at the end. What comes from another state is taken aside first, for that may change before."""
+        writes = [op for op in self.function.block.body if op.name == "state_write"]
+        sources = []
+        for op in writes:
+            source = self.view(op.operands[0])
+            place = source.buffer.place
+            if place is not None and place.space == "state":
+                aside = View.of(source.shape, source.element)
+                self._copy(source, aside, str(op.operands[0]))
+                source = aside
+            sources.append(source)
+        for op, source in zip(writes, sources, strict=True):
+            state = states[str(op.attributes["name"])]
+            target = View.of(state.shape, state.dtype, Place("state", 0, state.offset))
+            self._copy(source, target, f"{op.operands[0]} to state {state.name!r}")
 
 
 def row_bytes(type_: TensorType) -> int:

@@ -7,7 +7,7 @@ from neurojit.ir.table import OPS
 from neurojit.plan.epilogue import FUNCTIONS
 from neurojit.plan.expression import Builder
 from neurojit.plan.map import Access, Map
-from neurojit.planner.fusion import Pointwise, element_of
+from neurojit.planner.fusion import Pointwise
 from neurojit.planner.tensors import UnplannedError, View
 
 OPERATIONS = {
@@ -27,19 +27,23 @@ class Expressions:
         self.constants = constants
 
     def map_of(
-        self, group: Pointwise, shape: tuple[int, ...], inputs: dict[Value, View], outputs: list[tuple[Value, View]]
+        self,
+        group: Pointwise,
+        shape: tuple[int, ...],
+        inputs: dict[Value, View],
+        outputs: list[tuple[Value, View]],
     ) -> tuple[Map, tuple[View, ...]]:
         """The payload, and for each of its buffers a view that begins there.
 
         inputs: a view of each value from outside, not spread. outputs: where values go; one may go to
         several places."""
-        element = element_of(group.ops[0])
+        element = group.element
         if element not in COMPUTED:
             raise UnplannedError(f"{group.ops[0]}: elementwise ops on {element} have no kernel")
         shape = shape or (1,)
         buffers: dict[int, tuple[int, View]] = {}
         reads: dict[Value, int] = {}
-        accesses = []
+        accesses: list[Access] = []
         build = Builder()
         nodes: dict[Value, int] = {}
         for value in group_inputs(group):
@@ -57,7 +61,9 @@ class Expressions:
         written = []
         for _, view in outputs:
             _check_readable(group.ops[0], view, element)
-            written.append(_access(View(view.buffer, shape, view.strides or (1,), view.offset, element), buffers))
+            written.append(
+                _access(View(view.buffer, shape, view.strides or (1,), view.offset, element), buffers)
+            )
         expression = build.done(*(nodes[value] for value, _ in outputs))
         payload = Map(element, shape, tuple(accesses), tuple(written), expression)
         return payload, tuple(view for _, view in buffers.values())
@@ -68,7 +74,9 @@ class Expressions:
             return build.apply(RELATIONS[str(op.attributes["predicate"])], *operands)
         if op.name == "convert":
             if op.result.type.element != op.operands[0].type.element:
-                raise UnplannedError(f"{op}: no kernel converts {op.operands[0].type.element} to {op.result.type.element}")
+                raise UnplannedError(
+                    f"{op}: no kernel converts {op.operands[0].type.element} to {op.result.type.element}"
+                )
             return operands[0]
         if op.name in FUNCTIONS:
             parameters = tuple(float(op.attributes[name]) for name in OPS[op.name].by_name)  # type: ignore[arg-type]
@@ -84,7 +92,9 @@ def group_inputs(group: Pointwise) -> list[Value]:
 
 def _access(view: View, buffers: dict[int, tuple[int, View]]) -> Access:
     """Where a view lies, counted from the beginning of its buffer."""
-    number, _ = buffers.setdefault(id(view.buffer), (len(buffers), View(view.buffer, (), (), 0, view.element)))
+    number, _ = buffers.setdefault(
+        id(view.buffer), (len(buffers), View(view.buffer, (), (), 0, view.element))
+    )
     return Access(number, view.strides, view.offset)
 
 

@@ -83,7 +83,9 @@ class View:
         """Broadcast to `shape`, by NumPy's rule."""
         missing = len(shape) - len(self.shape)
         strides = tuple(
-            0 if axis < missing or (self.shape[axis - missing] == 1 and extent != 1) else self.strides[axis - missing]
+            0
+            if axis < missing or (self.shape[axis - missing] == 1 and extent != 1)
+            else self.strides[axis - missing]
             for axis, extent in enumerate(shape)
         )
         return View(self.buffer, shape, strides, self.offset, self.element)
