@@ -15,6 +15,7 @@ cdef extern from "executable_memory.h" nogil:
         NJ_STRATEGY_UNTRIED
         NJ_STRATEGY_MEMFD
         NJ_STRATEGY_MPROTECT
+        NJ_STRATEGY_JIT
         NJ_STRATEGY_NONE
         NJ_STRATEGY_COUNT
     ctypedef enum nj_map_step:
@@ -34,6 +35,7 @@ cdef extern from "executable_memory.h" nogil:
     nj_strategy nj_current_strategy()
     nj_map_failure nj_strategy_failure(nj_strategy strategy)
     nj_memory_usage nj_executable_memory_usage()
+    bool nj_strategy_exists(nj_strategy strategy)
     const char *nj_strategy_name(nj_strategy strategy)
     const char *nj_step_name(nj_map_step step)
     void nj_executable_memory_inject(nj_map_step step, int error, int times)
@@ -88,6 +90,7 @@ cdef extern from "slots.h" nogil:
     void nj_slot_publish(nj_slot_table *table, nj_slot *slot, nj_code *code)
     bool nj_slot_evict(nj_slot_table *table, nj_slot *slot)
     size_t nj_slots_evict(nj_slot_table *table, size_t bytes)
+    size_t nj_slots_evict_keys(nj_slot_table *table, const nj_key *mask, const nj_key *value)
     size_t nj_slots_reclaim(nj_slot_table *table)
     nj_slots_stats nj_slots_statistics(nj_slot_table *table)
 

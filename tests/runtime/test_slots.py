@@ -7,12 +7,12 @@ import itertools
 import threading
 
 import pytest
-from conftest import in_thread, needs_x86
 from machine_code import RETURNS_FIRST_OF_CONTEXT, RETURNS_N, WAITS, returns
+from process import in_thread, needs_kernels
 
 from neurojit.runtime import SLOTS, Code, SlotTable, executable_memory
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 
 def key(number: int) -> tuple[int, int, int, int]:
@@ -111,6 +111,20 @@ def test_cold_kernels_go_first() -> None:
     assert [slot.published for slot in slots] == [False] + [True] * 7 + [False] * 2
     assert table.evict_bytes(100 * page) == 7 * page
     assert table.evict_bytes(1) == 0
+
+
+def test_keys_that_mean_something_else_lose_their_code() -> None:
+    table = SlotTable()
+    slots = [table.insert((1, low, high << 32 | 5, 9)) for low in range(3) for high in range(3)]
+    for slot in slots[:-1]:
+        table.publish(slot, Code.map(RETURNS_N))
+    mask, evictions = (0, 0, 0xFFFFFFFF << 32, 0), table.stats()["evictions"]
+    assert table.evict_keys(mask, (7, 7, 2 << 32, 7)) == 2
+    assert [slot.key[2] >> 32 == 2 for slot in slots[:-1]] == [not slot.published for slot in slots[:-1]]
+    assert table.stats()["evictions"] == evictions + 2
+    assert table.evict_keys(mask, (0, 0, 2 << 32, 0)) == 0
+    with pytest.raises(ValueError, match="4 words, got 1"):
+        table.evict_keys((1,), (0, 0, 0, 0))  # type: ignore[arg-type]
 
 
 def test_code_lives_until_its_last_caller_left() -> None:
