@@ -19,6 +19,7 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
+    from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.program import Program as Program
     from neurojit.program import compile as compile
@@ -36,6 +37,7 @@ _PUBLIC = {
     "compile": "neurojit.program",
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
+    "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
     "explain_matmul": "neurojit.report.explain",
@@ -57,6 +59,7 @@ __all__ = [
     "linear",
     "matmul",
     "num_threads",
+    "parse",
     "set_num_threads",
 ]
 
