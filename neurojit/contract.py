@@ -20,6 +20,7 @@ from neurojit._program import BoundProgram, Program
 from neurojit.codegen import list_program
 from neurojit.errors import AssertFailedError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
+from neurojit.ir.printer import print_module
 from neurojit.packing import aligned, constants_of, packed
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
@@ -290,7 +291,7 @@ class Contract:
 
     @property
     def ir(self) -> str:
-        return "\n".join(map(str, self.function.block.walk())) + "\n"
+        return print_module(self.module)
 
     @property
     def schedule(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from neurojit._program import Program
 from neurojit.contract import Contract
-from neurojit.ir import Module
+from neurojit.ir import Module, parse, verify
 
 __all__ = ["Program", "compile"]
 
@@ -24,11 +24,17 @@ __all__ = ["Program", "compile"]
 def compile(thing: Any, weights: Mapping[str, Any] | None = None) -> Program:
     """Compile a network: a `Program`, called with its inputs.
 
-    thing: a TensorLang module (`neurojit.ir.Module`). weights: an array for each weight that it names, of its
-    type and shape; they are copied. Raises KeyError for a weight that is missing or unknown, TypeError and
-    ValueError for one that does not fit. What no kernel computes yet is interpreted: `program.compiled`
-    tells, and `program.explain()` says why.
+    thing: a TensorLang text, or a module (`neurojit.ir.Module`). weights: an array for each weight that it
+    names, of its type and shape; they are copied. Raises TensorLangError for a text or a module that is none,
+    KeyError for a weight that is missing or unknown, TypeError and ValueError for one that does not fit. What
+    no kernel computes yet is interpreted: `program.compiled` tells, and `program.explain()` says why.
     """
-    if not isinstance(thing, Module):
-        raise TypeError(f"compile: {type(thing).__name__}: expected a neurojit.ir.Module")
+    if isinstance(thing, str):
+        thing = parse(thing)
+    elif isinstance(thing, Module):
+        verify(thing)
+    else:
+        raise TypeError(
+            f"compile: {type(thing).__name__}: expected a TensorLang text or a neurojit.ir.Module"
+        )
     return Contract(thing, weights or {}).program()

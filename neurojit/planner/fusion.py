@@ -120,7 +120,8 @@ def _product(op: Op, uses: Counter[Value], users: dict[Value, list[Op]], groups:
 
 def activation_of(op: Op) -> Activation:
     """The function of one element that an op applies."""
-    return Activation(op.name, tuple(float(op.attributes[name]) for name in OPS[op.name].by_name))  # type: ignore[arg-type]
+    names = (attribute.name for attribute in OPS[op.name].attributes)
+    return Activation(op.name, tuple(float(op.attributes[name]) for name in names))  # type: ignore[arg-type]
 
 
 def _add(product: Product, other: Value) -> bool:

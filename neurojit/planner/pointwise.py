@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from neurojit.ir.structure import Dense, Op, Value
-from neurojit.ir.table import OPS
 from neurojit.plan.epilogue import FUNCTIONS
 from neurojit.plan.expression import Builder
 from neurojit.plan.map import Access, Map
-from neurojit.planner.fusion import Pointwise
+from neurojit.planner.fusion import Pointwise, activation_of
 from neurojit.planner.tensors import UnplannedError, View
 
 OPERATIONS = {
@@ -79,8 +78,7 @@ class Expressions:
                 )
             return operands[0]
         if op.name in FUNCTIONS:
-            parameters = tuple(float(op.attributes[name]) for name in OPS[op.name].by_name)  # type: ignore[arg-type]
-            return build.apply(op.name, *operands, parameters=parameters)
+            return build.apply(op.name, *operands, parameters=activation_of(op).parameters)
         return build.apply(OPERATIONS[op.name], *operands)
 
 
