@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from neurojit.dense import linear as linear
     from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.packed import PackedWeights as PackedWeights
+    from neurojit.packed import pack as pack
     from neurojit.program import Program as Program
     from neurojit.program import compile as compile
     from neurojit.report.explain import explain_matmul as explain_matmul
@@ -37,6 +39,8 @@ _PUBLIC = {
     "compile": "neurojit.program",
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
+    "pack": "neurojit.packed",
+    "PackedWeights": "neurojit.packed",
     "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
@@ -49,6 +53,7 @@ _PUBLIC = {
 
 __all__ = [
     "Info",
+    "PackedWeights",
     "Program",
     "__version__",
     "compile",
@@ -59,6 +64,7 @@ __all__ = [
     "linear",
     "matmul",
     "num_threads",
+    "pack",
     "parse",
     "set_num_threads",
 ]

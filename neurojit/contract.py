@@ -21,13 +21,13 @@ from neurojit.codegen import list_program
 from neurojit.errors import AssertFailedError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
 from neurojit.ir.printer import print_module
-from neurojit.packing import aligned, constants_of, packed
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
 from neurojit.runtime import Slot
 from neurojit.target import host_choice, host_target
+from neurojit.weight_block import aligned, constants_of, packed
 
 Array = np.ndarray[Any, Any]
 

@@ -16,11 +16,11 @@ from neurojit._program import call_code
 from neurojit.codegen import emit_program
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.ir.structure import Function
-from neurojit.packing import Array, aligned, constants_of, packed
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
 from neurojit.program_validation import validate_program
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.target import Target
+from neurojit.weight_block import Array, aligned, constants_of, packed
 
 counts = {"programs": 0, "nanoseconds": 0}
 """What was compiled in this process, and the time it took, validation included."""

@@ -257,6 +257,10 @@ def test_errors_about_weights() -> None:
         del program.weights["w0"]
     with pytest.raises(ValueError, match="read-only"):
         program.weights["w0"][0, 0] = 1
+    with pytest.raises(TensorLangError, match="1:1"):
+        nj.compile("not a module")
+    with pytest.raises(TensorLangError, match="at least one function"):
+        nj.compile(Module("empty", ()))
     with pytest.raises(
         TypeError, match=r"compile: int: expected a TensorLang text or a neurojit\.ir\.Module"
     ):
