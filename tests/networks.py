@@ -82,3 +82,24 @@ def recurrent(batch: int = 1, inputs: int = 12, hidden: int = 20) -> tuple[Modul
     b.state_write(h_new, name="h")
     b.state_write(c_new, name="c")
     return net.module(h_new)
+
+
+def recurrent_sequence(
+    steps: int = 9, batch: int = 1, inputs: int = 12, hidden: int = 20, reverse: bool = False
+) -> tuple[Module, Weights]:
+    """The LSTM as a scan: outputs of all steps, and what is carried last."""
+    net = Net()
+    b, xs = net.b, net.input("xs", steps, batch, inputs)
+    h0, c0 = net.input("h0", batch, hidden), net.input("c0", batch, hidden)
+    wx, wh = net.weight("wx", inputs, 4 * hidden), net.weight("wh", hidden, 4 * hidden)
+    bias = net.weight("b", 4 * hidden)
+
+    def step(h: Value, c: Value, x: Value) -> tuple[list[Value], list[Value]]:
+        gates = b.add(b.add(b.matmul(x, wx), b.matmul(h, wh)), bias)
+        i, f, g, o = (b.slice(gates, axis=1, start=n * hidden, end=(n + 1) * hidden) for n in range(4))
+        c = b.add(b.mul(b.sigmoid(f), c), b.mul(b.sigmoid(i), b.tanh(g)))
+        h = b.mul(b.sigmoid(o), b.tanh(c))
+        return [h, c], [h]
+
+    (h, c), (hs,) = b.scan(step, (h0, c0), (xs,), reverse=reverse)
+    return net.module(hs, h, c)

@@ -616,3 +616,78 @@ def test_a_program_is_collected_with_its_arenas() -> None:
     del program
     gc.collect()
     assert len([o for o in gc.get_objects() if type(o) is nj.Program]) == before
+
+
+# Scans -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_is_one_loop_in_the_same_function(isa: str, steps: int, batch: int, reverse: bool) -> None:
+    module, weights = networks.recurrent_sequence(steps, batch, reverse=reverse)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    inputs = [plain(number, v.type.static_shape(0)) for number, v in enumerate(module.main.parameters)]
+    agree(module, weights, inputs, program(*inputs))
+
+
+def test_what_a_scan_carries_changes_places_together(isa: str) -> None:
+    """Two carried values swap, a third is a sum, a fourth stays; an output is one of the inputs' slices."""
+    net = Net()
+    b = net.b
+    p, q, xs = net.input("p", 5), net.input("q", 5), net.input("xs", 4, 5)
+
+    def step(p: Any, q: Any, total: Any, fixed: Any, x: Any) -> tuple[list[Any], list[Any]]:
+        return [q, p, b.add(total, b.mul(p, x)), fixed], [b.add(total, fixed), x]
+
+    carried, outputs = b.scan(step, (p, q, p, q), (xs,))
+    module, weights = net.module(*carried, *outputs)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    inputs = [plain(1, (5,)), plain(2, (5,)), plain(3, (4, 5))]
+    agree(module, weights, inputs, program(*inputs))
+
+
+def test_scans_nest_and_use_what_lies_outside(isa: str) -> None:
+    net = Net()
+    b = net.b
+    xs, start = net.input("xs", 3, 4, 6), net.input("start", 6)
+    scale = b.exp(net.weight("scale", 6))
+
+    def inner(total: Any, x: Any) -> tuple[list[Any], list[Any]]:
+        total = b.add(total, b.mul(x, scale))
+        return [total], []
+
+    def outer(total: Any, rows: Any) -> tuple[list[Any], list[Any]]:
+        (total,), _ = b.scan(inner, (total,), (rows,))
+        return [total], [b.tanh(total)]
+
+    carried, outputs = b.scan(outer, (start,), (xs,))
+    module, weights = net.module(*carried, *outputs, b.add(start, scale))
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    inputs = [plain(1, (3, 4, 6)), plain(2, (6,))]
+    agree(module, weights, inputs, program(*inputs))
+
+
+def test_a_scan_without_inputs_counts_its_steps(isa: str) -> None:
+    net = Net()
+    b, x = net.b, net.input("x", "?", 7)
+
+    def step(x: Any) -> tuple[list[Any], list[Any]]:
+        return [b.mul(x, 0.5)], []
+
+    (halved,), _ = b.scan(step, (x,), length=5)
+    module, weights = net.module(halved)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    data = plain(1, (30, 7))
+    np.testing.assert_array_equal(program(data), data / 32)
+
+
+def test_products_of_a_scan_that_need_nothing_carried_are_hoisted() -> None:
+    module, weights = networks.recurrent_sequence(9, 1)
+    program = nj.compile(module, weights)
+    steps = list(program.contract.plan.steps())
+    assert [(s.name, s.kernel.m) for s in steps if hasattr(s.kernel, "k")] == [("%0.all", 9), ("%3", 1)]

@@ -84,9 +84,18 @@ class Drafts:
         self._loops.pop()
         self._bodies = self._bodies[: -1 if loop.bodies else None]
         self._count += 1
+        for cursor in loop.cursors:
+            self._stretch(cursor.start[0], loop.first_step)
         for buffer in self._buffers.values():
             if buffer.first < loop.first_step <= buffer.last:
                 buffer.used(self._count - 1)
+
+    def _stretch(self, buffer: Buffer, first: int) -> None:
+        """What a cursor steps through is needed from the first trip to the last."""
+        if buffer.place is None:
+            self._buffers[id(buffer)] = buffer
+            buffer.first = first if buffer.first < 0 else min(buffer.first, first)
+            buffer.used(self._count - 1)
 
     def body(self, loop: DraftLoop, height: int) -> None:
         if loop.bodies:
@@ -103,7 +112,6 @@ class Drafts:
             "cursors of a loop come one after another"
         )
         loop.cursors.append(DraftCursor(start, step))
-        self._use(start[0])
         self._cursors += 1
         return Buffer(0, Place("cursor", self._cursors - 1))
 

@@ -75,7 +75,8 @@ def group(block: Block, most: int = MOST_FUSED) -> list[Group]:
         for operand in op.operands:
             users.setdefault(operand, []).append(op)
     made_here = {value for op in block.body if op.name not in SOURCES for value in op.results}
-    groups = _Groups({value for op in block.ops for value in op.operands} - made_here)
+    given = {value for op in block.ops for value in op.operands} - made_here
+    groups = _Groups(given, {id(op): place for place, op in enumerate(block.ops)})
     for op in block.body:
         if op.name in SOURCES or groups.has(op):
             continue
@@ -86,7 +87,7 @@ def group(block: Block, most: int = MOST_FUSED) -> list[Group]:
         elif not groups.join(op, most):
             groups.open(Pointwise([op]))
     for made in groups.made:
-        if isinstance(made, Pointwise):
+        if isinstance(made, Pointwise) and made.ops:
             inside = Counter(operand for op in made.ops for operand in op.operands)
             made.outputs = [op.result for op in made.ops if uses[op.result] > inside[op.result]]
     return groups.in_order()
@@ -143,8 +144,9 @@ def _add(product: Product, other: Value) -> bool:
 class _Groups:
     """Groups in the making, and what each depends on."""
 
-    def __init__(self, given: set[Value]) -> None:
+    def __init__(self, given: set[Value], order: dict[int, int]) -> None:
         self.given = given
+        self.order = order  # id of an op -> its place in the text
         self.made: list[Group] = []
         self.producer: dict[Value, int] = {}
         self.needs: list[int] = []  # of each group: the bits of those it depends on, directly or not
@@ -165,22 +167,50 @@ class _Groups:
             self._put(op, number)
 
     def join(self, op: Op, most: int) -> bool:
-        """Put an elementwise op into the group of an operand, the latest that it fits."""
-        needed = self._needed(op)
+        """Put an elementwise op into the group of an operand, and make its operands' groups one where they
+        fit. False: there is none."""
         candidates = sorted({self.producer[v] for v in op.operands if v in self.producer}, reverse=True)
+        home = None
         for number in candidates:
             made = self.made[number]
-            others = needed & ~(1 << number)
-            if (
-                isinstance(made, Pointwise)
-                and len(made.ops) < most
-                and made.takes(op)
-                and not any(self.needs[other] >> number & 1 for other in _bits(others))
-            ):
-                made.ops.append(op)
-                self._put(op, number)
-                return True
-        return False
+            if not isinstance(made, Pointwise) or not made.takes(op) or len(made.ops) >= most:
+                continue
+            if home is None:
+                if self._may_be_one(1 << number, self._needed(op)):
+                    made.ops.append(op)
+                    self._put(op, number)
+                    home = number
+            elif self._may_be_one(1 << number | 1 << home, 0):
+                into = self.made[home]
+                assert isinstance(into, Pointwise)
+                if len(into.ops) + len(made.ops) <= most and into.takes(made.ops[0]):
+                    self._merge(number, home)
+        return home is not None
+
+    def _may_be_one(self, groups: int, needed: int) -> bool:
+        """Whether no other group that these would need needs one of them."""
+        for number in _bits(groups):
+            needed |= self.needs[number]
+        return not any(self.needs[other] & groups for other in _bits(needed & ~groups))
+
+    def _merge(self, number: int, into: int) -> None:
+        """The ops of one group go to another; the first is empty from then on."""
+        one, other = self.made[number], self.made[into]
+        assert isinstance(one, Pointwise)
+        assert isinstance(other, Pointwise)
+        other.ops = sorted(one.ops + other.ops, key=lambda op: self.order[id(op)])
+        one.ops = []
+        for value, producer in self.producer.items():
+            if producer == number:
+                self.producer[value] = into
+        self.needs[into] = (self.needs[into] | self.needs[number]) & ~(1 << number | 1 << into)
+        self.needs[number] = 0
+        for later, needs in enumerate(self.needs):
+            if needs >> number & 1:
+                self.needs[later] = needs & ~(1 << number) | 1 << into
+        for later, needs in enumerate(self.needs):
+            if needs >> into & 1:
+                self.needs[later] |= self.needs[into]
 
     def _put(self, op: Op, number: int) -> None:
         self.ops.add(id(op))
@@ -209,7 +239,7 @@ class _Groups:
             left.remove(number)
             done |= 1 << number
             ordered.append(self.made[number])
-        return ordered
+        return [made for made in ordered if made.ops]
 
 
 def _element_of(op: Op) -> str:

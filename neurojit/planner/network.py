@@ -24,8 +24,9 @@ from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access, Map, schedule_map
 from neurojit.plan.program import Operand, Place, ProgramPlan, State, Weight
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.planner.drafts import Block, Drafts, at
+from neurojit.planner.drafts import Block, DraftLoop, Drafts, at
 from neurojit.planner.fusion import MOST_FUSED, Group, Pointwise, Product, group
+from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions, group_inputs
 from neurojit.planner.rows import check_rows, heights_for
 from neurojit.planner.tensors import Buffer, UnplannedError, View
@@ -45,7 +46,9 @@ class _Network:
     """One function in the course of being planned."""
 
     def __init__(self, function: Function, target: Target, most: int) -> None:
+        function = hoist(function, target)
         self.function, self.target = function, target
+        self.most = most
         self.groups = group(function.block, most)
         self.constants = {
             op.result: value
@@ -69,7 +72,7 @@ class _Network:
         for number, value in enumerate(f.parameters):
             if not value.type.is_dynamic:
                 self.views[value] = self._external(value, Place("input", number))
-        self._static_destinations()
+        self._static_destinations(states)
         self._lower([g for g in self.groups if not _is_dynamic(g)])
         if dynamic:
             self._lower_rows()
@@ -125,10 +128,30 @@ class _Network:
                 self.views[op.result] = self._external(op.result, Place("state", 0, state.offset))
         return states, block.bytes
 
-    def _static_destinations(self) -> None:
+    def _static_destinations(self, states: dict[str, State]) -> None:
+        """Static outputs, and states that may be written where their next value is computed."""
         for number, value in enumerate(self.function.outputs):
             if not value.type.is_dynamic:
                 self._destine(value, self._external(value, Place("output", number)))
+        for op in self._state_writes():
+            if self._overwrites(op):
+                state = states[str(op.attributes["name"])]
+                self._destine(op.operands[0], self._external(op.operands[0], Place("state", 0, state.offset)))
+
+    def _state_writes(self) -> list[Op]:
+        return [op for op in self.function.block.body if op.name == "state_write"]
+
+    def _overwrites(self, write: Op) -> bool:
+        """Whether a state's next value may be stored as soon as it is known. Not before an assert that could
+        fail."""
+        reads = {
+            op.result
+            for op in self.function.block.walk()
+            if op.name == "state_read" and op.attributes["name"] == write.attributes["name"]
+        }
+        ordered = sorted(self.groups, key=_is_dynamic)  # as they are lowered
+        handed = set(self.function.outputs)
+        return not self.function.asserts and may_overwrite(ordered, write.operands[0], reads, handed)
 
     def _destine(self, value: Value, view: View) -> None:
         self.destinations.setdefault(value, []).append(view)
@@ -181,6 +204,8 @@ class _Network:
             if view is None:
                 raise UnplannedError(f"{op}: no kernel copies this layout")
             self.views[op.result] = view
+        elif op.name == "scan":
+            self._scan(op)
         elif op.name != "state_write":  # those are written at the end
             raise UnplannedError(f"{op}: {op.name} has no kernel")
 
@@ -251,6 +276,82 @@ class _Network:
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
 
+    def _scan(self, op: Op) -> None:
+        """A loop. Carried values have a place each, where a step finds the old one and leaves the new one."""
+        (block,) = op.regions
+        carried = int(op.attributes["carried"])  # type: ignore[arg-type]
+        sequences = [self.view(value) for value in op.operands[carried:]]
+        trips = sequences[0].shape[0] if sequences else int(op.attributes["length"])  # type: ignore[arg-type]
+        if trips == 0:
+            raise UnplannedError(f"{op}: a scan of no steps has no kernel")
+        slots: list[View] = []
+        stacks: list[View] = []
+        for number, result in enumerate(op.results):
+            places = self.destinations.get(result) or [self._fresh(result)]
+            self.views[result] = places[0]
+            (slots if number < carried else stacks).append(places[0])
+        for value, slot in zip(op.operands, slots, strict=False):
+            self._copy(self.view(value), slot, f"start of {value}")
+        handed, around = block.terminator.operands, self.destinations
+        self.destinations = {}
+        with self.drafts.loop(trips) as loop:
+            self.views.update(zip(block.parameters, slots, strict=False))
+            backward = bool(op.attributes["reverse"])
+            for parameter, view in zip(block.parameters[carried:], sequences, strict=True):
+                self.views[parameter] = self._stepped(loop, view, backward)
+            for value, view in zip(handed[carried:], stacks, strict=True):
+                self._destine(value, self._stepped(loop, view, backward))
+            groups = group(block, self.most)
+            late = []
+            for number, (value, slot) in enumerate(zip(handed, slots, strict=False)):
+                others = {v for place, v in enumerate(handed) if place != number}
+                if may_overwrite(groups, value, {block.parameters[number]}, others):
+                    self._destine(value, slot)
+                elif value is not block.parameters[number]:
+                    late.append((value, slot))
+            self._lower(groups)
+            self._copy_rest_of(groups, handed[carried:])
+            self._copy_together(late)
+        self.destinations = around
+        for result in op.results:
+            for other in self.destinations.get(result, [])[1:]:
+                self._copy(self.views[result], other, str(result))
+
+    def _stepped(self, loop: DraftLoop, view: View, backward: bool) -> View:
+        """What a step of a loop sees of a tensor: one slice of its leading axis."""
+        step = view.strides[0] * ELEMENTS[view.element].size
+        first = (view.shape[0] - 1) * step if backward else 0
+        buffer = self.drafts.cursor(
+            loop, (view.buffer, view.byte_offset + first), -step if backward else step
+        )
+        return View(buffer, view.shape[1:], view.strides[1:], 0, view.element)
+
+    def _copy_rest_of(self, groups: list[Group], values: tuple[Value, ...]) -> None:
+        """What no kernel of the groups made, to where it is handed on."""
+        made = {value for g in groups if not _is_view(g) for op in g.ops for value in op.results}
+        for value in dict.fromkeys(values):
+            if value not in made:
+                for view in self.destinations[value]:
+                    self._copy(self.view(value), view, str(value))
+
+    def _copy_together(self, pairs: list[tuple[Value, View]]) -> None:
+        """As if all at once: what one copy reads may lie where another one writes, so it is taken aside."""
+        targets = {id(view.buffer) for _, view in pairs}
+        sources = []
+        for value, _ in pairs:
+            source = self.view(value)
+            if id(source.buffer) in targets or self._in_state(source):
+                aside = View.of(source.shape, source.element)
+                self._copy(source, aside, str(value))
+                source = aside
+            sources.append(source)
+        for (value, target), source in zip(pairs, sources, strict=True):
+            self._copy(source, target, f"{value}, carried on")
+
+    @staticmethod
+    def _in_state(view: View) -> bool:
+        return view.buffer.place is not None and view.buffer.place.space == "state"
+
     def _right(self, op: Op, value: Value) -> View:
         """The right operand with adjacent columns."""
         transposed = bool(op.attributes["transpose_b"])
@@ -320,21 +421,36 @@ class _Network:
         self._add_map(payload, begins, f"copy of {name}")
 
     def _write_states(self, states: dict[str, State]) -> None:
-        """All at the end. What comes from another state is taken aside first, for that may change before."""
-        writes = [op for op in self.function.block.body if op.name == "state_write"]
-        sources = []
-        for op in writes:
-            source = self.view(op.operands[0])
-            place = source.buffer.place
-            if place is not None and place.space == "state":
-                aside = View.of(source.shape, source.element)
-                self._copy(source, aside, str(op.operands[0]))
-                source = aside
-            sources.append(source)
-        for op, source in zip(writes, sources, strict=True):
-            state = states[str(op.attributes["name"])]
-            target = View.of(state.shape, state.dtype, Place("state", 0, state.offset))
-            self._copy(source, target, f"{op.operands[0]} to state {state.name!r}")
+        """Those that were not overwritten when their next value became known."""
+        pairs = []
+        for op in self._state_writes():
+            if not self._overwrites(op):
+                state = states[str(op.attributes["name"])]
+                place = Place("state", 0, state.offset)
+                pairs.append((op.operands[0], View.of(state.shape, state.dtype, place)))
+        self._copy_together(pairs)
+
+
+def may_overwrite(groups: list[Group], value: Value, old: set[Value], handed: set[Value]) -> bool:
+    """Whether `value`, made by one of the groups, may be stored where the `old` values lie: nobody reads
+    those later, and who reads them meanwhile does so element by element. handed: what outlives the groups."""
+    places = {v: place for place, g in enumerate(groups) for op in g.ops for v in op.results}
+    producer = places.get(value)
+    if producer is None or not isinstance(groups[producer], Pointwise):
+        return False
+    seen = set(old)
+    for place, made in enumerate(groups):
+        used = {v for op in made.ops for v in _all_operands(op)} & seen
+        if used and _is_view(made):
+            seen |= {v for op in made.ops for v in op.results}
+        elif used and (place > producer or (place == producer and not used <= old)):
+            return False
+    return not seen & handed
+
+
+def _all_operands(op: Op) -> list[Value]:
+    """Those of nested blocks too."""
+    return [*op.operands, *(v for region in op.regions for nested in region.walk() for v in nested.operands)]
 
 
 def row_bytes(type_: TensorType) -> int:

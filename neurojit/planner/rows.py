@@ -19,6 +19,11 @@ def heights_for(groups: list[Group], target: Target) -> tuple[int, ...]:
 def check_rows(ops: list[Op]) -> None:
     """UnplannedError: an op that mixes the rows of the dynamic extent."""
     for op in ops:
+        if op.name == "scan":
+            carried = int(op.attributes["carried"])  # type: ignore[arg-type]
+            if not any(value.type.is_dynamic for value in op.operands[carried:]):
+                check_rows(list(op.regions[0].body))
+                continue
         if not _keeps_rows(op):
             raise UnplannedError(f"{op}: {op.name} mixes rows of the dynamic extent; give it a static one")
 
