@@ -39,7 +39,10 @@ LINE = 64
 class TileCost:
     """What a tile of certain vectors costs: per row and step, per step, and per row once."""
 
-    __slots__ = ("latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+    __slots__ = (
+        "at_once", "latency", "loads", "loads_per_row", "most_rows_by_lanes", "slots_per_row",
+        "stores_per_row",
+    )  # fmt: skip
 
     def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
         pipes, isa = target.pipes, target.isa
@@ -52,6 +55,10 @@ class TileCost:
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
         self.loads_per_row = (len(lanes) if isa.mask_registers else 1) / pipes.loads_per_cycle[128]
         self.latency = pipes.fma_latency
+        # one load brings a row's scalars of several steps, while registers hold them for every row
+        self.at_once = isa.widest // 8 // size
+        room = isa.vector_registers - 2
+        self.most_rows_by_lanes = room // (len(lanes) + 1) if isa.multiplies_lanes else 0
 
     def cycles(self, height: int, k: int) -> float:
         """Of one tile."""
@@ -60,7 +67,10 @@ class TileCost:
             step = self.latency
         else:
             step += CHAINS_LOST * (self.latency / step) ** 3
-        loads = (height * self.loads_per_row + self.loads) * LOADS_LOST
+        of_a = height * self.loads_per_row
+        if height <= self.most_rows_by_lanes:
+            of_a /= self.at_once
+        loads = (of_a + self.loads) * LOADS_LOST
         stores = height * self.stores_per_row
         late = 2 * (stores - STORES_HIDDEN) if stores > STORES_HIDDEN else 0.0
         return k * max(step, loads) + stores * STORES_SEEN + late + TILE_CYCLES
@@ -153,4 +163,4 @@ def _partial_penalty(size: int, isa: Isa) -> float:
     """Extra cycles of a store that fills its register only partly."""
     if size in (4, 8, 16, 32, 64):
         return 0.0
-    return 1.0 if isa.mask_registers else 4.0
+    return 1.0 if isa.mask_registers or isa.multiplies_lanes else 4.0
