@@ -17,9 +17,6 @@ from neurojit.asm_templates.machine import Lane, Operand, Pointer, Scalar, Vecto
 class NeonMachine(NeonWidening):
     """See the module's head."""
 
-    def expect(self, lanes: frozenset[int]) -> None:
-        """Nothing has to be prepared: pieces are of fixed sizes."""
-
     # Scalars and multiply-adds ----------------------------------------------------------------------
 
     @property

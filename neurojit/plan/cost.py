@@ -27,6 +27,9 @@ TILE_CYCLES = 1.0
 """What a tile costs besides: zeroing, pointers, the loop's exit."""
 LOADS_LOST = 1.06
 """What loads take where they are the bound, against what their ports could do."""
+LOADS_BY_LANES = 0.05
+"""The part of a step's loads that counts where multiply-adds take lanes, though other ports are the bound:
+nothing was measured there, and of tiles that multiply alike the one with fewer loads is the better one."""
 CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 OVERLAP_LOST = 0.6
@@ -70,6 +73,8 @@ class TileCost:
         of_a = height * self.loads_per_row
         if height <= self.most_rows_by_lanes:
             of_a /= self.at_once
+        if self.most_rows_by_lanes:
+            step += (of_a + self.loads) * LOADS_BY_LANES
         loads = (of_a + self.loads) * LOADS_LOST
         stores = height * self.stores_per_row
         late = 2 * (stores - STORES_HIDDEN) if stores > STORES_HIDDEN else 0.0
