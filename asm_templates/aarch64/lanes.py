@@ -58,7 +58,7 @@ class NeonLanes(NeonArithmetic):
         return target
 
     def to_integer(self, a: Vector, into: Vector | None = None) -> Vector:
-        """fcvtzs saturates at both ends and makes 0 of NaN; here all that is beyond the range is the least."""
+        """fcvtzs saturates at both ends and makes 0 of NaN; here all beyond the range is the least."""
         within = self.compare(a, "<", 2.0**31)
         least = self.spread_bits(a.lanes, self.integer(1 << 31))
         target = self._integers("to_integer", "fcvtzs v.4s, v.4s", a, into)
