@@ -13,9 +13,8 @@ from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
 from neurojit.asm_templates.machine import F32, Machine
-from neurojit.codegen import emit_gemm, machine_for
+from neurojit.codegen import emit_gemm, machine_class, machine_for
 from neurojit.compiler import compile_gemm
-from neurojit.emit import new_buffer
 from neurojit.errors import StorageError, ValidationError
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
@@ -125,7 +124,7 @@ def test_both_encoders_give_the_same_bytes(storage: str, isa: str) -> None:
 
 
 def test_a_machine_that_does_not_widen_says_so(storage: str, isa: str) -> None:
-    machine = machine_for(TARGETS[isa].isa, new_buffer("table"), F32, "test")
+    machine = machine_for(TARGETS[isa].isa, machine_class(TARGETS[isa].isa).new_buffer("table"), F32, "test")
     with pytest.raises(StorageError, match=f"does not widen {storage}"):
         Machine.expect_storage(machine, storage)
     with pytest.raises(StorageError, match=f"does not widen {storage}"):
