@@ -34,6 +34,10 @@ TARGETS: dict[str, Target] = {
 """To plan and emit for. Only `runnable_isas` may be run."""
 
 
+WIDENING_ISAS = [name for name in runnable_isas() if TARGETS[name].isa.architecture == "x86_64"]
+"""Those whose machine widens bf16 and int8 weights; NEON's does not yet."""
+
+
 # Numbers ---------------------------------------------------------------------------------------------
 
 

@@ -252,6 +252,7 @@ def test_idle_workers_use_no_cpu() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.not_emulated("qemu-user does not follow a fork into a child with new threads")
 def test_fork_after_threaded_work() -> None:
     done = in_child("""
 import os, signal, threading

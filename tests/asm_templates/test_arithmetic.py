@@ -136,7 +136,8 @@ def operands(dtype: str, small: bool = False) -> tuple[Array, Array, Array]:
 
 def lanes_of(isa: str, dtype: str) -> list[int]:
     size = ELEMENTS[dtype].size
-    return [bits // 8 // size for bits in isa_named(isa).vector_bits] + [1, 3, 16 // size + 1]
+    found = [bits // 8 // size for bits in isa_named(isa).vector_bits] + [1, 3, 16 // size + 1]
+    return [lanes for lanes in found if lanes <= isa_named(isa).widest // 8 // size]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -164,7 +165,7 @@ def test_scale_at_both_ends(dtype: str, isa: str) -> None:
     a = np.random.default_rng(8).uniform(0.7, 1.5, 960).astype(kind)
     with np.errstate(all="ignore"):
         expected = np.ldexp(a.astype(np.longdouble), n.astype(np.int32)).astype(kind)
-    got = run(in_place(lambda m, x, y, _: scaled(m, x, y)), dtype, isa, 4, a, n, n)
+    got = run(in_place(lambda m, x, y, _: scaled(m, x, y)), dtype, isa, 2, a, n, n)
     assert (expected == 0).any()
     assert np.isinf(expected).any()
     np.testing.assert_array_equal(got, expected)
@@ -178,7 +179,7 @@ def test_split_of_every_exponent(dtype: str, isa: str) -> None:
     x = np.ldexp(np.ones(exponents.size), exponents).astype(kind)
     x = np.resize(np.concatenate([x, x * kind(1.4999), x * kind(1.5), np.nextafter(x, kind(0))[1:]]), 9600)
     for of, expected in zip(("mantissa", "exponent"), mantissa(x), strict=True):
-        got = run(lambda m, a, b, c, of=of: parts(m, a, of), dtype, isa, 4, x, x, x)  # type: ignore[misc]
+        got = run(lambda m, a, b, c, of=of: parts(m, a, of), dtype, isa, 2, x, x, x)  # type: ignore[misc]
         np.testing.assert_array_equal(got, expected)
 
 
@@ -201,7 +202,8 @@ def test_nan_in_comparisons_and_extrema(isa: str) -> None:
 def test_operand_in_memory(isa: str) -> None:
     def add_from_memory(m: Machine, a: Vector, b: Vector, c: Vector) -> Vector:
         base = m.copy(SOURCES[1])
-        assert isinstance(m.vector(a.lanes, base, 0, uses=1), InMemory)
+        in_memory = isinstance(m.vector(a.lanes, base, 0, uses=1), InMemory)
+        assert in_memory == (isa != "neon"), "NEON has no operands in memory"
         return m.add(a, m.vector(a.lanes, base, 0, uses=1))
 
     a, b, c = (x[:8].copy() for x in operands("f32"))

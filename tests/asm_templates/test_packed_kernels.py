@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import DTYPES, NUMBERS, TARGETS, Array, plain, runnable_isas
+from operands import DTYPES, NUMBERS, TARGETS, WIDENING_ISAS, Array, plain
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
@@ -24,7 +24,7 @@ from neurojit.runtime import Code, reference_matmul
 from neurojit.storage import lay_out, store, widen
 from neurojit.validation import validate_gemm
 
-pytestmark = [pytest.mark.parametrize("isa", runnable_isas()), pytest.mark.parametrize("storage", STORAGES)]
+pytestmark = [pytest.mark.parametrize("isa", WIDENING_ISAS), pytest.mark.parametrize("storage", STORAGES)]
 
 FENCES = [Fence(1 << 17) for _ in range(3)]
 SIZES = (*range(1, 18), 20, 31, 32, 33, 47, 48, 63, 64, 65, 80, 100, 127, 128, 129, 200)

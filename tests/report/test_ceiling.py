@@ -11,6 +11,7 @@ from neurojit.report import ceiling
 from neurojit.target import AVX2, AVX512, NEON, NONE, host_choice, target_for
 
 
+@pytest.mark.not_emulated("an emulator's rate is no CPU's")
 def test_single_precision_is_twice_double() -> None:
     if host_choice().isa is NONE:
         pytest.skip(f"no code runs here: {host_choice().reason}")
@@ -24,7 +25,7 @@ def test_single_precision_is_twice_double() -> None:
 def test_every_width_fits_the_registers(isa, bits: int) -> None:
     if bits in isa.vector_bits:
         code = emit_ceiling("f32", bits // 32, isa.vector_registers - 1, isa)
-        assert code.endswith(LAST[isa.architecture])
+        assert LAST[isa.architecture] in code
 
 
 def test_without_an_isa(monkeypatch: pytest.MonkeyPatch) -> None:
