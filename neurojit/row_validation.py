@@ -22,7 +22,7 @@ from neurojit.plan.map import Access, Map
 from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce
 from neurojit.plan.transpose import Transpose
-from neurojit.validation import DTYPES, FRAME, Array, numbers_of
+from neurojit.validation import DTYPES, FRAME, Array, special_numbers
 
 Kernel = Map | Reduce | Transpose | Cumsum
 Run = Callable[[tuple[int, ...], int], int]
@@ -98,7 +98,7 @@ class _Frame:
         low = min(a.offset + sum(r for r in of if r < 0) for a, of in zip(own, reach, strict=True))
         high = max(a.offset + sum(r for r in of if r > 0) for a, of in zip(own, reach, strict=True))
         self.number, self.shape, self.origin = number, shape, FRAME - low
-        self.store = numbers_of(seed + number, high - low + 1 + 2 * FRAME, dtype, every)
+        self.store = special_numbers(seed + number, high - low + 1 + 2 * FRAME, dtype, every)
         self.expected = self.store.copy()
 
     @property
@@ -118,12 +118,12 @@ def validate_gather(g: Gather, run: Run, what: str) -> None:
     """The same for a gather, with indices inside and far outside the rows."""
     dtype = DTYPES[g.dtype]
     reach = (g.rows - 1) * abs(g.source_row) + (g.outer - 1) * abs(g.source_outer) + g.n
-    source = numbers_of(1, reach + 2 * FRAME, dtype, SPECIAL_EVERY)
+    source = special_numbers(1, reach + 2 * FRAME, dtype, SPECIAL_EVERY)
     indices = np.resize(
         np.array([0, g.rows - 1, -1, g.rows, -(2**31), 2**31 - 1, g.rows // 2], np.int32), g.count
     )
     size = (g.count - 1) * abs(g.target_row) + (g.outer - 1) * abs(g.target_outer) + g.n
-    target = numbers_of(2, size + 2 * FRAME, dtype, 0)
+    target = special_numbers(2, size + 2 * FRAME, dtype, 0)
     expected, kept = target.copy(), source.copy()
     for o in range(g.outer):
         for i, index in enumerate(np.clip(indices, 0, g.rows - 1)):
@@ -140,7 +140,7 @@ def validate_random(g: Random, run: Run, what: str) -> None:
     """The same for random numbers: uniform ones have the bits of their meaning, normal ones are near it."""
     for key, counter in (((0, 0), 0), ((1, -2), -(2**31))):
         words, at = np.array(key, np.int32), np.array([counter], np.int32)
-        target = numbers_of(1, g.count + 2 * FRAME, np.dtype(np.float32), 0)
+        target = special_numbers(1, g.count + 2 * FRAME, np.dtype(np.float32), 0)
         expected = target.copy()
         inside = target[FRAME : FRAME + g.count]
         _call(run, (words.ctypes.data, at.ctypes.data, inside.ctypes.data), 0, what)
