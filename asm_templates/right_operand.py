@@ -5,6 +5,8 @@ Distances are in bytes. `group` steps of k lie side by side, 1 but for bf16; poi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile, Vector
 from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.panels import Panels
@@ -67,19 +69,15 @@ def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Operand, of
 def finish(
     m: Machine, g: Gemm, tile: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer, moved: int
 ) -> None:
-    """What complete sums of packed weights need: of integers, to become float32 and take their row's scale; of
-    int8 their column's. The pointers have moved on by `moved` steps."""
+    """What complete sums of packed weights need: those of integers become float32 and take their row's scale,
+    those of all int8 their column's. The pointers have moved on by `moved` steps."""
     panels = g.b
     if not isinstance(panels, Panels) or not panels.is_scaled:
         return
     assert g.k is not None
     size, back = m.element.size, -panels.steps_bytes(moved)
     if panels.storage == "int8 bytes":
-        corrections = _of_columns(m, panels, columns, b, back + panels.corrections_at - panels.scales_at)
-        for _, row in m.rows(tile, {}):
-            for sums, correction in zip(row, corrections, strict=True):
-                m.add_integers(sums, correction, into=sums)
-        m.drop(*corrections)
+        _by_column(m, panels, tile, columns, b, back + panels.scales_bytes, m.add_integers)
     if panels.is_dot:
         a_row = g.a.row_stride * size
         for i, row in m.rows(tile, {a: a_row}):
@@ -88,19 +86,23 @@ def finish(
                 m.from_integer(sums, into=sums)
                 m.mul(sums, m.view(scale, sums.lanes), into=sums)
             m.drop(scale)
-    scales = _of_columns(m, panels, columns, b, back)
-    for _, row in m.rows(tile, {}):
-        for sums, of_column in zip(row, scales, strict=True):
-            m.mul(sums, of_column, into=sums)
-    m.drop(*scales)
+    _by_column(m, panels, tile, columns, b, back, m.mul)
 
 
-def _of_columns(
-    m: Machine, panels: Panels, columns: tuple[int, ...], b: Pointer, offset: int
-) -> list[Vector]:
-    """A number for each column, that lie as the scales do, `offset` from them."""
-    vectors, column = [], 0
-    for lanes in columns:
-        vectors.append(m.load(m.whole_lanes(lanes), b, panels.scale_bytes(column) + offset))
+def _by_column(
+    m: Machine,
+    panels: Panels,
+    tile: Tile,
+    columns: tuple[int, ...],
+    b: Pointer,
+    offset: int,
+    step: Callable[[Vector, Vector, Vector], Vector],
+) -> None:
+    """step(sums, number, into sums), with a number for each column, `offset` behind the column's scale."""
+    column = 0
+    for across, lanes in enumerate(columns):
+        numbers = m.load(m.whole_lanes(lanes), b, panels.scale_bytes(column) + offset)
+        for _, row in m.rows(tile, {}):
+            step(row[across], numbers, row[across])
+        m.drop(numbers)
         column += lanes
-    return vectors

@@ -10,8 +10,8 @@
 
 enum {
     MOST = 127,
-    PIECE = 256,             /* elements gathered at a time, where they are not adjacent */
-    SHARED_WORK = 1 << 18,   /* elements to round that are worth a second thread */
+    PIECE = 256,           /* elements gathered at a time, where they are not adjacent */
+    SHARED_WORK = 1 << 18, /* elements to round that are worth a second thread */
     BITS_OF_INFINITY = 0x7f800000,
 };
 
@@ -27,7 +27,8 @@ static inline uint32_t most_of(uint32_t most, const float *x, int64_t count)
     return most;
 }
 
-/* x * inverse to the nearest integer, of two the even one: the sum with 1.5 * 2^23 has no room for a fraction. */
+/* x * inverse to the nearest integer, of two the even one: the sum with 1.5 * 2^23 has no room for a
+ * fraction. */
 static inline int32_t rounded(float x, float inverse)
 {
     const float shifted = x * inverse + 12582912.0f;
@@ -103,7 +104,7 @@ DEFINE_ROUND_ROW(round_row_baseline)
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 __attribute__((target("avx2"))) DEFINE_ROUND_ROW(round_row_avx2)
 
-void nj_round_row(void *to, const float *from, int64_t k, int64_t stride, int format)
+    void nj_round_row(void *to, const float *from, int64_t k, int64_t stride, int format)
 {
     (__builtin_cpu_supports("avx2") ? round_row_avx2 : round_row_baseline)(to, from, k, stride, format);
 }
@@ -124,7 +125,8 @@ static void round_one(void *argument, int64_t row)
 {
     const rounding_job *job = argument;
     const nj_rounded_product *p = job->product;
-    nj_round_row(job->rows + row * p->row_bytes, job->a + row * p->row_stride, p->k, p->column_stride, p->format);
+    nj_round_row(job->rows + row * p->row_bytes, job->a + row * p->row_stride, p->k, p->column_stride,
+                 p->format);
 }
 
 void *nj_rounded_product_scratch(const nj_rounded_product *product)

@@ -41,14 +41,15 @@ def pack(w: Any, storage: str | None = None, activations: str | None = None) -> 
     storing is at most sum |x[i, k]| |error[k, j]|, and the bits are the same on every machine and for any
     number of threads; those of float32 and float64 are those of nj.matmul with w in C order.
 
-    activations: None, or "int8" with int8 weights: each row of x is rounded to q * scale too, scale = max|x| / 127,
-    in the kernel's scratch, and integers are multiplied: |error| of x[i, k] <= 0.501 scale, so that of x @ w is
-    at most the sum of |x| scale_j / 2 + 0.501 scale_i |w| + 0.251 scale_i scale_j, beside three roundings. Rows
-    below 3.8e-37 count as zero, rows with NaN or infinities give NaN. The sums are exact, so the bits are the
-    same on every machine here too; vpdpbusd does them where the CPU has it, else vpmaddwd.
+    activations: None, or "int8" with int8 weights: each row of x is rounded to q * scale too, with scale =
+    max|x| / 127, and integers are multiplied: |error of x[i, k]| <= 0.501 scale[i], so that of x @ w is at
+    most sum |x[i, k]| scale[j] / 2 + 0.501 scale[i] sum |w[k, j]| + 0.251 K scale[i] scale[j], and three
+    roundings. Rows below 3.8e-37 count as zero; rows with NaN or infinities give NaN. The sums are exact, so
+    the bits are the same on every machine here too: vpdpbusd does them where the CPU has it, else vpmaddwd.
 
     The result owns a copy. Raises TypeError for other dtypes; ValueError for other than two dimensions, for
-    unknown storage or activations, for more than 131072 rows with them, and, with their position, for numbers that int8 has no scale for.
+    unknown storage or activations, for more than 131072 rows with activations, and, with their position, for
+    numbers that int8 has no scale for.
     """
     array = np.asarray(w)
     if array.dtype.newbyteorder("=") not in KERNEL_TYPES:
@@ -87,9 +88,7 @@ def _packed(stored: Stored, storage: str, activations: str | None) -> PackedWeig
     return PackedWeights(panels, (k, n), lay_out(stored, panels), scales, dtype, activations, matmul)
 
 
-def _unpickled(
-    storage: str, values: Any, scales: Any, activations: str | None = None
-) -> PackedWeights:
+def _unpickled(storage: str, values: Any, scales: Any, activations: str | None = None) -> PackedWeights:
     """Weights from their stored form, which may come from anywhere: ValueError for what pack cannot make."""
     if storage not in ("f32", "f64", *SMALL) or type(values) is not np.ndarray or values.ndim != 2:
         raise ValueError(
@@ -108,7 +107,9 @@ def _unpickled(
         if values.size and values.min() < -MOST_INT8:
             raise ValueError("packed weights: int8 values below -127: not from nj.pack")
     if activations is not None and ((activations, storage) != ("int8", "int8") or len(values) > MOST_DEPTH):
-        raise ValueError(f"packed weights: activations {activations!r} for storage {storage}: not from nj.pack")
+        raise ValueError(
+            f"packed weights: activations {activations!r} for storage {storage}: not from nj.pack"
+        )
     return _packed(Stored(values, scales), storage, activations)
 
 

@@ -135,9 +135,7 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
         _compare(expected, got, c_row_stride, what)
 
 
-def _validate_dots(
-    case: _Case, panels: Panels, seed: int, every: int, run: Run, what: str
-) -> None:
+def _validate_dots(case: _Case, panels: Panels, seed: int, every: int, run: Run, what: str) -> None:
     """The same for a product of integers: of rounded activations as they lie in scratch, and exact sums."""
     m, n, _ = case.shape
     dtype, epilogue, row = case.dtype, case.epilogue, case.c_row_stride

@@ -41,9 +41,9 @@ STORAGES = {
     "int8 bytes": Storage(4, 1, "f32"),
     "int8 words": Storage(2, 2, "f32"),
 }
-"""The last two are int8 for products of integers, whose activations are rounded too. A lane has four steps of k:
-bytes, one step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd ones. To a
-kernel these are its steps: `depth` counts them."""
+"""The last two are int8 for products of integers, whose activations are rounded too. A lane has four steps
+of k: bytes, one step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd
+ones. To a kernel these are its steps: `depth` counts them."""
 DOTS = {"int8 bytes": 1, "int8 words": 2}
 """-> steps of a kernel for four of k."""
 DOT_DEPTH = 4
@@ -159,7 +159,7 @@ class Panels(NamedTuple):
 
 
 def dot_storage(isa: Isa, features: Collection[str]) -> str:
-    """How weights lie for products of integers: for vpdpbusd, where the CPU has it in all widths of the ISA."""
+    """How weights lie for products of integers: for vpdpbusd where the CPU has it in all widths."""
     return "int8 bytes" if isa.mask_registers and "avx512_vnni" in features else "int8 words"
 
 

@@ -90,7 +90,9 @@ def plan_product(p: Product, target: Target, epilogue: Epilogue = NO_EPILOGUE) -
 
 
 def _of_panels(p: Product, panels: Panels, epilogue: Epilogue) -> Gemm:
-    """The product with packed weights; of integers, that of the rounded activations. StorageError where no displacement reaches from panel to panel."""
+    """The product with packed weights; of integers, that of the rounded activations.
+
+    StorageError where no displacement reaches from panel to panel."""
     in_place = p._replace(b_row=0, b_column=0)
     if not _within_reach(in_place) or MOST_PANELS_A_TILE * panels.panel_bytes >= REACH:
         raise StorageError(f"{p}: operands or panels too far apart for a kernel; NumPy computes it")
