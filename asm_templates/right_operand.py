@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from neurojit.asm_templates.arithmetic import Scalar
 from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile, Vector
 from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.panels import Panels
@@ -50,13 +51,13 @@ def load(
     return m.load(lanes, pointer, offset) if b.is_dot else m.vector(lanes, pointer, offset, uses)
 
 
-def scalar(m: Machine, b: RightOperand, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+def scalar(m: Machine, b: RightOperand, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
     """An element of A as `multiply` takes it."""
     is_dot = isinstance(b, Panels) and b.is_dot
     return m.broadcast(lanes, pointer, offset) if is_dot else m.scalar(lanes, pointer, offset, uses)
 
 
-def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Operand, of_b: Operand) -> None:
+def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Scalar, of_b: Operand) -> None:
     """accumulator += A's element times B's."""
     if isinstance(b, Panels) and b.is_dot:
         assert isinstance(of_a, Vector)

@@ -30,7 +30,8 @@ cdef class PackedWeights:
         self.k, self.n = shape
         self.row, self.column = panels.strides
         self.element = dtype.itemsize
-        if memory.size < panels.panels(self.n) * panels.panel_bytes or (memory.size and memory.ctypes.data % 64):
+        size = panels.panels(self.n) * panels.panel_bytes
+        if memory.size < size or (memory.size and memory.ctypes.data % 64):
             raise ValueError(f"{memory.size} bytes at {memory.ctypes.data:#x} cannot hold these panels")
         self.data = <void *><uintptr_t>memory.ctypes.data
         memory.flags.writeable = False

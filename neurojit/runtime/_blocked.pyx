@@ -220,7 +220,7 @@ def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes
                  Code inner not None, bint release_gil):
     """A Code that rounds the rows of A into scratch, and runs `inner` on them, which it takes over.
 
-    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format (round_rows.h).
+    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format (see there).
     besides: operands after C."""
     cdef RoundedCode *made = <RoundedCode *>calloc(1, sizeof(RoundedCode))
     if made is NULL:
@@ -244,7 +244,8 @@ def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes
 
 def round_row(uintptr_t to, uintptr_t source, int64_t k, int64_t stride, bint words):
     """Round one row, for its tests. Addresses; the stride in elements."""
-    nj_round_row(<void *>to, <const float *>source, k, stride, NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES)
+    cdef int format = NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES
+    nj_round_row(<void *>to, <const float *>source, k, stride, format)
 
 
 cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
