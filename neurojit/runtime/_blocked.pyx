@@ -220,7 +220,7 @@ def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes
                  Code inner not None, bint release_gil):
     """A Code that rounds the rows of A into scratch, and runs `inner` on them, which it takes over.
 
-    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format (see there).
+    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format there.
     besides: operands after C."""
     cdef RoundedCode *made = <RoundedCode *>calloc(1, sizeof(RoundedCode))
     if made is NULL:
