@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import TARGETS, plain, runnable_isas
+from operands import TARGETS, WIDENING_ISAS, plain
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
@@ -23,8 +23,8 @@ from neurojit.storage import Stored, lay_out, lay_out_rows, product_of_integers,
 from neurojit.target import host
 from neurojit.validation import validate_gemm
 
-LAYOUTS = [(isa, "int8 words") for isa in runnable_isas()]
-if "avx512" in runnable_isas() and dot_storage(TARGETS["avx512"].isa, host().allowed) == "int8 bytes":
+LAYOUTS = [(isa, "int8 words") for isa in WIDENING_ISAS]
+if "avx512" in WIDENING_ISAS and dot_storage(TARGETS["avx512"].isa, host().allowed) == "int8 bytes":
     LAYOUTS.append(("avx512", "int8 bytes"))
 pytestmark = pytest.mark.parametrize(("isa", "storage"), LAYOUTS)
 
