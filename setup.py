@@ -60,6 +60,7 @@ EXTENSIONS = [
     extension("neurojit._bound", numpy_api=True),
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),
+    extension("neurojit._program", "arenas.c", numpy_api=True),
 ]
 
 setup(
