@@ -70,7 +70,7 @@ def validate_map(dtype: str, function: Activation, run: Callable[[Array, Array],
     """The same for one function over contiguous elements; `run` takes x and y, which may be x."""
     for length in MAP_LENGTHS:
         for every in (0, 5):
-            x = specialspecial_numbers(length, length, DTYPES[dtype], every)
+            x = special_numbers(length, length, DTYPES[dtype], every)
             expected = _frame(1, length, length, DTYPES[dtype], np.nan)
             got = expected.copy()
             inside, out = _inside(expected, 1, length, length), _inside(got, 1, length, length)
@@ -107,7 +107,7 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
         if isinstance(case.strides[1], Panels) and case.strides[1].is_dot:
             _validate_dots(case, case.strides[1], seed, every, run, what)
             continue
-        a = _strided(specialspecial_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
+        a = _strided(special_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
         b, in_memory, scales = _right_operand(case.strides[1], seed, k, n, dtype, every)
         inputs = a.tobytes(), in_memory.tobytes()
         others = _epilogue_operands(epilogue, *((n, m) if case.as_row else (m, n)), seed, dtype, every)
@@ -116,9 +116,7 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
         inside, written = _inside(expected, m, n, c_row_stride), _inside(got, m, n, c_row_stride)
         sums = []
         if case.partial is not None:
-            sums.append(
-                _strided(specialspecial_numbers(seed + 8, m * n, dtype, every), m, n, case.partial, 1)
-            )
+            sums.append(_strided(special_numbers(seed + 8, m * n, dtype, every), m, n, case.partial, 1))
             inside[...] = sums[0]
         with np.errstate(all="ignore"):
             reference(a, b, inside)
@@ -166,15 +164,13 @@ def _right_operand(
 ) -> tuple[Array, Array, Array | None]:
     """(B, the same as it lies in memory, its scales): packed weights are widened for the reference."""
     if not isinstance(layout, Panels):
-        b = _strided(specialspecial_numbers(seed + 2, k * n, dtype, special_every), k, n, *layout)
+        b = _strided(special_numbers(seed + 2, k * n, dtype, special_every), k, n, *layout)
         return b, b, None
     if layout.storage == "int8":
-        integers = np.rint(specialspecial_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
-        stored = Stored(integers.reshape(k, n), specialspecial_numbers(seed + 8, n, dtype, special_every))
+        integers = np.rint(special_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
+        stored = Stored(integers.reshape(k, n), special_numbers(seed + 8, n, dtype, special_every))
     else:
-        stored = store(
-            specialspecial_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage
-        )
+        stored = store(special_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage)
     return widen(stored, layout.storage), lay_out(stored, layout), stored.scales
 
 
@@ -208,9 +204,9 @@ def _epilogue_operands(
     """Numbers for the bias and the residual, as far as there are any."""
     operands = []
     if e.bias != "none":
-        operands.append(specialspecial_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
+        operands.append(special_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
     if e.residual is not None:
-        numbers = specialspecial_numbers(seed + 6, m * n, dtype, special_every)
+        numbers = special_numbers(seed + 6, m * n, dtype, special_every)
         operands.append(_strided(numbers, m, n, e.residual, 1))
     return operands
 
@@ -228,7 +224,7 @@ def _compare(expected: Array, got: Array, c_row_stride: int, what: str) -> None:
     )
 
 
-def specialspecial_numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
+def special_numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
     """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms.
 
     special_every: one in so many is special, and the others are tiny; 0 for ordinary numbers.
