@@ -244,9 +244,10 @@ class _Parser(AttributeCursor):
     def _name(self, head: Token) -> str | None:
         """The op's name without "nj."; None if it is none, which is reported."""
         name = head.text[1:-1]
-        if name.startswith(DIALECT) and name[len(DIALECT) :] in OPS.keys() - {"return"}:
-            return name[len(DIALECT) :]
-        hint = did_you_mean(name.removeprefix(DIALECT), OPS, DIALECT)
+        own = name.removeprefix(DIALECT)
+        if own != name and own in OPS and own != "return":
+            return own
+        hint = did_you_mean(own, OPS, DIALECT)
         self.report(head, "name of an op", 'an op of the table, such as "nj.add"', repr(name[:64]), hint)
         return None
 
