@@ -8,7 +8,9 @@ import pytest
 
 from neurojit.errors import Diagnostic, TensorLangError
 from neurojit.ir.lexer import MOST_CHARACTERS, Tokens
-from neurojit.ir.parser import MOST_DIAGNOSTICS, MOST_NESTING, parse, parse_with_diagnostics
+from neurojit.ir.parser import MOST_DIAGNOSTICS, parse, parse_with_diagnostics
+from neurojit.ir.structure import MOST_NESTING
+from neurojit.ir.verifier import verify
 
 GOOD = """\
 module @policy attributes {nj.version = 1} {
@@ -326,6 +328,12 @@ def test_a_scan_walks_along_an_axis() -> None:
 def test_results_in_packs() -> None:
     text = changed("%h, %hs =", "%h:2 =").replace("%z, %h :", "%z, %h#0 :")
     assert parse(text).main.outputs[1].name == "h_0"
+    text = changed("%h, %hs =", "%8:2 =").replace("%z, %h :", "%z, %8#0 :")
+    module = parse(text)
+    assert module.main.outputs[1].name == "v8_0"
+    verify(module)
+    assert "%h#1 is defined twice" in diagnostics(changed("%h, %hs =", "%h:2 =").replace("%z", "%h_1"))[0]
+    assert "20 digits" in diagnostics(GOOD.replace("%w", "%" + "7" * 21))[0]
 
 
 @pytest.mark.parametrize(
