@@ -51,6 +51,7 @@ EXTENSIONS = [
             "pack.c",
             "pack_x86.c",
             "pack_neon.c",
+            "round_rows.c",
             "scratch.c",
             "thread_pool.c",
         ),
