@@ -20,11 +20,12 @@ import numpy as np
 from neurojit._program import BoundProgram, Program
 from neurojit.codegen import list_program
 from neurojit.config import CONFIG
-from neurojit.errors import AssertFailedError
+from neurojit.errors import AssertFailedError, RegisterPressureError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
 from neurojit.ir.printer import print_module
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
+from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
 from neurojit.runtime import Slot
@@ -36,6 +37,8 @@ Array = np.ndarray[Any, Any]
 GIL_WORTH_RELEASING = 500_000
 """Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives."""
 NEVER = 1 << 62
+FUSED = (MOST_FUSED, 16, 6, 2, 1)
+"""Elementwise ops in one kernel, at most: the first that finds registers enough."""
 
 
 class Contract:
@@ -61,11 +64,19 @@ class Contract:
         if choice.isa.name == "none":
             self.reason = f"no ISA: {choice.reason}"
             return
-        try:
-            self.plan = plan_program(self.function, host_target())
-        except UnplannedError as error:
-            self.reason = str(error)
-            return
+        for most in FUSED:
+            try:
+                self.plan = plan_program(self.function, host_target(), most)
+                self._publish()
+                return
+            except UnplannedError as error:
+                self.reason = str(error)
+                return
+            except RegisterPressureError as error:  # smaller kernels need fewer registers
+                self.plan, self.reason = None, str(error)
+
+    def _publish(self) -> None:
+        assert self.plan is not None
         if "plan" in CONFIG.dump:
             sys.stderr.write(f"{self.signature}\n{self.schedule}\n{self.memory_map()}")
         if "asm" in CONFIG.dump:

@@ -724,3 +724,50 @@ def test_reductions_down_columns_and_in_the_middle(isa: str) -> None:
     assert program.compiled, program.explain()
     data = plain(1, (3, 11, 20))
     agree(module, weights, [data], program(data))
+
+
+@pytest.mark.parametrize("batch", ["?", 1, 4])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_both_conventions_of_a_gru(isa: str, batch: int | str, reset_after: bool) -> None:
+    module, weights = networks.gated(batch, reset_after=reset_after)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    n = 18 if batch == "?" else int(batch)
+    inputs = [plain(1, (n, 12)), plain(2, (n, 20))]
+    agree(module, weights, inputs, program(*inputs))
+    maps = [s for s in program.contract.plan.steps() if s.what.startswith("map")]
+    heights = 3 if batch == "?" else 1
+    assert len(maps) == heights * (1 if reset_after else 2)  # all gates in registers, at once
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_concat_copies_parts_to_where_they_belong(isa: str, axis: int) -> None:
+    net = Net()
+    b, x = net.b, net.input("x", 3, 4, 5)
+    y = b.exp(x)
+    joined = b.concat(x, y, b.slice(y, axis=axis, start=1, end=3), axis=axis)
+    module, weights = net.module(joined, b.tanh(joined))
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    data = plain(1, (3, 4, 5))
+    agree(module, weights, [data], program(data))
+
+
+def test_too_many_values_at_once_are_several_kernels(isa: str) -> None:
+    """Forty functions of one input, all alive until a sum goes through them backwards, each used twice."""
+    net = Net()
+    b, x = net.b, net.input("x", 3, 50)
+    powers = [x]
+    for number in range(40):
+        powers.append(b.mul(b.add(powers[-1], 0.1 * number - 1), 0.5))
+    total = powers[0]
+    for value in reversed(powers):
+        total = b.add(b.mul(total, 0.5), value)
+    for value in powers:
+        total = b.sub(total, b.mul(value, 0.01))
+    module, weights = net.module(total)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    assert len(list(program.contract.plan.steps())) > 1
+    data = plain(1, (3, 50))
+    agree(module, weights, [data], program(data))

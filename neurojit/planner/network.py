@@ -210,6 +210,8 @@ class _Network:
             self._scan(op)
         elif op.name in RULES:
             self._reduce(op)
+        elif op.name == "concat":
+            self._concat(op)
         elif op.name != "state_write":  # those are written at the end
             raise UnplannedError(f"{op}: {op.name} has no kernel")
 
@@ -279,6 +281,19 @@ class _Network:
         self.drafts.add(payload, schedule_gemm(payload, self.target), tuple(operands), str(made.result))
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
+
+    def _concat(self, op: Op) -> None:
+        """Each part copied to where it belongs."""
+        targets = self.destinations.get(op.result) or [self._fresh(op.result)]
+        self.views[op.result] = targets[0]
+        axis = int(op.attributes["axis"])  # type: ignore[arg-type]
+        for target in targets:
+            begin = 0
+            for value in op.operands:
+                part = self.view(value)
+                end = begin + part.shape[axis]
+                self._copy(part, target.sliced(axis, begin, end, 1), f"{value} in {op.result}")
+                begin = end
 
     def _reduce(self, op: Op) -> None:
         if op.result.type.element not in ("f32", "f64"):
