@@ -7,7 +7,7 @@ says why in words, because a slow path without a reason is a bug report waiting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from neurojit.errors import UnknownIsaError
@@ -16,8 +16,8 @@ from neurojit.target.cpu import Cpu
 
 @dataclass(frozen=True)
 class Isa:
-    """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA the
-    least that it guarantees. mask_registers: that can hold a mask (k0 means "no mask" in EVEX, so 7).
+    """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA's row the
+    least that it guarantees, and of the row made for a machine that machine's own. mask_registers: that can hold a mask (k0 means "no mask" in EVEX, so 7).
     needs: features without which its code cannot run. implemented: neurojit has a vector machine for it.
     """
 
@@ -35,6 +35,15 @@ class Isa:
     def widest(self) -> int:
         """Bits of the widest vector; 0 for `none`."""
         return self.vector_bits[-1] if self.vector_bits else 0
+
+    def with_vectors_of(self, bits: int) -> Isa:
+        """The row of a scalable ISA for machines whose registers have so many bits.
+
+        ValueError: less than the ISA guarantees, or no power of two."""
+        if not self.scalable or bits < self.vector_bits[0] or bits & (bits - 1):
+            raise ValueError(f"{self.name}: vectors of {bits} bits: expected a power of two, at least "
+                             f"{self.vector_bits[0]}, of a scalable ISA")
+        return replace(self, vector_bits=(bits,))
 
 
 AVX512 = Isa(
