@@ -92,18 +92,16 @@ def _pass(
             last = block is schedule.columns[-1] and block.tiles == 1 and not returns
             a_rows, c_rows = (a, c) if last else (m.copy(a), m.copy(c))
             beside_rows = beside if last or beside is None else beside.copy()
-            for rows in schedule.rows:
-                with m.loop(rows.tiles):
+            for height, tiles in block.rows.groups:
+                with m.loop(tiles):
                     at = (a_rows, b, c_rows)
-                    steps = _tile(
-                        m, g, schedule, rows.height, block.lanes, at, depth, row_stride, beside_rows
-                    )
+                    steps = _tile(m, g, schedule, height, block.lanes, at, depth, row_stride, beside_rows)
                     if g.c.row_stride is not None:
-                        m.advance(a_rows, (rows.height * g.a.row_stride - steps * g.a.column_stride) * size)
+                        m.advance(a_rows, (height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
-                        m.advance(c_rows, rows.height * g.c.row_stride * size)
+                        m.advance(c_rows, height * g.c.row_stride * size)
                     if beside_rows is not None:
-                        beside_rows.next_rows(rows.height)
+                        beside_rows.next_rows(height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)

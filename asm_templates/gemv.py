@@ -30,13 +30,13 @@ def body(m: Machine, g: Gemv, schedule: GemvSchedule, operands: tuple[Pointer, .
     tail = _pieces(g.k % g.lanes, full)
     first, second, y = operands
     a, x = (second, first) if g.swapped else (first, second)
-    m.expect(frozenset((*tail, *(block.height for block in schedule.rows))))
-    for block in schedule.rows:
-        with m.loop(block.tiles):
-            moved = _block(m, g, schedule.unroll, block.height, (a, x, y), full, tail)
-            m.advance(a, (block.height * g.a_row_stride - moved) * size)
+    m.expect(frozenset((*tail, *(height for height, _ in schedule.rows.groups))))
+    for height, tiles in schedule.rows.groups:
+        with m.loop(tiles):
+            moved = _block(m, g, schedule.unroll, height, (a, x, y), full, tail)
+            m.advance(a, (height * g.a_row_stride - moved) * size)
             m.advance(x, -moved * size)
-            m.advance(y, block.height * size)
+            m.advance(y, height * size)
     m.forget()
 
 

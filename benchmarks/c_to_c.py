@@ -23,7 +23,8 @@ from goals import Goal, print_goals
 from peers import Array
 
 from neurojit.codegen import emit_gemm
-from neurojit.plan.gemm import Gemm, schedule_gemm
+from neurojit.plan.gemm import Gemm
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.report.ceiling import DTYPES, fma_ceiling
 from neurojit.runtime import Code
 from neurojit.target import host_target

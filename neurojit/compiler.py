@@ -20,10 +20,11 @@ from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError, UnfusedError
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, schedule_gemm
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Map
 from neurojit.plan.product import Product, plan_product
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
+from neurojit.plan.blocking import one_tile
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, Matrix, Output
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.target import Target, host, host_choice, target_for
 
 Array = np.ndarray[Any, Any]
@@ -170,3 +172,8 @@ def transposed_gemm(dtype: str, m: int, n: int, k: int) -> Gemm:
 def strides(matrix: Matrix, dtype: str) -> tuple[int, int]:
     """In bytes."""
     return matrix.row_stride * ELEMENT_SIZE[dtype], matrix.column_stride * ELEMENT_SIZE[dtype]
+
+
+def planned(g: Gemm, target: Target) -> GemmSchedule:
+    """The planner's schedule."""
+    return one_tile(g, target) if g.is_micro_kernel else schedule_gemm(g, target)

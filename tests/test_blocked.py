@@ -13,7 +13,8 @@ from oracle import assert_same_bits, reference
 
 import neurojit as nj
 from neurojit import _matmul, compiler
-from neurojit.plan.blocking import Blocking, cut_by, cut_equally, micro_tile
+from neurojit.plan.blocking import Blocking, micro_tile
+from neurojit.plan.cut import ceil_div, cut_by, cut_equally
 from neurojit.plan.product import Product
 from neurojit.runtime import SLOTS
 from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked
@@ -30,7 +31,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     mr, nr = micro_tile(dtype, host_target())
 
     def plan(p: Product, target: Target) -> Blocking:
-        return Blocking(cut_equally(p.m, mr), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30)
+        return Blocking(cut_equally(p.m, ceil_div(p.m, mr)), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30)
 
     monkeypatch.setattr(compiler, "plan_product", plan)
 

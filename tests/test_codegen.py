@@ -7,14 +7,14 @@ import os
 import sys
 
 import pytest
-from operands import TARGETS, transposed_gemm
+from operands import TARGETS, planned, transposed_gemm
 
 from neurojit.asm_templates.machine import F32
 from neurojit.codegen import MACHINES, emit_gemm, list_gemm, machine_for
 from neurojit.config import CONFIG
 from neurojit.emit import new_buffer
 from neurojit.plan.blocking import micro_tile
-from neurojit.plan.gemm import Gemm, schedule_gemm
+from neurojit.plan.gemm import Gemm
 
 
 def has_peachpy() -> bool:
@@ -49,7 +49,7 @@ def kernels(isa: str) -> list[Gemm]:
 def test_both_encoders_give_the_same_bytes(isa: str) -> None:
     target = TARGETS[isa]
     for g in kernels(isa):
-        schedule = schedule_gemm(g, target)
+        schedule = planned(g, target)
         table = emit_gemm(g, schedule, target.isa, "table")
         assert emit_gemm(g, schedule, target.isa, "peachpy") == table, g
 
@@ -58,7 +58,7 @@ def test_both_encoders_give_the_same_bytes(isa: str) -> None:
 def test_a_listing_has_every_byte_of_the_code(isa: str) -> None:
     target = TARGETS[isa]
     g = Gemm.contiguous("f32", 5, 19, 7)
-    schedule = schedule_gemm(g, target)
+    schedule = planned(g, target)
     listing = list_gemm(g, schedule, target.isa)
     assert "endbr64" in listing
     assert "vfmadd231ps" in listing
@@ -81,4 +81,4 @@ def test_only_a_micro_kernel_has_a_dynamic_row_stride(isa: str) -> None:
 def test_code_for_any_isa_is_emitted_on_any_host() -> None:
     for isa, target in TARGETS.items():
         for g in kernels(isa):
-            assert emit_gemm(g, schedule_gemm(g, target), target.isa)[:4] == b"\xf3\x0f\x1e\xfa", sys.platform
+            assert emit_gemm(g, planned(g, target), target.isa)[:4] == b"\xf3\x0f\x1e\xfa", sys.platform

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from neurojit.plan.gemm import ELEMENT_SIZE, UNROLL, ColumnBlock, Gemm, GemmSchedule, RowBlock, ceil_div
+from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
+from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.plan.tiling import UNROLL
 from neurojit.target import Target
 
 MOST_KC = 1024
@@ -32,24 +34,6 @@ LEAST_STRIP_COLUMN_BYTES = 256
 """Four whole cache lines, four of the widest vectors."""
 
 
-class Cut(NamedTuple):
-    """An extent cut into `of_size` tiles of `size`, then `of_rest` tiles of `rest`, which is smaller."""
-
-    size: int
-    of_size: int
-    rest: int
-    of_rest: int
-
-    @property
-    def tiles(self) -> int:
-        return self.of_size + self.of_rest
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """The two sizes, 0 for one that no tile has."""
-        return self.size if self.of_size else 0, self.rest if self.of_rest else 0
-
-
 class Blocking(NamedTuple):
     """kc: steps of k in a block. block_*: tiles packed at once. unit_*: tiles a thread takes at once."""
 
@@ -67,7 +51,7 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
     """Tiles and blocks as equal as can be, no larger than the caches allow."""
     size = ELEMENT_SIZE[dtype]
     mr, nr = micro_tile(dtype, target)
-    rows, columns = cut_equally(m, mr), cut_by(n, nr)
+    rows, columns = cut_equally(m, ceil_div(m, mr)), cut_by(n, nr)
     kc = equal_share(k, MOST_KC, 4)
     l3 = target.caches.l3.size if target.caches.l3 else ASSUMED_L3
     block_rows = equal_share(rows.tiles, max(l3 // 8 // (kc * size * mr), 1))
@@ -99,14 +83,7 @@ def one_tile(g: Gemm, target: Target) -> GemmSchedule:
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
     whole, rest = divmod(g.n, lanes)
     vectors = (lanes,) * whole + ((rest,) if rest else ())
-    return GemmSchedule((RowBlock(g.m, 1),), (ColumnBlock(vectors, 1),), UNROLL, 0.0)
-
-
-def cut_equally(extent: int, most: int) -> Cut:
-    """As few tiles of at most `most` as possible, as equal as can be: 130 is 9 of 12 and 2 of 11."""
-    tiles = ceil_div(extent, most)
-    size, larger = divmod(extent, tiles)
-    return Cut(size + 1, larger, size, tiles - larger) if larger else Cut(size, tiles, 0, 0)
+    return GemmSchedule((ColumnBlock(vectors, 1, Cut(g.m, 1)),), UNROLL)
 
 
 class Strips(NamedTuple):
@@ -122,19 +99,9 @@ def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
     if count < 2:
         return None
     if m >= 2 * LEAST_STRIP_ROWS:
-        return Strips(True, cut_equally(m, max(ceil_div(m, count), LEAST_STRIP_ROWS)))
+        height = max(ceil_div(m, count), LEAST_STRIP_ROWS)
+        return Strips(True, cut_equally(m, ceil_div(m, height)))
     width = LEAST_STRIP_COLUMN_BYTES // ELEMENT_SIZE[dtype]
     if n < 2 * width:
         return None
     return Strips(False, cut_by(n, equal_share(n, ceil_div(n, count), width)))
-
-
-def cut_by(extent: int, size: int) -> Cut:
-    """Tiles of `size`, whole vectors, then one of what is left."""
-    count, rest = divmod(extent, size)
-    return Cut(size, count, rest, 1 if rest else 0)
-
-
-def equal_share(extent: int, most: int, unit: int = 1) -> int:
-    """The extent cut into as few pieces of at most `most` as possible, evenly, rounded up to `unit`."""
-    return ceil_div(ceil_div(extent, ceil_div(extent, max(most, unit))), unit) * unit

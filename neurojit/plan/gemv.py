@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neurojit.plan.gemm import ELEMENT_SIZE, RowBlock, ceil_div, equal_rows
+from neurojit.plan.cut import Cut, ceil_div, cut_equally
+from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import Target
 
 PARTIAL_BYTES = 64
@@ -42,7 +43,7 @@ class Gemv:
 class GemvSchedule:
     """rows: how many are summed together. unroll: whole groups of L elements in one trip of the loop."""
 
-    rows: tuple[RowBlock, ...]
+    rows: Cut
     unroll: int
 
 
@@ -57,4 +58,4 @@ def schedule_gemv(g: Gemv, target: Target) -> GemvSchedule:
     far = g.m * g.k * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2
     most = min(FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT, g.lanes)
     groups = g.k // g.lanes
-    return GemvSchedule(equal_rows(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)
+    return GemvSchedule(cut_equally(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)

@@ -10,20 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from neurojit.plan.blocking import Blocking
-from neurojit.plan.gemm import (
-    ELEMENT_SIZE,
-    L2_LINE_CYCLES,
-    L3_LINE_CYCLES,
-    Gemm,
-    GemmSchedule,
-    cost_model,
-    schedule_gemm,
-)
+from neurojit.plan.cost import L2_LINE_CYCLES, L3_LINE_CYCLES, LINE, Traffic, cost_model
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
 from neurojit.plan.product import Product, plan_product
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.target import Target
 
-LINE = 64
 MEMORY_LINE_CYCLES = 10.0
 """Cycles to bring one line from memory in a stream: about 23 GB/s at 3.6 GHz, one core of a server."""
 BLOCKED_FRACTION = 0.93
@@ -61,20 +54,17 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
     assert g.k is not None
     model, k = cost_model(target, ELEMENT_SIZE[g.dtype]), g.k
     shares = {"FMA ports": 0.0, "load ports": 0.0, "FMA latency": 0.0}
-    for column in schedule.columns:
-        cost = model.columns(column.lanes)
-        for row in schedule.rows:
-            tiles = row.tiles * column.tiles * k
-            shares["FMA ports"] += tiles * row.height * cost.slots_per_row
-            shares["load ports"] += tiles * (row.height * cost.loads_per_row + cost.loads)
-            shares["FMA latency"] += tiles * cost.latency
-    shares[_level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)] = model.reading(
-        g,
-        vectors=max(len(column.lanes) for column in schedule.columns),
-        height=schedule.rows[0].height,
-        across=sum(column.tiles for column in schedule.columns),
-        down=sum(row.tiles for row in schedule.rows),
-    )
+    traffic = Traffic(g, target)
+    level = _level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)
+    shares[level] = 0.0
+    for block in schedule.columns:
+        cost = model.tile(block.lanes)
+        steps = block.tiles * block.rows.tiles * k
+        shares["FMA ports"] += block.tiles * g.m * k * cost.slots_per_row
+        shares["load ports"] += block.tiles * g.m * k * cost.loads_per_row + steps * cost.loads
+        shares["FMA latency"] += steps * cost.latency
+        if not traffic.none:
+            shares[level] += block.tiles * traffic.cycles(block.lanes, block.rows.size, block.rows.tiles)
     largest = max(shares, key=lambda name: shares[name])
     return {largest: max(schedule.cycles, shares[largest])}
 
@@ -84,7 +74,7 @@ def _gemv_bounds(g: Gemv, schedule: GemvSchedule, target: Target) -> dict[str, f
     level = _level(size, target)
     pipes, widest = target.pipes, target.isa.widest
     loads = size / (widest // 8) / pipes.loads_per_cycle[widest]
-    height = max(row.height for row in schedule.rows)
+    height = schedule.rows.size
     chain = g.k / g.lanes * pipes.fma_latency * -(-g.m // height)
     return {"load ports": loads, "FMA latency": chain, level: size / LINE * LINE_CYCLES[level]}
 

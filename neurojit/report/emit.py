@@ -60,7 +60,8 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
     """
     from neurojit.codegen import gemm_buffer, machine_class
     from neurojit.emit.listing import listing, mnemonics
-    from neurojit.plan.gemm import Gemm, schedule_gemm
+    from neurojit.plan.gemm import Gemm
+    from neurojit.plan.tiling import schedule_gemm
     from neurojit.target import host, host_target, target_for
 
     chosen = host_target() if target is None else target_for(target, host())
@@ -74,16 +75,12 @@ def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = N
 
 
 def schedule_lines(schedule: GemmSchedule) -> list[str]:
-    """The tiling of C in words, one line for the rows, one for the columns, one for k."""
-    rows = " + ".join(f"{block.tiles} x {block.height}" for block in schedule.rows)
-    columns = " + ".join(
-        f"{block.tiles} x ({' + '.join(map(str, block.lanes))})" for block in schedule.columns
-    )
-    return [
-        f"rows of C     {rows}   (tiles x rows of a tile)",
-        f"columns of C  {columns}   (tiles x elements in each vector of a tile)",
-        f"steps of k    unrolled by {schedule.unroll}",
+    """The tiling of C in words, a line for each kind of column of tiles, and one for k."""
+    lines = [
+        f"tiles of C    {block.tiles} x ({' + '.join(map(str, block.lanes))}) columns, rows {block.rows}"
+        for block in schedule.columns
     ]
+    return [*lines, f"steps of k    unrolled by {schedule.unroll}"]
 
 
 def document(emission: Emission) -> dict[str, Any]:
@@ -97,8 +94,10 @@ def document(emission: Emission) -> dict[str, Any]:
         "isa": emission.target.isa.name,
         "microarchitecture": emission.target.microarchitecture,
         "schedule": {
-            "rows": [block._asdict() for block in schedule.rows],
-            "columns": [block._asdict() for block in schedule.columns],
+            "columns": [
+                {"lanes": block.lanes, "tiles": block.tiles, "rows": block.rows.groups}
+                for block in schedule.columns
+            ],
             "unroll": schedule.unroll,
             "cycles": schedule.cycles,
         },

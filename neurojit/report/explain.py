@@ -14,10 +14,11 @@ from neurojit import _matmul
 from neurojit.codegen import gemm_buffer, gemv_buffer
 from neurojit.emit import listing
 from neurojit.numpy_matmul import matmul
-from neurojit.plan.gemm import Gemm, schedule_gemm
+from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.prediction import predict
 from neurojit.plan.product import Kernel, Product, plan_product
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.report.ceiling import fma_ceiling
 from neurojit.report.emit import schedule_lines
 from neurojit.runtime import clock_ns
@@ -134,8 +135,7 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
     if isinstance(plan, Gemv):
         of = schedule_gemv(plan, target)
         buffer = gemv_buffer(plan, of, target.isa)
-        rows = " + ".join(f"{block.tiles} x {block.height}" for block in of.rows)
-        lines = [f"rows {rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
+        lines = [f"rows {of.rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
         return (
             "gemv",
             "a matrix read along its rows, one vector",

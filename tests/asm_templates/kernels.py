@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from operands import DTYPES, TARGETS
+from operands import DTYPES, TARGETS, planned
 
 from neurojit.codegen import emit_gemm
-from neurojit.plan.gemm import ColumnBlock, Gemm, GemmSchedule, RowBlock, schedule_gemm
+from neurojit.plan.cut import Cut
+from neurojit.plan.gemm import ColumnBlock, Gemm, GemmSchedule
 from neurojit.runtime import Code
 from neurojit.runtime._blocked import call_micro_kernel
 
@@ -29,7 +30,7 @@ class Kernel:
     @property
     def bytes(self) -> bytes:
         target = TARGETS[self.isa]
-        return emit_gemm(self.g, self.schedule or schedule_gemm(self.g, target), target.isa, self.encoder)
+        return emit_gemm(self.g, self.schedule or planned(self.g, target), target.isa, self.encoder)
 
     def load(self) -> Callable[[Array, Array, Array], int]:
         """What runs it on A, B and C; for a micro-kernel the depth is A's."""
@@ -58,13 +59,10 @@ def byte_strides(g: Gemm) -> tuple[tuple[int, int], tuple[int, int], tuple[int, 
     )
 
 
-def tile(isa: str, rows: tuple[tuple[int, int], ...], columns: tuple[Any, ...], unroll: int) -> GemmSchedule:
-    """A schedule from (height, count) and (lanes, count) pairs."""
+def tiles(columns: Iterable[tuple[Iterable[int], int, tuple[int, ...]]], unroll: int) -> GemmSchedule:
+    """A schedule from (lanes, tiles side by side, fields of the Cut of their rows)."""
     return GemmSchedule(
-        tuple(RowBlock(height, count) for height, count in rows),
-        tuple(ColumnBlock(tuple(lanes), count) for lanes, count in columns),
-        unroll,
-        0.0,
+        tuple(ColumnBlock(tuple(lanes), count, Cut(*rows)) for lanes, count, rows in columns), unroll
     )
 
 

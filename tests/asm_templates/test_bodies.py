@@ -13,9 +13,10 @@ from neurojit.codegen import machine_for
 from neurojit.emit import new_buffer
 from neurojit.functions import agrees
 from neurojit.plan.epilogue import Activation, Epilogue
-from neurojit.plan.gemm import Gemm, schedule_gemm
+from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Map
+from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code
 
 M, K, N = 5, 19, 23  # partial vectors everywhere, so that each body has masks of its own

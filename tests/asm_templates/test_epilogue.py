@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from operands import planned
 from test_math import ISAS, PARAMETERS
 
 from neurojit.codegen import emit_gemm
 from neurojit.compiler import compile_gemm
 from neurojit.errors import ValidationError
 from neurojit.plan.epilogue import FUNCTIONS, NO_EPILOGUE, Activation, Epilogue
-from neurojit.plan.gemm import Gemm, Matrix, Output, schedule_gemm
+from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.runtime import Code
 from neurojit.target import target_for
 from neurojit.validation import Array, validate_gemm
@@ -61,7 +62,7 @@ def test_abi(bias: str, isa: str) -> None:
     e = epilogue("gelu", n, bias=bias, beta=1.0)
     g = Gemm.contiguous("f32", m, n, k, e)
     target = target_for(isa)
-    code = Code.map(emit_gemm(g, schedule_gemm(g, target), target.isa))
+    code = Code.map(emit_gemm(g, planned(g, target), target.isa))
     rng = np.random.default_rng(0)
     operands = [rng.normal(size=size).astype(np.float32) for size in (m * k, k * n, m * n, max(m, n), m * n)]
     for stack_offset in (0, 16, 32, 48):
@@ -78,7 +79,7 @@ def test_several_passes_over_k(k: int, k_block: int, isa: str) -> None:
     target = target_for(isa)
     for beta in (0.0, 1.5):
         g = Gemm.contiguous("f32", 23, 45, k, epilogue("gelu", 50, bias="row", beta=beta, alpha=0.5))
-        schedule = replace(schedule_gemm(g, target), k_block=k_block)
+        schedule = replace(planned(g, target), k_block=k_block)
         code = Code.map(emit_gemm(g, schedule, target.isa))
         validate_code(g, code)
 
@@ -95,7 +96,7 @@ def validate_code(g: Gemm, code: Code) -> None:
 def wrong_kernel(g: Gemm, made: Gemm, isa: str) -> None:
     """Validates the kernel of `made` as if it were that of `g`."""
     target = target_for(isa)
-    validate_code(g, Code.map(emit_gemm(made, schedule_gemm(made, target), target.isa)))
+    validate_code(g, Code.map(emit_gemm(made, planned(made, target), target.isa)))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +123,10 @@ def test_refusals() -> None:
     target = target_for("avx2")
     g = replace(Gemm.contiguous("f32", 4, 4, 4, epilogue("relu")), accumulate=True)
     with pytest.raises(ValueError, match="beta of 1"):
-        emit_gemm(g, schedule_gemm(g, target), target.isa)
+        emit_gemm(g, planned(g, target), target.isa)
     micro = replace(Gemm.micro_kernel("f32", 4, 8, (4, 8), False), epilogue=epilogue("relu"))
     with pytest.raises(ValueError, match="micro-kernel"):
-        emit_gemm(micro, schedule_gemm(micro, target), target.isa)
+        emit_gemm(micro, planned(micro, target), target.isa)
 
 
 def test_text() -> None:

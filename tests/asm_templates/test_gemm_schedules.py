@@ -10,14 +10,15 @@ import pytest
 from fence import SIDES, Fence
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import Kernel, byte_strides, partial, registers_needed, tile
-from operands import DTYPES, TARGETS, cancelling, runnable_isas, transposed_gemm
+from kernels import Kernel, byte_strides, partial, registers_needed, tiles
+from operands import DTYPES, TARGETS, cancelling, planned, runnable_isas, transposed_gemm
 from oracle import assert_same_bits
 
 from neurojit.codegen import emit_gemm
 from neurojit.errors import EncodeError, RegisterPressureError
 from neurojit.plan.blocking import micro_tile
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output, schedule_gemm
+from neurojit.plan.cut import ceil_div, cut_by, cut_equally
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
 from neurojit.runtime import reference_matmul
 
 FENCES = [Fence(1 << 22) for _ in range(3)]
@@ -30,19 +31,22 @@ def legal(draw: st.DrawFn, isa: str, dtype: str) -> tuple[Gemm, Any]:
     size = ELEMENT_SIZE[dtype]
     full = TARGETS[isa].isa.widest // 8 // size
     lanes = st.lists(st.integers(1, full), min_size=1, max_size=4).map(tuple)
-    columns = draw(st.lists(st.tuples(lanes, st.integers(1, 3)), min_size=1, max_size=3))
-    masks = len({count for block, _ in columns for count in block if partial(count, size)})
-    widest = max(len(block) for block, _ in columns)
-    most = 1
-    while registers_needed(isa, most + 1, (1,) * widest, masks) < REGISTERS[isa]:
-        most += 1
-    rows = draw(st.lists(st.tuples(st.integers(1, most), st.integers(1, 3)), min_size=1, max_size=3))
-    m = sum(height * count for height, count in rows)
-    n = sum(sum(block) * count for block, count in columns)
+    blocks = draw(st.lists(st.tuples(lanes, st.integers(1, 3)), min_size=1, max_size=3))
+    masks = len({count for block, _ in blocks for count in block if partial(count, size)})
+    m = draw(st.integers(1, 60))
+    columns = []
+    for block, count in blocks:  # each cuts the rows in its own way
+        most = 1
+        while registers_needed(isa, most + 1, block, masks) < REGISTERS[isa]:
+            most += 1
+        height = draw(st.integers(1, most))
+        cut = draw(st.sampled_from([cut_by(m, height), cut_equally(m, ceil_div(m, height))]))
+        columns.append((block, count, cut))
+    n = sum(sum(block) * count for block, count in blocks)
     k = draw(st.integers(1, 40))
     make = draw(st.sampled_from([Gemm.contiguous, transposed_gemm]))
     unroll = draw(st.integers(1, 20))
-    schedule = tile(isa, tuple(rows), tuple(columns), unroll)
+    schedule = tiles(columns, unroll)
     return make(dtype, m, n, k), replace(schedule, k_block=draw(st.integers(0, k)))
 
 
@@ -87,7 +91,7 @@ def test_too_large_a_tile_names_the_template_and_its_budget(isa: str, dtype: str
     with pytest.raises(
         RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"
     ):
-        emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
+        emit_gemm(g, tiles([((full,), 1, (height, 1))], 4), TARGETS[isa].isa)
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))
@@ -95,14 +99,14 @@ def test_the_largest_tile_that_fits_is_emitted(isa: str) -> None:
     height = REGISTERS[isa] - 2  # one vector of B, one scalar of A
     full = TARGETS[isa].isa.widest // 8 // 4
     g = Gemm.contiguous("f32", height, full, 4)
-    assert emit_gemm(g, tile(isa, ((height, 1),), (((full,), 1),), 4), TARGETS[isa].isa)
+    assert emit_gemm(g, tiles([((full,), 1, (height, 1))], 4), TARGETS[isa].isa)
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))
 def test_a_micro_kernel_of_several_tiles_has_too_few_registers(isa: str) -> None:
     """It has no strides to go from one tile to the next; the planner must never ask for it."""
     g = Gemm.micro_kernel("f32", 6, 8, (6, 16), accumulate=True)
-    schedule = tile(isa, ((3, 2),), (((4,), 2),), 4)
+    schedule = tiles([((4,), 2, (3, 2))], 4)
     with pytest.raises(RegisterPressureError, match=r"template gemm.* general registers"):
         emit_gemm(g, schedule, TARGETS[isa].isa)
 
@@ -121,7 +125,7 @@ def test_displacements_beyond_32_bits_are_errors_not_wrapped(isa: str, far: str)
         Output(apart if far == "c row" else 3),
     )
     with pytest.raises(EncodeError):
-        emit_gemm(g, schedule_gemm(g, TARGETS[isa]), TARGETS[isa].isa)
+        emit_gemm(g, planned(g, TARGETS[isa]), TARGETS[isa].isa)
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))

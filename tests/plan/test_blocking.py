@@ -9,14 +9,11 @@ from neurojit.plan.blocking import (
     LEAST_STRIP_ROWS,
     MOST_KC,
     MOST_STRIPS,
-    Cut,
     block_gemm,
-    cut_by,
-    cut_equally,
     cut_strips,
-    equal_share,
     micro_tile,
 )
+from neurojit.plan.cut import Cut, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import target_for
 
@@ -28,13 +25,16 @@ def covered(cut: Cut) -> int:
 
 
 @given(EXTENTS, st.integers(1, 64))
-def test_equal_cut(extent: int, most: int) -> None:
-    cut = cut_equally(extent, most)
+def test_equal_cut(extent: int, tiles: int) -> None:
+    tiles = min(tiles, extent)
+    cut = cut_equally(extent, tiles)
     assert covered(cut) == extent
-    assert cut.tiles == -(-extent // most)
-    assert cut.size <= most
+    assert cut.tiles == tiles
     assert cut.of_size > 0
     assert cut.of_rest == 0 or cut.rest == cut.size - 1
+    assert sum(size * count for size, count in cut.groups) == extent
+    assert all(count for _, count in cut.groups)
+    assert str(cut_equally(21, 2)) == "1 x 11 + 1 x 10"
 
 
 @given(EXTENTS, st.integers(1, 64))

@@ -5,18 +5,10 @@ from __future__ import annotations
 import pytest
 from operands import TARGETS
 
-from neurojit.plan.blocking import block_gemm, micro_tile
-from neurojit.plan.gemm import (
-    ELEMENT_SIZE,
-    FULL_UNROLL,
-    Gemm,
-    GemmSchedule,
-    RowBlock,
-    equal_rows,
-    max_height,
-    register_bits,
-    schedule_gemm,
-)
+from neurojit.plan.blocking import block_gemm, micro_tile, one_tile
+from neurojit.plan.cut import Cut
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, register_bits
+from neurojit.plan.tiling import FULL_UNROLL, edges, max_height, schedule_gemm
 from neurojit.target import Target, target_for
 
 # The generic CPU of each ISA beside this machine's own.
@@ -28,17 +20,23 @@ dtypes = pytest.mark.parametrize("dtype", sorted(ELEMENT_SIZE))
 
 def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
     what = f"{g}: {schedule}"
-    assert sum(block.height * block.tiles for block in schedule.rows) == g.m, what
     assert sum(sum(block.lanes) * block.tiles for block in schedule.columns) == g.n, what
-    assert all(block.height >= 1 and block.tiles >= 1 for block in schedule.rows), what
-    full = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    size = ELEMENT_SIZE[g.dtype]
+    full = target.isa.widest // 8 // size
+    partial = {n for block in schedule.columns for n in block.lanes if n * size not in (4, 8, 16, 32, 64)}
+    masks = 0 if target.isa.mask_registers else len(partial)
     for block in schedule.columns:
         assert block.tiles >= 1, what
         assert all(1 <= lanes <= full for lanes in block.lanes), what
-        tallest = max(rows.height for rows in schedule.rows)
-        assert tallest <= max_height(target.isa, len(block.lanes)), what
+        assert sum(height * tiles for height, tiles in block.rows.groups) == g.m, what
+        vectors = len(block.lanes)
+        for height, tiles in block.rows.groups:
+            assert min(height, tiles) >= 1, what
+            # one row reads B in its multiply-adds
+            of_b = vectors if height > 1 else 0
+            assert height * vectors + of_b + 1 + masks <= target.isa.vector_registers, what
     assert 1 <= schedule.unroll <= FULL_UNROLL, what
-    assert schedule.cycles > 0, what
+    assert g.is_micro_kernel or schedule.cycles > 0, what
 
 
 @dtypes
@@ -63,10 +61,9 @@ def test_every_micro_kernel_is_one_tile(target: Target, dtype: str) -> None:
     for height in range(1, mr + 1):
         for width in range(1, nr + 1):
             g = Gemm.micro_kernel(dtype, height, width, (mr, nr), accumulate=False)
-            schedule = schedule_gemm(g, target)
+            schedule = one_tile(g, target)
             assert_covers(schedule, g, target)
-            assert schedule.rows == (RowBlock(height, 1),), g
-            assert [block.tiles for block in schedule.columns] == [1], g
+            assert [(block.tiles, block.rows) for block in schedule.columns] == [(1, Cut(height, 1))], g
 
 
 @dtypes
@@ -83,20 +80,32 @@ def test_more_arithmetic_is_never_planned_as_less_time(target: Target) -> None:
         assert cycles == sorted(cycles)
 
 
-def test_rows_are_split_equally(target: Target) -> None:
-    for m in range(1, 60):
-        for count in range(1, m + 1):
-            heights = [block.height for block in equal_rows(m, count) for _ in range(block.tiles)]
-            assert sum(heights) == m
-            assert len(heights) == count
-            assert max(heights) - min(heights) <= 1
-
-
-def test_the_tallest_tile_leaves_room_for_b_and_a(target: Target) -> None:
+@pytest.mark.parametrize("masks", [0, 1])
+def test_the_tallest_tile_leaves_room_for_b_a_and_masks(target: Target, masks: int) -> None:
+    taken = 0 if target.isa.mask_registers else masks
     for vectors in range(1, 7):
-        height = max_height(target.isa, vectors)
+        height = max_height(target.isa, vectors, masks)
         assert height >= 1
-        assert height * vectors + vectors + 1 <= target.isa.vector_registers
+        assert height * vectors + vectors + 1 + taken <= target.isa.vector_registers
+        assert (height + 1) * vectors + vectors + 1 + taken > target.isa.vector_registers
+
+
+@dtypes
+def test_edges_cover_what_is_left(target: Target, dtype: str) -> None:
+    size = ELEMENT_SIZE[dtype]
+    full = target.isa.widest // 8 // size
+    assert edges(0, full, size) == [()]
+    for rest in range(1, full):
+        assert [sum(edge) for edge in edges(rest, full, size)] == [rest] * len(edges(rest, full, size))
+
+
+def test_blocks_of_columns_cut_the_rows_each_in_its_own_way(target: Target) -> None:
+    """A narrow tile needs more rows than a wide one to hide the latency of its chains."""
+    cuts = [
+        {block.rows for block in schedule_gemm(Gemm.contiguous("f32", 40, n, 64), target).columns}
+        for n in range(1, 70)
+    ]
+    assert any(len(of_one) > 1 for of_one in cuts)
 
 
 @pytest.mark.parametrize(("size", "bits"), [(4, 128), (16, 128), (20, 256), (32, 256), (36, 512), (64, 512)])
@@ -127,4 +136,4 @@ def test_blocks_cover_the_product_in_whole_tiles(target: Target, dtype: str) -> 
 def test_the_micro_tile_fits_the_registers(target: Target, dtype: str) -> None:
     mr, nr = micro_tile(dtype, target)
     vectors = nr * ELEMENT_SIZE[dtype] * 8 // target.isa.widest
-    assert mr <= max_height(target.isa, vectors)
+    assert mr <= max_height(target.isa, vectors, masks=1)

@@ -29,9 +29,9 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*GEMM, "--target", "avx2"]) == 0
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("gemm f32 8x12x64 for x86_64-avx2, tuned for ")
-    assert rest[0].startswith("rows of C ")
-    assert rest[3].startswith("instructions  ")
-    assert rest[5].startswith("0000  f3 0f 1e fa ")
+    assert rest[0] == "tiles of C    1 x (8 + 4) columns, rows 2 x 4"
+    assert rest[2].startswith("instructions  ")
+    assert rest[4].startswith("0000  f3 0f 1e fa ")
 
 
 def test_json_is_the_same_kernel(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,146 @@
+"""What a tile of a GEMM costs, in core cycles: the model that schedules are chosen by.
+
+Per step of k of a tile of `height` rows and vectors of certain widths
+
+    cycles = max(FMA slots / FMA pipes, loads / load ports, FMA latency)
+
+and per tile, once: zeroing and storing the accumulators. Widths matter because hardware differs: where
+a 512-bit FMA takes two slots and a 256-bit one takes one (Zen 4), 24 columns are best cut as 16 + 8.
+Beside the arithmetic, A and B are brought to L1 as often as the tiles need them (`Traffic`).
+
+The constants are fitted by measuring many schedules of many shapes on Zen 4.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, register_bits
+from neurojit.target import Isa, Target
+
+STORES_SEEN = 0.25
+"""The part of a tile's stores that its neighbours' multiply-adds do not hide."""
+TILE_CYCLES = 1.0
+"""What a tile costs besides: zeroing, pointers, the loop's exit."""
+LOADS_SEEN = 0.2
+"""The part of a step's loads that multiply-adds do not hide even when their ports are the bound, where
+broadcasts are instructions of their own."""
+OVERLAP_LOST = 0.6
+"""What is not hidden when arithmetic and reading take as long; less the more they differ."""
+L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
+"""Cycles to bring one line to L1 in a stream: 115 and 77 GB/s at 3.6 GHz."""
+LINE = 64
+
+
+class TileCost:
+    """What a tile of certain vectors costs: per row and step, per step, and per row once."""
+
+    __slots__ = ("embeds", "latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+
+    def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
+        pipes, isa = target.pipes, target.isa
+        self.slots_per_row = self.loads = self.stores_per_row = 0.0
+        for count in lanes:
+            width = register_bits(count * size)
+            self.slots_per_row += pipes.fma_slots[width] / pipes.fma_pipes
+            self.loads += 1 / pipes.loads_per_cycle[width]
+            self.stores_per_row += 1 / pipes.stores_per_cycle[width] + _partial_penalty(count * size, isa)
+        # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
+        self.embeds = isa.mask_registers > 0
+        self.loads_per_row = (len(lanes) if self.embeds else 1) / pipes.loads_per_cycle[128]
+        # loads apart leave bubbles that a chain just long enough does not fill
+        self.latency = pipes.fma_latency * (1.0 if self.embeds else 1.2)
+
+    def cycles(self, height: int, k: int) -> float:
+        """Of one tile."""
+        loads = height * self.loads_per_row + self.loads
+        step = max(height * self.slots_per_row, loads, self.latency)
+        if not self.embeds:
+            step += loads * LOADS_SEEN
+        return k * step + height * self.stores_per_row * STORES_SEEN + TILE_CYCLES
+
+
+class CostModel:
+    """The tiles of one target and element size, each computed once."""
+
+    def __init__(self, target: Target, size: int) -> None:
+        self.target = target
+        self.full = target.isa.widest // 8 // size
+        self._size = size
+        self._tiles: dict[tuple[int, ...], TileCost] = {}
+
+    def tile(self, lanes: tuple[int, ...]) -> TileCost:
+        cost = self._tiles.get(lanes)
+        if cost is None:
+            cost = self._tiles[lanes] = TileCost(lanes, self._size, self.target)
+        return cost
+
+
+_models: dict[tuple[int, int], CostModel] = {}
+
+
+def cost_model(target: Target, size: int) -> CostModel:
+    # By identity: hashing a target, a tree of frozen values, costs more than the whole choice.
+    model = _models.get((id(target), size))
+    if model is None or model.target is not target:
+        model = _models[id(target), size] = CostModel(target, size)
+    return model
+
+
+class Traffic:
+    """What it costs to bring A and B to L1 for one column of tiles, from top to bottom.
+
+    Nothing where both stay there. Else A is read once for each column of tiles, and B's panel once, or once
+    for each tile where it does not stay in L1: for its size, or because its rows lie a power of two apart
+    and compete for a few sets.
+    """
+
+    def __init__(self, g: Gemm, target: Target) -> None:
+        assert g.k is not None
+        self.depth, self.target, self.size = g.k, target, ELEMENT_SIZE[g.dtype]
+        of_a, of_b, of_c = g.m * g.k * self.size, g.k * g.n * self.size, g.m * g.n * self.size
+        l1, l2 = target.caches.l1d.size * 3 // 4, target.caches.l2.size * 3 // 4
+        self.none = of_a + of_b <= l1
+        if self.none:
+            return
+        within_l2 = of_a + of_b + of_c <= l2
+        self.a = of_a / LINE * (L2_LINE_CYCLES if within_l2 else L3_LINE_CYCLES) if of_a > l1 else 0.0
+        self.a_misses = g.m * g.k  # where every broadcast misses
+        self.a_rows, self.b_rows = self._rows_in_l1(g.a.row_stride), self._rows_in_l1(g.b.row_stride)
+        self.b_from = "L1" if of_b <= l1 else "L2" if within_l2 else "L3" if of_b <= l2 else "far"
+
+    def cycles(self, lanes: tuple[int, ...], height: int, down: int) -> float:
+        """For `down` tiles of so many rows and lanes, one below the other."""
+        cycles = self.a + (self.a_misses if height > self.a_rows else 0)
+        if self.b_from != "L1":
+            width = sum(lanes) * self.size
+            panel, lines = self.depth * width, width / LINE
+            if self.b_from == "L2":
+                line = L2_LINE_CYCLES * (1 + 0.3 / lines)
+            elif self.b_from == "L3":
+                line = L3_LINE_CYCLES * (1 + 1 / lines)
+            else:  # a line of each row, pages apart, costs six times what a stream does
+                line = L3_LINE_CYCLES * (1 + 5 / lines**1.5)
+            stays = panel <= self.target.caches.l1d.size // 2 and self.depth <= self.b_rows
+            cycles += (1 if stays else down) * panel / LINE * line
+        return cycles
+
+    def _rows_in_l1(self, row_stride: int) -> int:
+        """How many lines, `row_stride` elements apart, L1 holds at once."""
+        cache = self.target.caches.l1d
+        ways = cache.ways or 8
+        way = cache.size // ways
+        return ways * (way // max(gcd(abs(row_stride) * self.size, way), cache.line))
+
+
+def overlapped(arithmetic: float, reading: float) -> float:
+    """Cycles of both at once."""
+    less, more = min(arithmetic, reading), max(arithmetic, reading)
+    return more + OVERLAP_LOST * less * less / more
+
+
+def _partial_penalty(size: int, isa: Isa) -> float:
+    """Extra cycles of a store that fills its register only partly."""
+    if size in (4, 8, 16, 32, 64):
+        return 0.0
+    return 1.0 if isa.mask_registers else 4.0

@@ -1,0 +1,181 @@
+"""The choice of a GEMM's schedule: the cheapest cover of C that the cost model finds.
+
+C is cut into columns of tiles. What a column of tiles costs depends on its width alone, since its rows are
+cut for that width and nothing else; so widths are added up like coins: the cheapest cover of v whole vectors
+ends in a tile of some width w after the cheapest cover of v - w. What is left of n beyond whole vectors, the
+edge, is a tile of its own, or rides along in the last one: 24 is one tile of 16 + 8.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import NamedTuple
+
+from neurojit.plan.cost import Traffic, cost_model, overlapped
+from neurojit.plan.cut import Cut, ceil_div, cut_equally
+from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.target import Isa, Target
+
+FULL_UNROLL = 16
+"""A k up to this is unrolled entirely: no loop, no pointer to advance."""
+UNROLL = 4
+"""Steps of k in one trip of the loop otherwise."""
+TILE_VECTORS = (1, 2, 3, 4, 5, 6)
+"""Whole vectors side by side in one tile."""
+ROW_VECTORS = (8, 12)
+"""The same of one row, which reads B in its multiply-adds."""
+MOST_SEARCHED = 12
+"""Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
+ROW_CUTS = 3
+"""How many tiles more than necessary may lie below each other, for heights that fit better."""
+CODE = 0.0001
+"""What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
+than half a per cent, and shorter code compiles sooner and leaves more of the instruction cache to others."""
+K_BLOCK = 6
+"""Rows of B that one pass over C runs along: as many streams as the prefetchers of L1 and L2 follow."""
+FAR_ROWS = 1024
+"""Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
+
+
+def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
+    """A pure function of payload and target. Not for micro-kernels: those are one tile (`blocking`)."""
+    assert g.k is not None
+    block = k_block(g, target)
+    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
+    size = ELEMENT_SIZE[g.dtype]
+    vectors, rest = divmod(g.n, target.isa.widest // 8 // size)
+    searches: dict[int, _Search] = {}
+    cheapest: list[_Tile] | None = None
+    least = float("inf")
+    for edge in edges(rest, target.isa.widest // 8 // size, size):
+        masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in edge])
+        search = searches.get(masks)
+        if search is None:
+            search = searches[masks] = _Search(g, target, masks)
+        cover = search.cover(vectors, edge)
+        cost = sum([tile.cost for tile in cover])
+        if cost < least:
+            cheapest, least = cover, cost
+    assert cheapest is not None
+    columns = []
+    for tile, same in groupby(cheapest):
+        columns.append(ColumnBlock(tile.lanes, len(list(same)), tile.rows))
+    return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cheapest]), block)
+
+
+class _Tile(NamedTuple):
+    """A column of tiles: its best cut of the rows and what it costs; `cost` counts the code too."""
+
+    lanes: tuple[int, ...]
+    rows: Cut
+    cycles: float
+    cost: float
+
+
+class _Search:
+    """Covers of one product by tiles that leave `masks` vector registers to masks."""
+
+    def __init__(self, g: Gemm, target: Target, masks: int) -> None:
+        self.m, self.k, self.isa, self.masks = g.m, g.k or 0, target.isa, masks
+        self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
+        self.traffic = Traffic(g, target)
+        self.widths = TILE_VECTORS if g.m > 1 else TILE_VECTORS + ROW_VECTORS
+        self.best: list[tuple[float, int]] = [(0.0, 0)]  # of so many vectors: cost, width of the last tile
+        self.whole: dict[int, _Tile] = {}
+
+    def cover(self, vectors: int, edge: tuple[int, ...]) -> list[_Tile]:
+        """The cheapest cover of so many whole vectors and an edge."""
+        few, tiles = vectors, []
+        if vectors > MOST_SEARCHED:
+            tile = min([self.of_width(w) for w in self.widths], key=lambda tile: tile.cost / len(tile.lanes))
+            count = ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
+            tiles, few = [tile] * count, vectors - count * len(tile.lanes)
+        self._search(few)
+        if edge:
+            rode = (self.model.full,)
+            last = [self.tile(rode * w + edge) for w in range(min(few, MOST_WITH_EDGE) + 1)]
+            costs = [tile.cost + self.best[few - w][0] for w, tile in enumerate(last)]
+            riding = costs.index(min(costs))
+            return tiles + self._tiles(few - riding) + [last[riding]]
+        return tiles + self._tiles(few)
+
+    def _search(self, vectors: int) -> None:
+        """Fill in `best` up to so many vectors."""
+        for v in range(len(self.best), vectors + 1):
+            self.best.append(
+                min([(self.best[v - w][0] + self.of_width(w).cost, w) for w in self.widths if w <= v])
+            )
+
+    def _tiles(self, vectors: int) -> list[_Tile]:
+        widths = []
+        while vectors:
+            widths.append(self.best[vectors][1])
+            vectors -= widths[-1]
+        return [self.of_width(w) for w in sorted(widths, reverse=True)]
+
+    def of_width(self, vectors: int) -> _Tile:
+        tile = self.whole.get(vectors)
+        if tile is None:
+            tile = self.whole[vectors] = self.tile((self.model.full,) * vectors)
+        return tile
+
+    def tile(self, lanes: tuple[int, ...]) -> _Tile:
+        """The best cut of the rows for tiles of these lanes: about as few as the registers allow."""
+        cost, k = self.model.tile(lanes), self.k
+        least = ceil_div(self.m, max_height(self.isa, len(lanes), self.masks))
+        best: _Tile | None = None
+        for count in range(least, min(least + ROW_CUTS, self.m + 1)):
+            rows = cut_equally(self.m, count)
+            cycles = rows.of_size * cost.cycles(rows.size, k)
+            body = rows.size + 1
+            if rows.of_rest:
+                cycles += rows.of_rest * cost.cycles(rows.rest, k)
+                body += rows.rest + 1
+            if not self.traffic.none:
+                cycles = overlapped(cycles, self.traffic.cycles(lanes, rows.size, count))
+            dear = cycles * (1 + CODE * body * len(lanes))
+            if best is None or dear < best.cost:
+                best = _Tile(lanes, rows, cycles, dear)
+        assert best is not None
+        return best
+
+
+MOST_WITH_EDGE = 4
+"""Whole vectors in a tile that the edge rides along in."""
+
+
+def k_block(g: Gemm, target: Target) -> int:
+    """Whether to pass over C several times: for one row, when B, read down its columns, misses the caches.
+
+    With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
+    """
+    size = ELEMENT_SIZE[g.dtype]
+    far = (
+        g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
+    )
+    return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
+
+
+def max_height(isa: Isa, vectors: int, masks: int) -> int:
+    """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
+
+    A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
+    vector register each where the ISA has no others for them.
+    """
+    spare = 1 if isa.mask_registers else 1 + masks
+    return max(1, (isa.vector_registers - vectors - spare) // vectors)
+
+
+def edges(rest: int, full: int, size: int) -> list[tuple[int, ...]]:
+    """Ways to cover the columns beyond whole vectors: one partial vector, or halves down to 128 bits."""
+    if rest == 0:
+        return [()]
+    pieces, left, lanes = [], rest, full // 2
+    while lanes * size >= 16:
+        if left >= lanes:
+            pieces.append(lanes)
+            left -= lanes
+        lanes //= 2
+    if left:
+        pieces.append(left)
+    return [(rest,), tuple(pieces)] if len(pieces) > 1 else [(rest,)]
