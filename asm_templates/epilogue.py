@@ -1,4 +1,4 @@
-"""The epilogue of gemm: what happens to a tile of accumulators before it is stored. See plan/epilogue.py.
+"""The epilogue of a product: what happens to accumulators before they are stored. See plan/epilogue.py.
 
 The sums, and functions of a few instructions, are applied to the accumulators. A longer function would be
 emitted once per accumulator, a dozen times and more, and find hardly a register free: instead the tile is
@@ -8,7 +8,7 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -18,27 +18,35 @@ ON_ACCUMULATORS = ("identity", "relu", "leaky_relu", "clamp")
 
 
 class EpilogueOperands:
-    """The addresses of bias and residual beside a tile, moved along as the kernel goes from tile to tile."""
+    """The addresses of bias and residual beside a tile, moved along as the kernel goes from tile to tile; and
+    of the partial sums of a micro-kernel, which has but one tile."""
 
-    def __init__(self, m: Machine, g: Gemm, bias: Pointer | None, residual: Pointer | None) -> None:
-        self.m, self.g = m, g
+    def __init__(
+        self,
+        m: Machine,
+        e: Epilogue,
+        bias: Pointer | None,
+        residual: Pointer | None,
+        partial: Pointer | None = None,
+    ) -> None:
+        self.m, self.e = m, e
         self.bias = bias
         self.residual = residual
+        self.partial = partial
 
     @classmethod
-    def of(cls, m: Machine, g: Gemm, pointers: tuple[Pointer, ...]) -> EpilogueOperands:
+    def of(cls, m: Machine, e: Epilogue, pointers: tuple[Pointer, ...]) -> EpilogueOperands:
         """From the kernel's operands after C."""
-        if g.accumulate:
-            raise ValueError("gemm: accumulate with an epilogue; give the epilogue a beta of 1 instead")
         rest = list(pointers)
-        bias = rest.pop(0) if g.epilogue.bias != "none" else None
-        return cls(m, g, bias, rest.pop(0) if rest else None)
+        bias = rest.pop(0) if e.bias != "none" else None
+        residual = rest.pop(0) if e.residual is not None else None
+        return cls(m, e, bias, residual, rest.pop(0) if rest else None)
 
     def copy(self) -> EpilogueOperands:
         """For one block of columns: what moves down the rows is copied."""
         bias = self.m.copy(self.bias) if self.bias is not None and self._bias_moves_down else self.bias
         residual = self.m.copy(self.residual) if self.residual is not None else None
-        return EpilogueOperands(self.m, self.g, bias, residual)
+        return EpilogueOperands(self.m, self.e, bias, residual)
 
     def release_copy(self) -> None:
         if self.bias is not None and self._bias_moves_down:
@@ -51,8 +59,8 @@ class EpilogueOperands:
         if self.bias is not None and self._bias_moves_down:
             self.m.advance(self.bias, height * size)
         if self.residual is not None:
-            assert self.g.epilogue.residual is not None
-            self.m.advance(self.residual, height * self.g.epilogue.residual * size)
+            assert self.e.residual is not None
+            self.m.advance(self.residual, height * self.e.residual * size)
 
     def next_columns(self, width: int) -> None:
         size = self.m.element.size
@@ -63,42 +71,67 @@ class EpilogueOperands:
 
     @property
     def _bias_moves_down(self) -> bool:
-        return self.g.epilogue.bias == "column"
+        return self.e.bias == "column"
 
 
-def store_tile(m: Machine, g: Gemm, tile: list[list[Vector]], c: Pointer, at: EpilogueOperands) -> None:
-    """Apply the epilogue to the accumulators, store them, give back their registers."""
+def store_row(m: Machine, vector: Vector, y: Pointer, at: EpilogueOperands) -> None:
+    """Apply the epilogue to one vector of sums, the part of a row that `y` and the operands are at, and store
+    it. Its register is given back; nearly all others are free, so any function is applied to it there."""
+    column_bias = _column_bias(m, at, vector.lanes, 0)
+    _add_terms(m, vector, (y, 0), at, 0, 0, column_bias)
+    if column_bias is not None:
+        m.drop(column_bias)
+    _activate(m, at.e.activation, vector)
+    m.store(vector, y, 0)
+    m.drop(vector)
+
+
+def store_tile(
+    m: Machine,
+    g: Gemm,
+    tile: Tile,
+    c: Pointer,
+    row_stride: Pointer | None,
+    at: EpilogueOperands,
+) -> None:
+    """Apply the epilogue to the accumulators, store them, give back their registers.
+
+    row_stride: of C in bytes, where only the call knows it; c is then moved on, to anywhere.
+    """
     e, size = g.epilogue, m.element.size
-    stride = row_stride(g)
+    down = g.c.row_stride * size if g.c.row_stride is not None else 0
     later = e.activation.name not in ON_ACCUMULATORS
     columns = [vector.lanes for vector in tile[0]]
+    of_row = m.copy(c) if row_stride is not None and later else c
     for i, row in enumerate(tile):
-        column_bias = None
-        if at.bias is not None and e.bias == "column":
-            column_bias = m.broadcast(max(columns), at.bias, i * size)
+        column_bias = _column_bias(m, at, max(columns), i)
         across = 0
         for vector in row:
-            _add_terms(m, e, vector, (c, i * stride * size + across), at, i, across, column_bias)
+            _add_terms(m, vector, (of_row, i * down + across), at, i, across, column_bias)
             if not later:
                 _activate(m, e.activation, vector)
-            m.store(vector, c, i * stride * size + across)
+            m.store(vector, of_row, i * down + across)
             m.drop(vector)
             across += vector.lanes * size
         if column_bias is not None:
             m.drop(column_bias)
+        if row_stride is not None and i + 1 < len(tile):
+            m.advance_by(of_row, row_stride)
+    if of_row is not c:
+        m.release(of_row)
     if later:
-        _activate_stored(m, g, len(tile), columns, c)
+        _activate_stored(m, e.activation, len(tile), columns, c, down, row_stride)
 
 
-def row_stride(g: Gemm) -> int:
-    if g.c.row_stride is None:
-        raise ValueError("a micro-kernel, whose row stride is known only at the call, takes no epilogue")
-    return g.c.row_stride
+def _column_bias(m: Machine, at: EpilogueOperands, lanes: int, row: int) -> Vector | None:
+    """The row's element of a column bias, spread."""
+    if at.bias is None or at.e.bias != "column":
+        return None
+    return m.broadcast(lanes, at.bias, row * m.element.size)
 
 
 def _add_terms(
     m: Machine,
-    e: Epilogue,
     t: Vector,
     element_of_c: tuple[Pointer, int],
     at: EpilogueOperands,
@@ -107,6 +140,7 @@ def _add_terms(
     column_bias: Vector | None,
 ) -> None:
     """t = alpha t + beta C + bias + residual, each operation rounded."""
+    e = at.e
     if e.alpha != 1:
         m.mul(t, e.alpha, into=t)
     if e.beta == 1:
@@ -136,19 +170,28 @@ def _activate(m: Machine, activation: Activation, vector: Vector) -> None:
     FUNCTIONS[activation.name](m, vector, *activation.parameters)
 
 
-def _activate_stored(m: Machine, g: Gemm, height: int, columns: list[int], c: Pointer) -> None:
-    """The activation on a tile that is in C already."""
-    size = m.element.size
-    row = m.copy(c) if height > 1 else c
+def _activate_stored(
+    m: Machine,
+    activation: Activation,
+    height: int,
+    columns: list[int],
+    c: Pointer,
+    down: int,
+    row_stride: Pointer | None,
+) -> None:
+    """The activation on a tile that is in C already, whose rows are `down` or `row_stride` bytes apart."""
+    row = m.copy(c) if height > 1 and row_stride is None else c
     with m.loop(height):
         across = 0
         for lanes in columns:
             vector = m.load(lanes, row, across)
-            _activate(m, g.epilogue.activation, vector)
+            _activate(m, activation, vector)
             m.store(vector, row, across)
             m.drop(vector)
-            across += lanes * size
-        if height > 1:
-            m.advance(row, row_stride(g) * size)
-    if height > 1:
+            across += lanes * m.element.size
+        if row_stride is not None:
+            m.advance_by(row, row_stride)
+        elif height > 1:
+            m.advance(row, down)
+    if row is not c:
         m.release(row)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
-from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
@@ -28,7 +28,7 @@ def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
     row_stride = m.row_stride() if g.c.row_stride is None else None
     if g.has_epilogue:
         m.save_pointers(max(0, pointers_needed(g, schedule) - m.pointers.budget))
-    body(m, g, schedule, m.operands(3 + g.epilogue.buffers), depth, row_stride)
+    body(m, g, schedule, m.operands(g.buffers), depth, row_stride)
     m.leave()
 
 
@@ -45,8 +45,14 @@ def body(
 
     The addresses are moved on, to anywhere; the registers stay the caller's. All others are given back.
     """
+    if g.accumulate and g.epilogue.beta and g.partial is None:
+        raise ValueError(
+            "gemm: C cannot hold both the sums so far and what beta multiplies: expected `partial`"
+        )
+    if g.partial is not None and not g.is_micro_kernel:
+        raise ValueError("gemm: only a micro-kernel, which is one tile, takes partial sums beside C")
     first, second, c, *others = operands
-    beside = EpilogueOperands.of(m, g, tuple(others)) if g.has_epilogue else None
+    beside = EpilogueOperands.of(m, g.epilogue, tuple(others)) if others or g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
     if not _in_passes(g, schedule):
@@ -100,8 +106,8 @@ def _pass(
                         m.advance(a_rows, (height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -steps * g.b.row_stride * size)
                         m.advance(c_rows, height * g.c.row_stride * size)
-                    if beside_rows is not None:
-                        beside_rows.next_rows(height)
+                        if beside_rows is not None:
+                            beside_rows.next_rows(height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
@@ -114,6 +120,8 @@ def _pass(
 
 def pointers_needed(g: Gemm, schedule: GemmSchedule) -> int:
     """How many general registers a kernel with an epilogue needs at most; without, all fit anyway."""
+    if g.is_micro_kernel:
+        return g.buffers + 3  # depth, row stride, and one pointer or counter at a time
     counters = 3  # columns, rows, k or the rows of a tile; the last pass is in no loop
     one_column = len(schedule.columns) == 1 and schedule.columns[0].tiles == 1
     one_column = one_column and not _in_passes(g, schedule)
@@ -139,10 +147,14 @@ def _tile(
     """
     a, b, c = at
     size = m.element.size
-    if g.accumulate:
-        accumulators = _load_tile(m, g, height, columns, c, row_stride)
+    if g.accumulate and beside is not None and beside.partial is not None:
+        assert g.partial is not None
+        accumulators = _load_tile(m, height, columns, beside.partial, g.partial * size, None)
+    elif g.accumulate:
+        down = g.c.row_stride * size if g.c.row_stride is not None else 0
+        accumulators = _load_tile(m, height, columns, c, down, row_stride)
     else:
-        accumulators = [[m.zero(lanes) for lanes in columns] for _ in range(height)]
+        accumulators = m.zero_tile(height, columns)
 
     if g.k is None:
         assert depth is not None
@@ -161,18 +173,19 @@ def _tile(
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
 
     if beside is not None:
-        store_tile(m, g, accumulators, c, beside)
+        store_tile(m, g, accumulators, c, row_stride, beside)
         return moved
     if row_stride is not None:
         c = m.copy(c)
-    for i, row in enumerate(accumulators):
-        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+    down = 0 if g.c.row_stride is None else g.c.row_stride * size
+    for i, row in m.rows(accumulators, {c: down}):
+        offset = i * down
         for vector in row:
             m.store(vector, c, offset)
             offset += vector.lanes * size
-        m.drop(*row)
-        if row_stride is not None and i + 1 < height:
+        if row_stride is not None:
             m.advance_by(c, row_stride)
+    m.drop_tile(accumulators)
     if row_stride is not None:
         m.release(c)
     return moved
@@ -181,7 +194,7 @@ def _tile(
 def _steps(
     m: Machine,
     g: Gemm,
-    accumulators: list[list[Vector]],
+    accumulators: Tile,
     columns: tuple[int, ...],
     a: Pointer,
     b: Pointer,
@@ -198,13 +211,11 @@ def _steps(
         for lanes in columns:
             vectors.append(m.vector(lanes, b, offset, uses=height))
             offset += lanes * size
-        offset = 0
-        for row in accumulators:
-            scalar = m.scalar(widest, a, offset, uses=len(columns))
+        for i, row in m.rows(accumulators, {a: a_row}):
+            scalar = m.scalar(widest, a, i * a_row, uses=len(columns))
             for accumulator, vector in zip(row, vectors, strict=True):
                 m.fma(accumulator, scalar, vector)
             m.drop(scalar)
-            offset += a_row
         m.drop(*vectors)
 
 
@@ -212,7 +223,7 @@ def _dynamic_depth(
     m: Machine,
     g: Gemm,
     unroll: int,
-    accumulators: list[list[Vector]],
+    accumulators: Tile,
     columns: tuple[int, ...],
     a: Pointer,
     b: Pointer,
@@ -220,19 +231,17 @@ def _dynamic_depth(
 ) -> None:
     """All of a k known only at the call: unrolled groups, then single steps."""
     size = m.element.size
-    left = m.copy(depth)
-    with m.skip_unless_at_least(left, unroll):
-        m.advance(left, 1 - unroll)  # now left > 0 exactly while a whole group remains
-        with m.while_positive(left, unroll):
+    with m.skip_unless_at_least(depth, unroll):
+        m.advance(depth, 1 - unroll)  # now depth > 0 exactly while a whole group remains
+        with m.while_positive(depth, unroll):
             _steps(m, g, accumulators, columns, a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * size)
             m.advance(b, unroll * g.b.row_stride * size)
-        m.advance(left, unroll - 1)
-    with m.skip_unless_at_least(left, 1), m.while_positive(left, 1):
+        m.advance(depth, unroll - 1)
+    with m.skip_unless_at_least(depth, 1), m.while_positive(depth, 1):
         _steps(m, g, accumulators, columns, a, b, 1)
         m.advance(a, g.a.column_stride * size)
         m.advance(b, g.b.row_stride * size)
-    m.release(left)
 
 
 def _prefetch_tile_below(
@@ -256,15 +265,15 @@ def _prefetch_tile_below(
 
 
 def _load_tile(
-    m: Machine, g: Gemm, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer | None
-) -> list[list[Vector]]:
-    """The tile's elements of C, as the start of their chains."""
+    m: Machine, height: int, columns: tuple[int, ...], c: Pointer, down: int, row_stride: Pointer | None
+) -> Tile:
+    """Sums so far, as the start of the tile's chains. Rows are `down` or `row_stride` bytes apart."""
     size = m.element.size
     tile: list[list[Vector]] = []
     if row_stride is not None:
         c = m.copy(c)
     for i in range(height):
-        offset = 0 if g.c.row_stride is None else i * g.c.row_stride * size
+        offset = i * down
         row = []
         for lanes in columns:
             row.append(m.load(lanes, c, offset))

@@ -5,10 +5,12 @@
 
 Each row's partial sums fill 64 bytes whatever the vectors' width; the last, incomplete group of k is
 loaded with zeros beyond its end, which add nothing. See neurojit.plan.gemv for the order of additions.
+An epilogue is applied to each vector of sums.
 """
 
 from __future__ import annotations
 
+from neurojit.asm_templates.epilogue import EpilogueOperands, store_row
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.plan.gemv import Gemv, GemvSchedule
@@ -16,27 +18,30 @@ from neurojit.plan.gemv import Gemv, GemvSchedule
 
 def emit(m: Machine, g: Gemv, schedule: GemvSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
-    body(m, g, schedule, m.operands(3))
+    body(m, g, schedule, m.operands(3 + g.epilogue.buffers))
     m.leave()
 
 
 def body(m: Machine, g: Gemv, schedule: GemvSchedule, operands: tuple[Pointer, ...]) -> None:
-    """Emit the product of operands whose addresses are in registers: the kernel's first two, and y.
+    """Emit the product of operands whose addresses are in registers: the kernel's first two, y, and those of
+    its epilogue.
 
     The addresses are moved on, to anywhere; the registers stay the caller's. All others are given back.
     """
     size = ELEMENT_SIZE[g.dtype]
     full = min(m.widest_lanes, g.lanes)
     tail = _pieces(g.k % g.lanes, full)
-    first, second, y = operands
+    first, second, y, *others = operands
+    beside = EpilogueOperands.of(m, g.epilogue, tuple(others))
     a, x = (second, first) if g.swapped else (first, second)
     m.expect(frozenset((*tail, *(height for height, _ in schedule.rows.groups))))
     for height, tiles in schedule.rows.groups:
         with m.loop(tiles):
-            moved = _block(m, g, schedule.unroll, height, (a, x, y), full, tail)
+            moved = _block(m, g, schedule.unroll, height, (a, x, y), beside, full, tail)
             m.advance(a, (height * g.a_row_stride - moved) * size)
             m.advance(x, -moved * size)
             m.advance(y, height * size)
+            beside.next_columns(height)
     m.forget()
 
 
@@ -52,6 +57,7 @@ def _block(
     unroll: int,
     height: int,
     at: tuple[Pointer, Pointer, Pointer],
+    beside: EpilogueOperands,
     full: int,
     tail: tuple[int, ...],
 ) -> int:
@@ -88,9 +94,7 @@ def _block(
                 m.drop(high)
             vectors = vectors[:half]
         rows.append(vectors[0])
-    sums = m.row_sums(rows)
-    m.store(sums, y, 0)
-    m.drop(sums)
+    store_row(m, m.row_sums(rows), y, beside)
     return moved
 
 

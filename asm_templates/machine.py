@@ -15,15 +15,17 @@ stand in `arithmetic`.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
 from neurojit.errors import RegisterPressureError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
-    "Pointer", "RegisterPool", "Source", "Vector",
+    "Pointer", "RegisterPool", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 
@@ -56,11 +58,23 @@ class RegisterPool:
 
     def take(self) -> int:
         if not self._free:
-            raise RegisterPressureError(
-                f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
-                "choose a smaller tile"
-            )
+            self._refuse()
         return self._free.pop()
+
+    def _refuse(self) -> NoReturn:
+        raise RegisterPressureError(
+            f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
+            "choose a smaller tile"
+        )
+
+    def take_in_order(self, count: int) -> list[int]:
+        """So many registers, lowest first."""
+        if count > len(self._free):
+            self._refuse()
+        self._free.sort(reverse=True)
+        taken = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        return taken
 
     def extend(self, registers: tuple[int, ...]) -> None:
         """Add registers, to be taken after all others."""
@@ -70,11 +84,17 @@ class RegisterPool:
     def give(self, register: int) -> None:
         self._free.append(register)
 
+    def give_back(self, registers: list[int]) -> None:
+        self._free.extend(reversed(registers))
+
     def claim(self, register: int) -> int:
         """Take this very register, where the calling convention has put a value."""
         self._free.remove(register)
         return register
 
+
+Tile = Sequence[list[Vector]]
+"""Accumulators, row by row."""
 
 ONCE: AbstractContextManager[None] = nullcontext()
 """The loop that runs its body once, straight through."""
@@ -110,7 +130,8 @@ class Machine(Arithmetic):
 
     @abstractmethod
     def operands(self, count: int) -> tuple[Pointer, ...]:
-        """Addresses of the kernel's first `count` buffers after the arena. Called once, first."""
+        """Addresses of the kernel's first `count` buffers after the arena. Called once, first. Three of a
+        micro-kernel's are arguments of their own; the block its sixth argument points at has the others."""
 
     @abstractmethod
     def extent(self) -> Pointer:
@@ -190,6 +211,25 @@ class Machine(Arithmetic):
     @abstractmethod
     def zero(self, lanes: int) -> Vector:
         """A fresh vector of zeros."""
+
+    # Tiles of accumulators: rows of vectors. Machines with a quicker way to emit equal rows override these.
+
+    def zero_tile(self, height: int, columns: tuple[int, ...]) -> Tile:
+        """Fresh vectors of zeros: `height` rows of as many lanes each as `columns` says."""
+        return [[self.zero(lanes) for lanes in columns] for _ in range(height)]
+
+    def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
+        """(row, its vectors), for a loop whose body emits the same for every row.
+
+        steps: by how many bytes a row's offsets from a pointer lie further than those of the row above. As
+        with `repeat`, the body may run once in Python for all rows, and must not branch.
+        """
+        return iter(enumerate(tile))
+
+    def drop_tile(self, tile: Tile) -> None:
+        """Give back the registers of a tile."""
+        for row in tile:
+            self.drop(*row)
 
     @abstractmethod
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:

@@ -18,36 +18,42 @@ typedef struct {
     atomic_llong next; /* the product to be taken next */
 } batch_job;
 
+/* Every operand `steps` further along an axis. buffers: of the kernel. */
+static void step(const nj_gemm_batch *batch, void **buffers, int axis, intptr_t steps)
+{
+    buffers[1] = (char *)buffers[1] + steps * batch->a_stride[axis];
+    buffers[2] = (char *)buffers[2] + steps * batch->b_stride[axis];
+    buffers[3] = (char *)buffers[3] + steps * batch->c_stride[axis];
+    for (int i = 0; i < batch->besides; i++) {
+        buffers[4 + i] = (char *)buffers[4 + i] + steps * batch->beside_stride[i][axis];
+    }
+}
+
 /* Products [first, end), one after the other. */
 static int64_t run_products(const nj_gemm_batch *batch, int64_t first, int64_t end)
 {
     intptr_t index[MOST_AXES];
-    const char *a = batch->a, *b = batch->b;
-    char *c = batch->c;
+    void *buffers[4 + NJ_MOST_BESIDE] = {batch->code->context, (void *)batch->a, (void *)batch->b, batch->c};
+    for (int i = 0; i < batch->besides; i++) {
+        buffers[4 + i] = (void *)batch->beside[i];
+    }
     int64_t rest = first;
     for (int axis = batch->axes - 1; axis >= 0; axis--) {
         index[axis] = (intptr_t)(rest % batch->extent[axis]);
         rest /= batch->extent[axis];
-        a += index[axis] * batch->a_stride[axis];
-        b += index[axis] * batch->b_stride[axis];
-        c += index[axis] * batch->c_stride[axis];
+        step(batch, buffers, axis, index[axis]);
     }
     for (int64_t product = first; product < end; product++) {
-        void *buffers[] = {batch->code->context, (void *)a, (void *)b, c};
         const int64_t status = batch->code->entry(buffers, 0);
         if (status != 0) {
             return status;
         }
         for (int axis = batch->axes - 1; axis >= 0; axis--) { /* the odometer: one step on, carrying */
-            a += batch->a_stride[axis];
-            b += batch->b_stride[axis];
-            c += batch->c_stride[axis];
+            step(batch, buffers, axis, 1);
             if (++index[axis] < batch->extent[axis]) {
                 break;
             }
-            a -= batch->a_stride[axis] * batch->extent[axis];
-            b -= batch->b_stride[axis] * batch->extent[axis];
-            c -= batch->c_stride[axis] * batch->extent[axis];
+            step(batch, buffers, axis, -batch->extent[axis]);
             index[axis] = 0;
         }
     }

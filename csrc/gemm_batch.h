@@ -1,4 +1,4 @@
-/* A batch: c[i] = a[i] @ b[i] for every index i of some leading axes, by one kernel.
+/* A batch: c[i] = a[i] @ b[i] for every index i of some leading axes, by one kernel, its epilogue included.
  *
  * The problem. Attention multiplies thousands of small matrices: one call of Python, or of a kernel's
  * usual surroundings, for each would cost more than the arithmetic.
@@ -15,16 +15,20 @@
 
 #include <stdint.h>
 
+#include "beside.h"
 #include "code.h"
 
 typedef struct nj_gemm_batch {
     const nj_code *code;
     const char *a, *b;
     char *c;
+    int besides; /* operands after C */
+    const char *beside[NJ_MOST_BESIDE];
     int axes;
     const intptr_t *extent;                         /* of each axis, all positive */
     const intptr_t *a_stride, *b_stride, *c_stride; /* in bytes, of each axis */
-    int64_t work;                                   /* multiply-adds of one product */
+    const intptr_t *beside_stride[NJ_MOST_BESIDE];
+    int64_t work; /* multiply-adds of one product */
 } nj_gemm_batch;
 
 /* Returns 0, or NJ_GEMM_NO_MEMORY and c is untouched. */

@@ -39,6 +39,8 @@ typedef struct {
     const char *a, *b;
     char *c;
     char *packed_a, *packed_b;
+    char *partial;       /* sums of all blocks of k but the last, n columns a row; or NULL: in C */
+    void *const *beside; /* operands of the epilogue */
     nj_pack_panel pack;
     _Alignas(128) atomic_llong next;     /* the unit to be taken next */
     _Alignas(128) atomic_llong complete; /* units done */
@@ -69,20 +71,44 @@ static void pack_b(const gemm_job *job, const block *at, int64_t tile)
               size_of(&p->columns, tile), at->k, p->b_column_stride, p->b_row_stride);
 }
 
+/* One tile of C, over the last block of k, with the epilogue. x, y: its first row and column. */
+static void finish_tile(const gemm_job *job, nj_micro_kernel kernel, const char *a, const char *b, int64_t k,
+                        int64_t x, int64_t y)
+{
+    const nj_gemm_plan *p = job->plan;
+    const int64_t size = (int64_t)p->element_size, stride = p->c_row_stride * size;
+    void *beside[NJ_MOST_BESIDE + 1];
+    for (int i = 0; i < p->besides; i++) {
+        beside[i] = (char *)job->beside[i] + x * p->beside_row_step[i] + y * p->beside_column_step[i];
+    }
+    if (job->partial != NULL) {
+        beside[p->besides] = job->partial + (x * p->n + y) * size;
+    }
+    kernel(a, b, job->c + x * stride + y * size, k, stride, beside);
+}
+
 /* Multiply tiles [row, row_end) x [column, column_end) of a block: each panel of B by all of the rows. */
 static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t row_end, int64_t column,
                      int64_t column_end)
 {
     const nj_gemm_plan *p = job->plan;
-    const int64_t size = (int64_t)p->element_size, stride = p->c_row_stride * size, k = at->k;
+    const int64_t size = (int64_t)p->element_size, k = at->k;
     const int64_t top = start_of(&p->rows, at->row), left = start_of(&p->columns, at->column);
+    const int last = at->s + k == p->k;
+    char *sums = job->partial != NULL ? job->partial : job->c;
+    const int64_t stride = (job->partial != NULL ? p->n : p->c_row_stride) * size;
     for (int64_t j = column; j < column_end; j++) {
         const int64_t y = start_of(&p->columns, j);
         const char *b = job->packed_b + (y - left) * k * size;
         for (int64_t i = row; i < row_end; i++) {
             const int64_t x = start_of(&p->rows, i);
-            p->micro[at->s > 0][second_size(&p->rows, i)][second_size(&p->columns, j)](
-                job->packed_a + (x - top) * k * size, b, job->c + x * stride + y * size, k, stride);
+            const char *a = job->packed_a + (x - top) * k * size;
+            const int low = second_size(&p->rows, i), narrow = second_size(&p->columns, j);
+            if (last && p->last[low][narrow] != NULL) {
+                finish_tile(job, p->last[low][narrow], a, b, k, x, y);
+            } else {
+                p->micro[at->s > 0][low][narrow](a, b, sums + x * stride + y * size, k, stride, NULL);
+            }
         }
     }
 }
@@ -144,18 +170,30 @@ static void run_member(void *argument, int member)
 
 static int64_t deepest(const nj_gemm_plan *p) { return least(p->kc, p->k); }
 
-/* Bytes of a block's panels of B; those of A follow them. */
+static int64_t aligned(const nj_gemm_plan *p, int64_t elements)
+{
+    return ceil_div(elements * (int64_t)p->element_size, NJ_SCRATCH_ALIGNMENT) * NJ_SCRATCH_ALIGNMENT;
+}
+
+/* Bytes of a block's panels of B; those of A follow them, then the partial sums. */
 static int64_t bytes_of_b(const nj_gemm_plan *p)
 {
-    const int64_t bytes =
-        largest_block(&p->columns, p->block_columns) * deepest(p) * (int64_t)p->element_size;
-    return ceil_div(bytes, NJ_SCRATCH_ALIGNMENT) * NJ_SCRATCH_ALIGNMENT;
+    return aligned(p, largest_block(&p->columns, p->block_columns) * deepest(p));
+}
+
+static int64_t bytes_of_a(const nj_gemm_plan *p)
+{
+    return aligned(p, largest_block(&p->rows, p->block_rows) * deepest(p));
+}
+
+static int64_t bytes_of_partial(const nj_gemm_plan *p)
+{
+    return p->keeps_c && p->k > p->kc ? p->m * p->n * (int64_t)p->element_size : 0;
 }
 
 void *nj_gemm_blocked_scratch(const nj_gemm_plan *p)
 {
-    const int64_t bytes_of_a = largest_block(&p->rows, p->block_rows) * deepest(p) * (int64_t)p->element_size;
-    return nj_thread_scratch((size_t)(bytes_of_b(p) + bytes_of_a));
+    return nj_thread_scratch((size_t)(bytes_of_b(p) + bytes_of_a(p) + bytes_of_partial(p)));
 }
 
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent)
@@ -174,6 +212,8 @@ int64_t nj_gemm_blocked_run(void *const *buffers, int64_t extent)
         .c = buffers[3],
         .packed_a = scratch + bytes_of_b(p),
         .packed_b = scratch,
+        .partial = bytes_of_partial(p) ? scratch + bytes_of_b(p) + bytes_of_a(p) : NULL,
+        .beside = buffers + 4,
         .pack = p->element_size == 4 ? packer->panel_4 : packer->panel_8,
     };
     const double work = (double)p->m * (double)p->n * (double)p->k;

@@ -22,6 +22,8 @@
  *   from the C that the earlier one stored, which loses nothing. k is never divided among members. So the
  *   bits are the same for all blocks, all tiles and every number of threads.
  * - C is written only inside m x n, and never read for the first block of k.
+ * - An epilogue is part of the micro-kernels of the last block of k, which know the finished sums. One that
+ *   reads C finds it as it was: if there are several blocks of k, their sums lie in scratch until the last.
  * - The last unit of a phase is complete before any of the next begins: `complete` can reach the number of
  *   a phase's first unit only when all before it are done.
  * - Scratch for all members is allocated before anything is written, by the caller, which keeps it. */
@@ -31,9 +33,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. */
+#include "beside.h"
+
+/* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. beside: the addresses, at
+ * this tile, of the operands of its epilogue, and of its partial sums; not read by a kernel that has none. */
 typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k,
-                                   int64_t row_stride_c_bytes);
+                                   int64_t row_stride_c_bytes, void *const *beside);
 
 enum { NJ_GEMM_NO_MEMORY = -12 }; /* what nj_gemm_blocked_run returns when scratch cannot grow */
 
@@ -54,9 +59,16 @@ typedef struct nj_gemm_plan {
     int64_t unit_rows, unit_columns;   /* tiles multiplied as one unit */
     int64_t member_work;               /* multiply-adds that are worth one more member */
     nj_micro_kernel micro[2][2][2];    /* [accumulates][which size of rows][which size of columns] */
+
+    /* An epilogue, if there is one. */
+    nj_micro_kernel last[2][2]; /* for the last block of k; NULL without, and for sizes that no tile has */
+    int besides;                /* operands after C, and their steps from row to row, column to column */
+    int64_t beside_row_step[NJ_MOST_BESIDE], beside_column_step[NJ_MOST_BESIDE];
+    int keeps_c; /* it reads C, which must not hold sums until then: they go to scratch */
 } nj_gemm_plan;
 
-/* Has the kernel ABI: buffers = {plan, a, b, c}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is untouched. */
+/* Has the kernel ABI: buffers = {plan, a, b, c, operands beside}. Returns 0 or NJ_GEMM_NO_MEMORY, then C is
+ * untouched. */
 int64_t nj_gemm_blocked_run(void *const *buffers, int64_t n);
 
 /* The scratch of this thread, large enough for the plan; or NULL. A run after it cannot fail. */

@@ -10,8 +10,12 @@ static void run_strip(void *job, int64_t strip)
     const int64_t first =
         second ? p->count[0] * p->size[0] + (strip - p->count[0]) * p->size[1] : strip * p->size[0];
     const nj_code *kernel = p->kernel[second];
-    void *of_strip[4] = {kernel->context, (char *)buffers[1] + first * p->a_step,
-                         (char *)buffers[2] + first * p->b_step, (char *)buffers[3] + first * p->c_step};
+    void *of_strip[4 + NJ_MOST_BESIDE] = {kernel->context, (char *)buffers[1] + first * p->a_step,
+                                          (char *)buffers[2] + first * p->b_step,
+                                          (char *)buffers[3] + first * p->c_step};
+    for (int i = 0; i < p->besides; i++) {
+        of_strip[4 + i] = (char *)buffers[4 + i] + first * p->beside_step[i];
+    }
     kernel->entry(of_strip, 0);
 }
 

@@ -149,7 +149,7 @@ nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int 
 }
 
 static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows, size_t first, size_t last,
-                                  int64_t n, const int64_t shift[16])
+                                  int n, const int64_t shift[16], nj_x86_moved moved)
 {
     for (size_t i = first; i < last; i++) {
         nj_record r = code->records[i]; /* a copy: emission may move the records */
@@ -167,6 +167,10 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
             .immediate = r.immediate,
         };
         if (r.address != NJ_ADDRESS_NONE) o.displacement += n * shift[r.base];
+        for (int k = 0; k < rows[r.form].registers; k++)
+            if (rows[r.form].vectors >> k & 1 && o.registers[k] >= moved.first &&
+                o.registers[k] < moved.first + moved.count)
+                o.registers[k] += n * moved.step;
         nj_emit_status status = nj_x86_emit(code, &rows[r.form], r.form, &o);
         if (status != NJ_OK) return status;
     }
@@ -174,12 +178,12 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
 }
 
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                             const int64_t shift[16])
+                             const int64_t shift[16], nj_x86_moved moved)
 {
     const size_t size = code->size, last = code->record_count;
     nj_emit_status status = NJ_OK;
     for (int n = 1; n <= times && status == NJ_OK; n++)
-        status = repeat_once(code, rows, first, last, n, shift);
+        status = repeat_once(code, rows, first, last, n, shift, moved);
     if (status != NJ_OK) {
         code->size = size;
         code->record_count = last;

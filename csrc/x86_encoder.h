@@ -27,6 +27,7 @@ typedef struct {
     uint8_t length;    /* of the pattern, which ends before displacement and immediate */
     uint8_t shape;     /* nj_x86_shape */
     uint8_t registers; /* register operands, masks included */
+    uint8_t vectors;   /* which of them are vector registers, a bit for each */
     uint8_t bits[NJ_OPERANDS];
     uint8_t lowest[NJ_OPERANDS];                     /* 1 for masks: k0 would mean no mask */
     uint8_t flip[NJ_OPERANDS][NJ_X86_REGISTER_BITS]; /* position in the first 64 bits */
@@ -48,12 +49,18 @@ nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id
 nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
                              const nj_operands *operands, const uint8_t *bytes, size_t length);
 
+/* Vector registers first .. first + count - 1, which move by `step`. */
+typedef struct {
+    int first, count, step;
+} nj_x86_moved;
+
 /* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
- * displacement from base register r grows by n * shift[r]: an unrolled loop, whose body was emitted
- * once. Branches, labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing
- * is emitted, and code->fault tells the limit that was passed. */
+ * displacement from base register r grows by n * shift[r], and the vector registers of `moved` are
+ * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. Branches,
+ * labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing is emitted, and
+ * code->fault tells the limit that was passed. */
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                             const int64_t shift[16]);
+                             const int64_t shift[16], nj_x86_moved moved);
 
 /* Multi-byte NOPs, for nj_code_align. */
 void nj_x86_fill_nops(uint8_t *at, size_t length);

@@ -199,7 +199,7 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     code = nj_slot_enter(slot) if slot is not NULL else NULL
     if code is NULL:
         return False
-    batch.code, batch.axes, batch.work = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k
+    batch.code, batch.axes, batch.work, batch.besides = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k, 0
     batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
     batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
     batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from neurojit.codegen import emit_gemm, emit_gemv, emit_map
 from neurojit.config import CONFIG
-from neurojit.errors import ExecutableMemoryError, NeurojitError, UnfusedError
+from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
@@ -31,7 +31,6 @@ from neurojit.runtime._blocked import (
     keep_mapped,
     publish_blocked,
     publish_strips,
-    thread_limit,
 )
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
@@ -39,8 +38,6 @@ from neurojit.validation import Array, validate_gemm, validate_gemv, validate_ma
 Key = tuple[int, int, int, int]
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
-SHARED_WORK = 4 * MEMBER_WORK
-"""Multiply-adds from which a second thread saves more than passes of their own for the epilogue cost."""
 
 counts = {"kernels": 0, "blocked": 0, "micro_kernels": 0, "nanoseconds": 0}
 """What was compiled in this process, and the time it took, validation included."""
@@ -89,15 +86,8 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
     if slot.published:
         return  # another thread was here between this one's miss and its claim
     release_gil = p.work > GIL_WORTH_RELEASING
-    plan = plan_product(p, target)
-    if epilogue != NO_EPILOGUE:
-        if not isinstance(plan, Gemm) or plan.swapped:
-            raise UnfusedError(f"{p}: this kernel takes no epilogue")
-        if p.work >= SHARED_WORK and thread_limit() > 1:
-            raise UnfusedError(f"{p}: threads share the product, and a fused kernel runs on one")
-        SLOTS.publish(slot, compile_gemm(replace(plan, epilogue=epilogue), target, release_gil))
-        counts["kernels"] += 1
-    elif isinstance(plan, Gemm):
+    plan = plan_product(p, target, epilogue)
+    if isinstance(plan, Gemm):
         # One row reads B once, in long runs along its rows, which strips of columns would cut short.
         strips = None if p.m == 1 or plan.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
         if strips is None:
@@ -109,7 +99,7 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
         SLOTS.publish(slot, compile_gemv(plan, target, release_gil))
         counts["kernels"] += 1
     else:
-        publish_blocked(slot, tuple(p), tuple(plan), _micro_addresses(p, plan, target), release_gil)
+        _publish_blocked(slot, p, plan, epilogue, target, release_gil)
         counts["blocked"] += 1
     _keep_within_cache()
 
@@ -119,13 +109,42 @@ def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Tar
     size = p.element_size
     # Bytes from one row, or column, to the next in A, B and C; 0 in the operand that all strips share.
     steps = (p.a_row * size, 0, p.c_row * size) if strips.along_rows else (0, p.b_column * size, size)
+    besides = tuple(down if strips.along_rows else across for down, across in g.epilogue.steps(size))
     kernels = tuple(
         compile_gemm(replace(g, m=extent) if strips.along_rows else replace(g, n=extent), target)
         if extent
         else None
         for extent in strips.cut.sizes
     )
-    publish_strips(slot, strips.cut, steps, kernels, p.work, MEMBER_WORK)
+    publish_strips(slot, strips.cut, steps + besides, kernels, p.work, MEMBER_WORK)
+
+
+def _publish_blocked(
+    slot: Slot, p: Product, blocks: Blocking, epilogue: Epilogue, target: Target, release_gil: bool
+) -> None:
+    """A product by the blocked driver; its epilogue by micro-kernels of its own for the last block of k."""
+    micro = _micro_addresses(p, blocks, target, epilogue)
+    if epilogue == NO_EPILOGUE:
+        publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil)
+        return
+    several = p.k > blocks.kc
+    keeps_c = epilogue.beta != 0
+    last = tuple(
+        compile_micro_kernel(
+            Gemm.micro_kernel(
+                *(p.dtype, height, width, (height, width), several),
+                epilogue,
+                partial=p.n if several and keeps_c else None,
+            ),
+            target,
+        )
+        if height and width
+        else None
+        for height in blocks.rows.sizes
+        for width in blocks.columns.sizes
+    )
+    steps = epilogue.steps(p.element_size)
+    publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil, last, steps, keeps_c)
 
 
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
@@ -145,8 +164,8 @@ def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
     kernel = Code.map(emit_gemv(g, schedule_gemv(g, target), target.isa), release_gil=release_gil)
 
-    def run(a: Array, x: Array, y: Array) -> int:
-        return kernel.call(_buffers(g.swapped, a, x, y))
+    def run(a: Array, x: Array, y: Array, *others: Array) -> int:
+        return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))
 
     validate_gemv(g, run, f"gemv {g.dtype} {g.m}x{g.k} on {target.isa.name}")
     return kernel
@@ -183,30 +202,37 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
     cached = _micro_kernels.get((target.isa.name, g))
     if cached is not None:
         return cached
+    kernel = compile_micro_kernel(g, target)
+    keep_mapped(kernel)
+    return _micro_kernels.setdefault((target.isa.name, g), kernel)
+
+
+def compile_micro_kernel(g: Gemm, target: Target) -> Code:
+    """A validated micro-kernel, the caller's. Raises ExecutableMemoryError or ValidationError."""
     kernel = Code.map(emit_gemm(g, one_tile(g, target), target.isa))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3
 
-        def run(a: Array, b: Array, c: Array, depth: int = depth, stride: int = c_row_stride * item) -> int:
-            return call_micro_kernel(
-                kernel.address, a.ctypes.data, b.ctypes.data, c.ctypes.data, depth, stride
-            )
+        def run(*operands: Array, depth: int = depth, stride: int = c_row_stride * item) -> int:
+            a, b, c, *beside = (operand.ctypes.data for operand in operands)
+            return call_micro_kernel(kernel.address, a, b, c, depth, stride, tuple(beside))
 
         what = f"gemm micro-kernel {g.dtype} {g.m}x{g.n}, k={depth} on {target.isa.name}"
         validate_gemm(g, depth, c_row_stride, run, what)
     counts["micro_kernels"] += 1
-    keep_mapped(kernel)
-    return _micro_kernels.setdefault((target.isa.name, g), kernel)
+    return kernel
 
 
-def _micro_addresses(p: Product, blocks: Blocking, target: Target) -> tuple[int, ...]:
-    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls."""
+def _micro_addresses(p: Product, blocks: Blocking, target: Target, epilogue: Epilogue) -> tuple[int, ...]:
+    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls. With an
+    epilogue the last block of k, which is the first if there is but one, has others."""
+    blocks_of_k = -(-p.k // blocks.kc) - (epilogue != NO_EPILOGUE)
     addresses = []
     for accumulate in (False, True):
         for height in blocks.rows.sizes:
             for width in blocks.columns.sizes:
-                used = height and width and (not accumulate or p.k > blocks.kc)
+                used = height and width and blocks_of_k > accumulate
                 g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate)
                 addresses.append(micro_kernel(g, target).address if used else 0)
     return tuple(addresses)

@@ -1,4 +1,4 @@
-"""What each function of plan/epilogue.py means, in NumPy, and how far an emitted one may be from it.
+"""How far an emitted function of plan/epilogue.py may be from its meaning (ir/functions.py).
 
 The meaning is computed in double precision (for f64 in long double, where the C library's erf allows), the
 bound counts units in the last place of the exact result; for gelu and gelu_tanh, whose negative side is a
@@ -8,49 +8,14 @@ over all f32 inputs, rounded up, and for f64 two units more, for the reference e
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from neurojit.ir.functions import MEANING
 from neurojit.plan.epilogue import Activation
 
 Array = np.ndarray[Any, Any]
-
-_erf = np.frompyfunc(math.erf, 1, 1)
-_erfc = np.frompyfunc(math.erfc, 1, 1)
-
-
-def _sigmoid(x: Array) -> Array:
-    value: Array = np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
-    return value
-
-
-def _times(x: Array, factor: Array) -> Array:
-    """x * factor, where -inf * 0 is the limit, -0."""
-    return np.where(x == -np.inf, -0.0, x * factor)
-
-
-def _gelu_tanh(x: Array) -> Array:
-    return _times(x, _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-
-
-MEANING: dict[str, Callable[..., Array]] = {
-    "identity": lambda x: x,
-    "exp": np.exp,
-    "log": np.log,
-    "tanh": np.tanh,
-    "sigmoid": _sigmoid,
-    "erf": lambda x: _erf(x.astype(np.float64)).astype(x.dtype),
-    "relu": lambda x: np.where(x < 0, 0, x),
-    "leaky_relu": lambda x, alpha: np.where(x < 0, x * alpha, x),
-    "clamp": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
-    "elu": lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))),
-    "silu": lambda x: _times(x, _sigmoid(x)),
-    "gelu": lambda x: _times(x, _erfc((-x * math.sqrt(0.5)).astype(np.float64)).astype(x.dtype) / 2),
-    "gelu_tanh": _gelu_tanh,
-}  # fmt: skip
 
 EXACT = frozenset({"identity", "relu", "leaky_relu", "clamp"})
 """Rounded once at most: the same bits as in NumPy at the element type."""

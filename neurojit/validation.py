@@ -14,7 +14,7 @@ that is not exact has a bound of its own, in units in the last place (see `funct
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,11 +40,12 @@ def validate_gemm(g: Gemm, k: int, c_row_stride: int, run: Run, what: str) -> No
         reference_matmul(a, b, c, accumulate=g.accumulate, wide=True)
 
     shape, strides = (g.m, g.n, k), (g.a, g.b)
-    _validate(DTYPES[g.dtype], shape, strides, c_row_stride, reference, run, what, g.accumulate, g.epilogue)
+    case = _Case(DTYPES[g.dtype], shape, strides, c_row_stride, g.accumulate, g.epilogue, g.partial)
+    _validate(case, reference, run, what)
 
 
 def validate_gemv(g: Gemv, run: Run, what: str) -> None:
-    """The same for a matrix-vector product; `run` takes A, x as a column, and y as a column."""
+    """The same for a matrix-vector product; `run` takes A, x as a column, y as a column, and what follows."""
 
     def reference(a: Array, x: Array, y: Array) -> None:
         partial = np.zeros((g.m, g.lanes), y.dtype)
@@ -56,7 +57,8 @@ def validate_gemv(g: Gemv, run: Run, what: str) -> None:
         y[...] = partial
 
     strides = Matrix(g.a_row_stride), Matrix(1)
-    _validate(DTYPES[g.dtype], (g.m, 1, g.k), strides, 1, reference, run, what)
+    case = _Case(DTYPES[g.dtype], (g.m, 1, g.k), strides, 1, epilogue=g.epilogue, as_row=True)
+    _validate(case, reference, run, what)
 
 
 MAP_LENGTHS = (1, 7, 77)  # below a vector, and whole ones with a tail, of every ISA
@@ -78,37 +80,51 @@ def validate_map(dtype: str, function: Activation, run: Callable[[Array, Array],
             _compare(expected, got, length, what)
 
 
-def _validate(
-    dtype: np.dtype[Any],
-    shape: tuple[int, int, int],
-    strides: tuple[Matrix, Matrix],
-    c_row_stride: int,
-    reference: Callable[[Array, Array, Array], None],
-    run: Run,
-    what: str,
-    accumulate: bool = False,
-    epilogue: Epilogue = NO_EPILOGUE,
-) -> None:
-    m, n, k = shape
+class _Case(NamedTuple):
+    """What is validated. shape: m, n, k. strides: of A and B. as_row: the epilogue takes C's one column as a
+    row. partial: the row stride of sums that the chains start from, where C does not hold them."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, int, int]
+    strides: tuple[Matrix, Matrix]
+    c_row_stride: int
+    accumulate: bool = False
+    epilogue: Epilogue = NO_EPILOGUE
+    partial: int | None = None
+    as_row: bool = False
+
+
+BEFORE = 0.75
+"""What C holds before a kernel that reads it."""
+
+
+def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run: Run, what: str) -> None:
+    dtype, (m, n, k), c_row_stride, epilogue = case.dtype, case.shape, case.c_row_stride, case.epilogue
     for seed, special in ((1, False), (2, True)):
         every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
-        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *strides[0])
-        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *strides[1])
+        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
+        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *case.strides[1])
         inputs = a.tobytes(), b.tobytes()
-        others = _epilogue_operands(epilogue, m, n, seed, dtype, every)
-        expected = _frame(m, n, c_row_stride, dtype, 0.75 if accumulate or epilogue.beta else np.nan)
+        others = _epilogue_operands(epilogue, *((n, m) if case.as_row else (m, n)), seed, dtype, every)
+        expected = _frame(m, n, c_row_stride, dtype, BEFORE if case.accumulate or epilogue.beta else np.nan)
         got = expected.copy()
+        inside, written = _inside(expected, m, n, c_row_stride), _inside(got, m, n, c_row_stride)
+        sums = []
+        if case.partial is not None:
+            sums.append(_strided(_numbers(seed + 8, m * n, dtype, every), m, n, case.partial, 1))
+            inside[...] = sums[0]
         with np.errstate(all="ignore"):
-            reference(a, b, _inside(expected, m, n, c_row_stride))
-        code = run(a, b, _inside(got, m, n, c_row_stride), *others)
+            reference(a, b, inside)
+        code = run(a, b, written, *others, *sums)
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
         for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
             if operand.tobytes() != kept:
                 raise ValidationError(f"{what}: wrote to {name}; it was not published, please report this")
         with np.errstate(all="ignore"):
-            inside = _inside(expected, m, n, c_row_stride)
-            _apply_epilogue(epilogue, inside, others, _inside(got, m, n, c_row_stride))
+            if case.as_row:
+                inside, written = inside.T, written.T
+            _apply_epilogue(epilogue, inside, others, written)
         _compare(expected, got, c_row_stride, what)
 
 
@@ -121,7 +137,7 @@ def _apply_epilogue(e: Epilogue, c: Array, others: list[Array], got: Array) -> N
     if e.alpha != 1:
         t = scalar(e.alpha) * t
     if e.beta != 0:
-        before = np.full_like(t, 0.75)  # as _frame left it
+        before = np.full_like(t, BEFORE)
         t = t + (before if e.beta == 1 else scalar(e.beta) * before)
     rest = list(others)
     if e.bias != "none":

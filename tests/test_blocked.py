@@ -30,7 +30,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     """Blocks of one or two tiles, so that small products meet every loop of the driver."""
     mr, nr = micro_tile(dtype, host_target())
 
-    def plan(p: Product, target: Target) -> Blocking:
+    def plan(p: Product, target: Target, *_: Any) -> Blocking:
         return Blocking(cut_equally(p.m, ceil_div(p.m, mr)), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30)
 
     monkeypatch.setattr(compiler, "plan_product", plan)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from operands import runnable_isas
 
 import neurojit as nj
 from neurojit import compiler, functions
@@ -16,6 +17,7 @@ from neurojit.dense import activation_of
 from neurojit.errors import ExecutableMemoryError, ValidationError
 from neurojit.plan.epilogue import Activation
 from neurojit.plan.map import Map
+from neurojit.runtime import SLOTS
 from neurojit.validation import validate_map
 
 ACTIVATIONS = [
@@ -159,15 +161,24 @@ def test_row_29_a_wrong_out_is_refused_and_untouched() -> None:
     assert not read_only.any()
 
 
-def test_large_layers_have_the_same_bits_fused_and_shared() -> None:
-    x, w, b = layer((300, 120, 200), "f4")
-    with nj.num_threads(2):
-        shared = nj.linear(x, w, b, "gelu")
-    wider = np.zeros((300, 130), "f4")  # other strides, another kernel
-    wider[:, :120] = x
-    with nj.num_threads(1):
-        fused = nj.linear(wider[:, :120], w, b, "gelu")
-    assert shared.tobytes() == fused.tobytes()
+@pytest.mark.usefixtures("cold")
+@pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here")
+@pytest.mark.parametrize(
+    "shape",
+    [(300, 120, 200), (30, 300, 2000), (301, 1100, 250), (1, 700, 900), (700, 900, 1)],
+    ids=["strips of rows", "strips of columns", "blocked", "one row", "one column"],
+)
+def test_every_kind_of_kernel_has_the_same_bits_on_any_number_of_threads(shape: tuple[int, int, int]) -> None:
+    x, w, b = layer(shape, "f4")
+    for weights in (w, np.asfortranarray(w)):
+        got = set()
+        for threads in (1, 2, 3):
+            SLOTS.evict_bytes(1 << 62)
+            with nj.num_threads(threads):
+                got.add(nj.linear(x, weights, b, "gelu").tobytes())
+        assert len(got) == 1
+        assert_means(np.frombuffer(got.pop(), "f4").reshape(x.shape[0], -1), x, weights, b, "gelu")
+    assert not nj.info().fallbacks, "one kernel, not several passes"
 
 
 def test_references_are_kept_and_given_back() -> None:

@@ -19,9 +19,9 @@ RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = r
 CALLER_SAVED = (R8, R9, R10, R11, RCX, RDX, RSI, RDI, RAX)
 CALLEE_SAVED = (RBX, R12, R13, R14, R15, RBP)
 
-# kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes).
+# kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes, other buffers).
 KERNEL_BUFFERS, KERNEL_EXTENT = RDI, RSI
-MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE = (RDI, RSI, RDX), RCX, R8
+MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS = (RDI, RSI, RDX), RCX, R8, R9
 
 LOOP_ALIGNMENT = 32  # a fetch window of the decoders; the micro-op cache line covers 64
 CACHE_LINE = 64
@@ -70,7 +70,9 @@ class X86Machine(Machine):
         self._data: dict[bytes, int] = {}
         self._saved: list[int] = []
         reserved = (
-            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS)
+            if micro
+            else (KERNEL_BUFFERS, KERNEL_EXTENT)
         )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
@@ -97,18 +99,18 @@ class X86Machine(Machine):
         self.pointers.extend(CALLEE_SAVED[:count])
 
     def operands(self, count: int) -> tuple[Pointer, ...]:
-        if self.micro:
-            pointers = tuple(self._argument(register) for register in MICRO_OPERANDS[:count])
-        else:
-            buffers = self._argument(KERNEL_BUFFERS)
-            pointers = tuple(self.pointers.take() for _ in range(count))
-            for index, pointer in enumerate(pointers, start=1):
-                self.buffer.mem(self.i.mov_load, buffers, 8 * index, pointer)
-            self.pointers.give(buffers)
+        given = MICRO_OPERANDS if self.micro else ()
+        pointers = [self._argument(register) for register in given]
+        buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
+        for index in range(count - len(given)):
+            pointer = self.pointers.take()
+            self.buffer.mem(self.i.mov_load, buffers, 8 * (index if self.micro else index + 1), pointer)
+            pointers.append(pointer)
+        self.pointers.give(buffers)
         for register in self._arguments:
             self.pointers.give(register)
         self._arguments.clear()
-        return pointers
+        return tuple(pointers)
 
     # Pointers and counters ------------------------------------------------------------------------
 

@@ -7,10 +7,37 @@ the scalar moves, whole registers through the plain ones, and every other count 
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
 
-from neurojit.asm_templates.machine import InMemory, Operand, Pointer, Vector
+from neurojit.asm_templates.machine import InMemory, Operand, Pointer, Tile, Vector
 from neurojit.asm_templates.x86_64.core import X86Machine
+
+
+class EvenTile(Sequence[list[Vector]]):
+    """Rows of accumulators with the same lanes, one row's registers behind the other's."""
+
+    __slots__ = ("columns", "height", "registers")
+
+    def __init__(self, height: int, columns: list[tuple[int, int]], registers: list[int]) -> None:
+        """columns: (lanes, width of the register in bits)."""
+        self.height = height
+        self.columns = columns
+        self.registers = registers
+
+    @property
+    def in_one_run(self) -> bool:
+        """Whether no register between them is in other use."""
+        return self.registers[-1] - self.registers[0] == len(self.registers) - 1
+
+    def __len__(self) -> int:
+        return self.height
+
+    def __getitem__(self, row: Any) -> Any:
+        if not 0 <= row < self.height:
+            raise IndexError(row)
+        registers = self.registers[row * len(self.columns) :]
+        return [Vector(register, *of) for register, of in zip(registers, self.columns, strict=False)]
 
 
 class MoveForms(Protocol):
@@ -49,6 +76,33 @@ class X86Moves(X86Machine):
         register = self.vectors.take()
         self.buffer.regs(self.moves.zero, register, register, register)
         return Vector(register, lanes, self.width_of(lanes))
+
+    def zero_tile(self, height: int, columns: tuple[int, ...]) -> Tile:
+        tile = EvenTile(
+            height,
+            [(lanes, self.width_of(lanes)) for lanes in columns],
+            self.vectors.take_in_order(height * len(columns)),
+        )
+        for _, row in self.rows(tile, {}):
+            for vector in row:
+                self.buffer.regs(self.moves.zero, vector.register, vector.register, vector.register)
+        return tile
+
+    def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
+        """Emits the first row; the buffer repeats it for the others, with the accumulators moved on."""
+        if type(tile) is not EvenTile or not tile.in_one_run:
+            yield from enumerate(tile)
+            return
+        first = self.buffer.mark
+        yield 0, tile[0]
+        if tile.height > 1:
+            self.buffer.repeat(first, tile.height - 1, steps, tile.registers[0], len(tile.columns))
+
+    def drop_tile(self, tile: Tile) -> None:
+        if type(tile) is EvenTile:
+            self.vectors.give_back(tile.registers)
+        else:
+            super().drop_tile(tile)
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         register, width = self.vectors.take(), self.width_of(lanes)

@@ -90,6 +90,7 @@ cdef extern from "x86_encoder.h":
         uint8_t shape
         uint8_t registers
         uint8_t bits[4]
+        uint8_t vectors
         uint8_t lowest[4]
         uint8_t flip[4][5]
         uint8_t base_flip
@@ -103,13 +104,16 @@ cdef extern from "x86_encoder.h":
         NJ_X86_MEMORY
         NJ_X86_BRANCH
 
+    ctypedef struct nj_x86_moved:
+        int first, count, step
+
     nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands)
     nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id,
                                const nj_operands *operands)
     nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
                                  const nj_operands *operands, const uint8_t *data, size_t length)
     nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                                 const int64_t *shift)
+                                 const int64_t *shift, nj_x86_moved moved)
     void nj_x86_fill_nops(uint8_t *at, size_t length) noexcept nogil
 
 

@@ -51,6 +51,7 @@ cdef class FormRows:
             kind, flips = row.registers[i]
             form.bits[i] = len(flips)
             form.lowest[i] = kind == "mask"
+            form.vectors |= (kind in ("xmm", "ymm", "zmm")) << i
             for bit in range(form.bits[i]):
                 form.flip[i][bit] = flips[bit]
         if row.modrm >= 0:
@@ -243,13 +244,16 @@ cdef class CodeBuffer:
         """Where `repeat` may start again: the number of instructions so far."""
         return self.buffer.record_count
 
-    def repeat(self, size_t first, int times, dict shifts not None):
+    def repeat(self, size_t first, int times, dict shifts not None, int register=0, int registers=0):
         """Emits the instructions from `mark` `first` on again, `times` times.
 
         shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
-        n times so much. EncodeError, and nothing is emitted, for branches, labels, padding and data, or
-        a displacement beyond 32 bits."""
+        n times so much. Of the vector registers, those `registers` from `register` on are n times
+        `registers` further. EncodeError, and nothing is emitted, for branches, labels, padding and data, a
+        displacement beyond 32 bits, or a register beyond the last."""
         cdef int64_t shift[16]
+        cdef nj_x86_moved moved
+        moved.first, moved.count, moved.step = register, registers, registers
         memset(shift, 0, sizeof(shift))
         for base, distance in shifts.items():
             if not 0 <= base < 16:
@@ -257,9 +261,13 @@ cdef class CodeBuffer:
             shift[<int>base] = distance
         if first > self.buffer.record_count:
             raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
-        cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, shift)
+        cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, shift, moved)
         if status == NJ_WRONG_SHAPE:
             raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+        if status == NJ_REGISTER_RANGE:
+            fault = self.buffer.fault
+            limits = f"expected {fault.lowest} to {fault.highest}"
+            raise EncodeError(f"repeat: vector register={fault.value}, {limits}")
         if status != NJ_OK:
             refuse(self, status, -1, NULL)
 

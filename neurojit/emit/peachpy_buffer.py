@@ -22,6 +22,7 @@ from neurojit.emit.table import FormTable
 from neurojit.errors import EncodeError, UnknownFormError
 
 RIP = Memory(-1)
+VECTORS = ("xmm", "ymm", "zmm")
 
 
 class PeachPyBuffer(CodeBuffer):
@@ -94,14 +95,22 @@ class PeachPyBuffer(CodeBuffer):
     def jump(self, form: int, label: int) -> None:
         self._encode(form, (), ADDRESS_BRANCH, None, label)
 
-    def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None:
+    def repeat(
+        self, first: int, times: int, shifts: dict[int, int], register: int = 0, registers: int = 0
+    ) -> None:
         body = [Record(*record) for record in self.records()[first:]]
+        moved = range(register, register + registers)
         for n in range(1, times + 1):
             for record in body:
-                self._emit_again(record, n * shifts.get(record.base, 0))
+                kinds = self.forms.row(record.form).registers if record.registers else ()
+                numbers = tuple(
+                    number + n * registers if kind in VECTORS and number in moved else number
+                    for number, (kind, _) in zip(record.registers, kinds, strict=True)
+                )
+                self._emit_again(record, numbers, n * shifts.get(record.base, 0))
 
-    def _emit_again(self, record: Record, shift: int) -> None:
-        form, registers, value = record.form, record.registers, record.immediate
+    def _emit_again(self, record: Record, registers: tuple[int, ...], shift: int) -> None:
+        form, value = record.form, record.immediate
         displacement = record.displacement + shift
         if record.address == ADDRESS_NONE:
             if value is None:

@@ -12,7 +12,7 @@ operations in NumPy give the same bits up to the activation. C is read only if b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 FUNCTIONS = {
@@ -50,7 +50,9 @@ IDENTITY = Activation()
 class Epilogue:
     """See the module's head. bias: `row` is a vector of n elements added to every row of C, `column` one
     of m elements added to every column. residual: the row stride, in elements, of an m x n matrix with
-    adjacent columns; None without one. Their addresses follow C's: first the bias, then the residual."""
+    adjacent columns; None without one. Their addresses follow C's: first the bias, then the residual.
+
+    Of products of one row or one column, residual and C have adjacent elements, and are taken as a row."""
 
     alpha: float = 1.0
     beta: float = 0.0
@@ -62,6 +64,19 @@ class Epilogue:
     def buffers(self) -> int:
         """How many operands it has besides C."""
         return (self.bias != "none") + (self.residual is not None)
+
+    def steps(self, size: int) -> tuple[tuple[int, int], ...]:
+        """Of each operand, the bytes from one row of C to the next, and from one column to the next."""
+        bias = {"none": (), "row": ((0, size),), "column": ((size, 0),)}[self.bias]
+        return bias if self.residual is None else (*bias, (self.residual * size, size))
+
+    def transposed(self, length: int) -> Epilogue:
+        """For a column of `length` adjacent elements that is computed as a row."""
+        if self is NO_EPILOGUE:
+            return self
+        bias: dict[str, Literal["none", "row", "column"]] = {"row": "column", "column": "row"}
+        residual = None if self.residual is None else length
+        return replace(self, bias=bias.get(self.bias, "none"), residual=residual)
 
     def __str__(self) -> str:
         terms = f"{self.alpha} acc" if self.alpha != 1 else "acc"

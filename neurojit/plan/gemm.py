@@ -41,6 +41,8 @@ class Gemm:
     k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
     second A, as for a matrix times a column vector, computed as a row vector times its transpose.
     epilogue: what happens to the product before it is stored; with one, C is accumulated by its beta.
+    partial: the row stride of partial sums that the chains start from where C cannot hold them, because the
+    epilogue of the last of several kernels needs C as it was; they are the last operand.
     """
 
     dtype: str
@@ -53,6 +55,7 @@ class Gemm:
     accumulate: bool = False
     swapped: bool = False
     epilogue: Epilogue = NO_EPILOGUE
+    partial: int | None = None
 
     @classmethod
     def contiguous(cls, dtype: str, m: int, n: int, k: int, epilogue: Epilogue = NO_EPILOGUE) -> Gemm:
@@ -60,15 +63,28 @@ class Gemm:
 
     @classmethod
     def micro_kernel(
-        cls, dtype: str, height: int, width: int, panel: tuple[int, int], accumulate: bool
+        cls,
+        dtype: str,
+        height: int,
+        width: int,
+        panel: tuple[int, int],
+        accumulate: bool,
+        epilogue: Epilogue = NO_EPILOGUE,
+        partial: int | None = None,
     ) -> Gemm:
         """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements."""
         mr, nr = panel
-        return cls(dtype, height, width, None, Matrix(1, mr), Matrix(nr), Output(None), accumulate)
+        a, b, c = Matrix(1, mr), Matrix(nr), Output(None)
+        return cls(dtype, height, width, None, a, b, c, accumulate, epilogue=epilogue, partial=partial)
 
     @property
     def has_epilogue(self) -> bool:
         return self.epilogue is not NO_EPILOGUE and self.epilogue != NO_EPILOGUE
+
+    @property
+    def buffers(self) -> int:
+        """How many operands the kernel has in all."""
+        return 3 + self.epilogue.buffers + (self.partial is not None)
 
     @property
     def is_micro_kernel(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neurojit.plan.cut import Cut, ceil_div, cut_equally
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import Target
 
@@ -25,13 +26,14 @@ LEAST_DEPTH = 8
 @dataclass(frozen=True)
 class Gemv:
     """a_row_stride in elements; columns of A, x and y are adjacent. swapped: the kernel's first buffer
-    is x and its second A, as for a row vector times a transposed matrix."""
+    is x and its second A, as for a row vector times a transposed matrix. epilogue: of y taken as a row."""
 
     dtype: str
     m: int
     k: int
     a_row_stride: int
     swapped: bool = False
+    epilogue: Epilogue = NO_EPILOGUE
 
     @property
     def lanes(self) -> int:

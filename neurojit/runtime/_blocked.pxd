@@ -8,11 +8,14 @@ cdef extern from "gemm_batch.h":
         const char *a
         const char *b
         char *c
+        int besides
+        const char *beside[4]
         int axes
         const intptr_t *extent
         const intptr_t *a_stride
         const intptr_t *b_stride
         const intptr_t *c_stride
+        const intptr_t *beside_stride[4]
         int64_t work
 
 # The pool has one owner, this module: others reach it through this function.

@@ -3,17 +3,26 @@ from typing import Any
 from neurojit.runtime._runtime import Code, Slot
 
 def publish_blocked(
-    slot: Slot, fields: tuple[int, ...], blocks: tuple[Any, ...], micro: tuple[int, ...], release_gil: bool
+    slot: Slot,
+    fields: tuple[int, ...],
+    blocks: tuple[Any, ...],
+    micro: tuple[int, ...],
+    release_gil: bool,
+    last: tuple[Code | None, ...] = (),
+    besides: tuple[tuple[int, int], ...] = (),
+    keeps_c: bool = False,
 ) -> None: ...
 def publish_strips(
     slot: Slot,
     strips: tuple[int, ...],
-    steps: tuple[int, int, int],
+    steps: tuple[int, ...],
     kernels: tuple[Code | None, ...],
     work: int,
     member_work: int,
 ) -> None: ...
-def call_micro_kernel(address: int, a: int, b: int, c: int, k: int, row_stride: int) -> int: ...
+def call_micro_kernel(
+    address: int, a: int, b: int, c: int, k: int, row_stride: int, beside: tuple[int, ...] = ()
+) -> int: ...
 def keep_mapped(code: Code) -> None: ...
 def inject_scratch_failure(count: int) -> None: ...
 def set_thread_limit(threads: int) -> None: ...

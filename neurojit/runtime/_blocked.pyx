@@ -16,7 +16,10 @@ cdef extern from "Python.h":
     void Py_INCREF(object)
 
 cdef extern from "gemm_blocked.h":
-    ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t) noexcept nogil
+    enum:
+        NJ_MOST_BESIDE
+    ctypedef int64_t (*nj_micro_kernel)(const void *, const void *, void *, int64_t, int64_t,
+                                        void *const *) noexcept nogil
     ctypedef struct nj_cut:
         int64_t size[2]
         int64_t count[2]
@@ -27,6 +30,11 @@ cdef extern from "gemm_blocked.h":
         nj_cut rows, columns
         int64_t kc, block_rows, block_columns, unit_rows, unit_columns, member_work
         nj_micro_kernel micro[2][2][2]
+        nj_micro_kernel last[2][2]
+        int besides
+        int64_t beside_row_step[4]
+        int64_t beside_column_step[4]
+        int keeps_c
     int64_t nj_gemm_blocked_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "gemm_strips.h":
@@ -34,6 +42,8 @@ cdef extern from "gemm_strips.h":
         int64_t size[2]
         int64_t count[2]
         int64_t a_step, b_step, c_step, work, member_work
+        int besides
+        int64_t beside_step[4]
         nj_code *kernel[2]
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
@@ -44,14 +54,27 @@ cdef extern from "scratch.h":
     void nj_thread_scratch_inject(int) noexcept nogil
 
 
-# A plan of the blocked driver, published like a kernel: the plan follows its nj_code in memory.
+# A plan of the blocked driver, published like a kernel: the plan follows its nj_code in memory. It owns the
+# micro-kernels of its epilogue.
 cdef struct BlockedCode:
     nj_code code
     nj_gemm_plan plan
+    nj_code *last[4]
 
 
 cdef void destroy_blocked(nj_code *code) noexcept nogil:
+    cdef nj_code **last = (<BlockedCode *>code).last
+    cdef int i
+    for i in range(4):
+        if last[i] is not NULL:
+            last[i].destroy(last[i])
     free(code)
+
+
+cdef int count_of_besides(tuple steps) except -1:
+    if len(steps) > NJ_MOST_BESIDE:
+        raise ValueError(f"a kernel has at most {NJ_MOST_BESIDE} operands beside C, got {len(steps)}")
+    return <int>len(steps)
 
 
 cdef nj_cut cut_of(cut):
@@ -62,12 +85,16 @@ cdef nj_cut cut_of(cut):
 
 
 def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not None, tuple micro not None,
-                    bint release_gil):
+                    bint release_gil, tuple last not None=(), tuple besides not None=(), bint keeps_c=False):
     """Publish the blocked driver in a slot.
 
     fields: as `describe` gives them. blocks: a Blocking (plan/blocking.py). micro: the addresses of the
     eight micro-kernels [accumulates][rows][columns] for the two sizes of rows and of columns, 0 where the
     shape needs none; whoever owns them keeps them mapped for good.
+
+    With an epilogue, last: the Codes, taken over here, of the four micro-kernels [rows][columns] for the last
+    block of k, or None. besides: for each operand after C, the bytes from one row of C to the next, and from
+    one column to the next. keeps_c: the epilogue reads C.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
     cdef nj_gemm_plan *plan
@@ -86,13 +113,21 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
         plan.rows, plan.columns = cut_of(rows), cut_of(columns)
         for i in range(8):
             plan.micro[i >> 2][i >> 1 & 1][i & 1] = <nj_micro_kernel><uintptr_t>micro[i]
+        plan.keeps_c, plan.besides = keeps_c, count_of_besides(besides)
+        for i in range(plan.besides):
+            plan.beside_row_step[i], plan.beside_column_step[i] = besides[i]
+        blocked.code.bytes = sizeof(BlockedCode)
+        for i in range(<int>len(last)):
+            if last[i] is not None:
+                blocked.code.bytes += (<Code?>last[i]).owned().bytes
+                plan.last[i >> 1][i & 1] = <nj_micro_kernel><uintptr_t>last[i].address
+                blocked.last[i] = (<Code>last[i]).give_up()
     except BaseException:
-        free(blocked)
+        destroy_blocked(&blocked.code)
         raise
     blocked.code.entry = nj_gemm_blocked_run
     blocked.code.context = plan
     blocked.code.flags = NJ_CODE_RELEASES_GIL if release_gil else 0
-    blocked.code.bytes = sizeof(BlockedCode)
     blocked.code.destroy = destroy_blocked
     (<SlotTable>SLOTS).publish_code(slot.slot, &blocked.code)
 
@@ -116,8 +151,8 @@ def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kerne
                    int64_t member_work):
     """Publish a product in strips in a slot, and take over the strips' kernels.
 
-    strips: the Cut of the rows or columns. steps: bytes from one to the next, of A, B and C. kernels: a
-    Code for each size of strip, or None. work: multiply-adds of the whole.
+    strips: the Cut of the rows or columns. steps: bytes from one to the next, of A, B, C and what follows.
+    kernels: a Code for each size of strip, or None. work: multiply-adds of the whole.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan
@@ -128,7 +163,10 @@ def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kerne
     made.code.bytes = sizeof(StripsCode)
     try:
         plan.size[0], plan.count[0], plan.size[1], plan.count[1] = strips
-        plan.a_step, plan.b_step, plan.c_step = steps
+        plan.a_step, plan.b_step, plan.c_step = steps[:3]
+        plan.besides = count_of_besides(steps[3:])
+        for i in range(plan.besides):
+            plan.beside_step[i] = steps[3 + i]
         plan.work, plan.member_work = work, member_work
         for i in range(2):
             if kernels[i] is not None:
@@ -149,10 +187,17 @@ cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
 
 
 def call_micro_kernel(
-    uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride
+    uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride, tuple beside=()
 ):
-    """Run one micro-kernel, for its validation. Addresses of packed panels and of C; bytes."""
-    return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride)
+    """Run one micro-kernel, for its validation. Addresses of packed panels, of C, and of the operands beside;
+    bytes."""
+    cdef void *others[8]
+    cdef int i
+    if len(beside) > 8:
+        raise ValueError(f"a micro-kernel has at most 8 operands beside C, got {len(beside)}")
+    for i in range(<int>len(beside)):
+        others[i] = <void *><uintptr_t>beside[i]
+    return (<nj_micro_kernel>address)(<const void *>a, <const void *>b, <void *>c, k, row_stride, others)
 
 
 cdef extern from "pack.h":

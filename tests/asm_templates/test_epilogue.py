@@ -10,12 +10,16 @@ import pytest
 from operands import planned
 from test_math import ISAS, PARAMETERS
 
+from neurojit import compiler
 from neurojit.codegen import emit_gemm
-from neurojit.compiler import compile_gemm
+from neurojit.compiler import compile_gemm, compile_gemv, compile_micro_kernel
 from neurojit.errors import ValidationError
+from neurojit.plan.blocking import micro_tile
 from neurojit.plan.epilogue import FUNCTIONS, NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.gemv import Gemv
 from neurojit.runtime import Code
+from neurojit.runtime._blocked import call_micro_kernel
 from neurojit.target import target_for
 from neurojit.validation import Array, validate_gemm
 
@@ -121,12 +125,83 @@ def test_validation_catches_another_epilogue(right: Epilogue, wrong: Epilogue) -
 
 def test_refusals() -> None:
     target = target_for("avx2")
-    g = replace(Gemm.contiguous("f32", 4, 4, 4, epilogue("relu")), accumulate=True)
-    with pytest.raises(ValueError, match="beta of 1"):
+    g = replace(Gemm.contiguous("f32", 4, 4, 4, epilogue("relu", beta=0.5)), accumulate=True)
+    with pytest.raises(ValueError, match="expected `partial`"):
         emit_gemm(g, planned(g, target), target.isa)
-    micro = replace(Gemm.micro_kernel("f32", 4, 8, (4, 8), False), epilogue=epilogue("relu"))
-    with pytest.raises(ValueError, match="micro-kernel"):
-        emit_gemm(micro, planned(micro, target), target.isa)
+    g = replace(g, partial=4)
+    with pytest.raises(ValueError, match="only a micro-kernel"):
+        emit_gemm(g, planned(g, target), target.isa)
+    with pytest.raises(ValueError, match="at most 8 operands beside C, got 9"):
+        call_micro_kernel(0, 0, 0, 0, 0, 0, (0,) * 9)
+
+
+GEMV_EPILOGUES = [
+    {},
+    {"bias": "row"},
+    {"bias": "column"},
+    {"n": 1},
+    {"beta": 1.0},
+    {"alpha": 0.3, "beta": -1.7, "bias": "row", "n": 1},
+    {"alpha": -1.0, "bias": "column", "n": 1},
+]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_gemv(swapped: bool, dtype: str, isa: str) -> None:
+    """Every function and every sum, on every count of rows in a block and tail of k."""
+    names = itertools.cycle(FUNCTIONS)
+    for m, k in ((1, 8), (2, 33), (3, 100), (5, 9), (16, 64), (17, 31), (35, 300)):
+        for fields in GEMV_EPILOGUES:
+            for name in (next(names), next(names)):
+                compile_gemv(Gemv(dtype, m, k, k + 1, swapped, epilogue(name, **fields)), target_for(isa))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_micro_kernels(dtype: str, isa: str) -> None:
+    """From nothing, from sums in C, from sums beside C; every width of a tile's edge."""
+    target = target_for(isa)
+    height, nr = micro_tile(dtype, target)
+    names = itertools.cycle(FUNCTIONS)
+    for width in (nr, *range(1, nr, 5)):
+        for partial, beta in ((None, 0.0), (width + 2, 1.0), (300, -0.7)):
+            e = epilogue(next(names), 200, alpha=0.3, beta=beta, bias=("row", "column", "none")[width % 3])
+            for accumulate in (partial is not None, partial is not None or not beta):
+                g = Gemm.micro_kernel(dtype, height, width, (height, width), accumulate, e, partial)
+                compile_micro_kernel(g, target)
+    e = epilogue("tanh", beta=2.0, bias="row")  # several terms, and no sums before
+    compile_micro_kernel(Gemm.micro_kernel(dtype, height, nr, (height, nr), False, e), target)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_wrong_epilogue_of_gemv_is_caught(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    emit = compiler.emit_gemv
+    for right, wrong in (
+        (epilogue("tanh", bias="row"), epilogue("erf", bias="row")),
+        (epilogue("relu", bias="row"), epilogue("relu", bias="column")),
+        (epilogue("relu", 1, beta=1.0), epilogue("relu", 1, beta=2.0)),
+    ):
+        g = Gemv("f32", 19, 40, 40, epilogue=right)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                compiler, "emit_gemv", lambda g, *rest, e=wrong: emit(replace(g, epilogue=e), *rest)
+            )
+            with pytest.raises(ValidationError, match="gemv f32 19x40"):
+                compile_gemv(g, target_for(isa))
+
+
+def test_where_the_operands_of_a_part_of_c_lie() -> None:
+    assert Epilogue(bias="row", residual=9).steps(4) == ((0, 4), (36, 4))
+    assert Epilogue(bias="column").steps(8) == ((8, 0),)
+    assert NO_EPILOGUE.steps(4) == ()
+
+
+def test_a_column_as_a_row() -> None:
+    assert NO_EPILOGUE.transposed(5) == NO_EPILOGUE
+    assert Epilogue(bias="column", residual=1).transposed(5) == Epilogue(bias="row", residual=5)
+    assert Epilogue(bias="row", beta=2.0).transposed(5) == Epilogue(bias="column", beta=2.0)
 
 
 def test_text() -> None:

@@ -10,6 +10,7 @@ from neurojit.errors import EncodeError, UnknownFormError
 
 LOAD = forms["vmovups zmm, m512"]
 FMA = forms["vfmadd231ps zmm, zmm, m32{1to16}"]
+MASKED = forms["vmovups m512{k}, zmm"]
 INDEXED = forms["vmovups ymm, m256"]
 ADD = forms["add r64, r64"]
 SHIFT = forms["shl r64, imm8"]
@@ -42,6 +43,34 @@ def test_same_as_emitting_each_repetition(encoder: str) -> None:
     assert unrolled.records() == expected.records()
     assert listing(unrolled) == listing(expected)
     assert unrolled.finish() == expected.finish()
+
+
+@pytest.mark.parametrize("encoder", encoders())
+def test_the_registers_of_a_row_become_those_of_the_next(encoder: str) -> None:
+    """Vector registers 4 and 5 move; others stay, and so do masks and general registers of these numbers."""
+    rows, expected = new_buffer(encoder), new_buffer(encoder)
+
+    def row(buffer: CodeBuffer, n: int) -> None:
+        for column in range(2):
+            buffer.mem(FMA, 4, n * 12, 4 + 2 * n + column, 31)
+            buffer.mem(MASKED, B, n * 256, 4, 4 + 2 * n + column)
+        buffer.regs(ADD, 4, 5)
+
+    row(rows, 0)
+    rows.repeat(0, 5, {4: 12, B: 256}, register=4, registers=2)
+    for n in range(6):
+        row(expected, n)
+    assert listing(rows) == listing(expected)
+    assert rows.finish() == expected.finish()
+
+
+def test_a_register_beyond_the_last_emits_nothing() -> None:
+    buffer = new_buffer()
+    buffer.mem(FMA, A, 0, 4, 31)
+    size, mark = buffer.size, buffer.mark
+    with pytest.raises(EncodeError, match="repeat: vector register=32, expected 0 to 31"):
+        buffer.repeat(0, 2, {}, register=4, registers=14)
+    assert (buffer.size, buffer.mark) == (size, mark)
 
 
 def test_no_times_is_nothing() -> None:

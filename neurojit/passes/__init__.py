@@ -1,0 +1,1 @@
+"""Passes over TensorLang: valid IR in, valid IR out."""
