@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
-from neurojit.errors import RegisterPressureError
+from neurojit.emit import CodeBuffer
+from neurojit.errors import RegisterPressureError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
@@ -126,6 +127,16 @@ class Machine(Arithmetic):
     vectors: RegisterPool
     pointers: RegisterPool
 
+    @abstractmethod
+    def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        """Begin a kernel in an empty buffer that `new_buffer` made. micro: a micro-kernel, with arguments of
+        its own."""
+
+    @staticmethod
+    @abstractmethod
+    def new_buffer(encoder: str) -> CodeBuffer:
+        """A code buffer for this ISA. encoder: as in NEUROJIT_ENCODER, where there is a choice."""
+
     # Arguments, pointers, control -----------------------------------------------------------------
 
     @abstractmethod
@@ -158,6 +169,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         """pointer += stride."""
+
+    @abstractmethod
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        """pointer *= factor."""
 
     @abstractmethod
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
@@ -193,6 +208,32 @@ class Machine(Arithmetic):
     @abstractmethod
     def leave(self) -> None:
         """Return 0 from the kernel."""
+
+    # Whole programs ---------------------------------------------------------------------------------
+    # Around several bodies in one function. A machine that has none of these runs single kernels only.
+
+    def buffers(self) -> Pointer:
+        """The address of the array of buffers, the arena first. Called once, instead of `operands`."""
+        raise self._runs_no_programs()
+
+    def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
+        """A fresh general register, read from memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def store_pointer(self, value: Pointer, pointer: Pointer, offset: int) -> None:
+        """Write a general register to memory: 8 bytes."""
+        raise self._runs_no_programs()
+
+    def while_positive_in_memory(
+        self, pointer: Pointer, offset: int, step: int
+    ) -> AbstractContextManager[None]:
+        """As `while_positive`, with the counter in memory: no register is held in the body."""
+        raise self._runs_no_programs()
+
+    def _runs_no_programs(self) -> UnknownIsaError:
+        return UnknownIsaError(
+            f"{type(self).__name__} has no steps for whole programs; compile for another ISA"
+        )
 
     # Vectors --------------------------------------------------------------------------------------
 
@@ -238,6 +279,10 @@ class Machine(Arithmetic):
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector with one element of memory in every lane."""
+
+    def view(self, vector: Vector, lanes: int) -> Vector:
+        """The first `lanes` of a vector, in its own register: one of the two is dropped, not both."""
+        return Vector(vector.register, lanes, vector.width)
 
     @abstractmethod
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:

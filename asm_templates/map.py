@@ -1,53 +1,154 @@
-"""map: y[i] = f(x[i]) over n contiguous elements, n known at the call. Buffers: x, y.
+"""map: an expression at every element of a tensor, with inputs spread over rows or columns.
 
-    1 vector + the temporaries of f; bound: the arithmetic of f
+    the values alive in the expression + inputs held for a row; bound: arithmetic, or loads and stores
+    where an element takes only a few operations
 
-Whole vectors, then one under a mask of the n mod lanes that are left: exactly the elements of x are read,
-and those of y written. Nothing is unrolled: vectors are independent, so an out-of-order core overlaps
-several iterations of f by itself.
+Dimensions that all operands pass through in one stride become one first, so most maps are one loop over
+contiguous elements, and the others one over rows of columns. Short expressions are unrolled for the sake
+of the loop's own instructions; in long ones an out-of-order core overlaps several vectors by itself.
+Each row ends in one partial vector: exactly the elements of the inputs are read, those of the outputs
+written. What is the same all along a row is computed before it, where registers are left for that.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+from neurojit.asm_templates.expression import Evaluator, Place, Sink, Streams, storing
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
-from neurojit.asm_templates.math import FUNCTIONS
-from neurojit.plan.map import Map
+from neurojit.plan.expression import evaluate_in_order
+from neurojit.plan.map import Map, MapSchedule
 
 
-def emit(m: Machine, g: Map) -> None:
+def emit(m: Machine, g: Map, schedule: MapSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
-    left = m.extent()
-    body(m, g, m.operands(2), left)
+    m.save_pointers(max(0, pointers_needed(g) - m.pointers.budget))
+    rows = m.extent() if g.shape[0] is None else None
+    body(m, g, schedule, m.operands(g.buffers), rows)
     m.leave()
 
 
-def body(m: Machine, g: Map, operands: tuple[Pointer, ...], left: Pointer) -> None:
-    """Emit the function of `left` elements, from the address x to the address y: registers, all of them
-    moved on, that stay the caller's. All others are given back."""
-    lanes = m.widest_lanes
-    x, y = operands
-    m.expect(frozenset({lanes}))
-    size = lanes * m.element.size
-    with m.skip_unless_at_least(left, lanes):
-        m.advance(left, 1 - lanes)  # now left > 0 exactly while a whole vector remains
-        with m.while_positive(left, lanes):
-            vector = m.load(lanes, x, 0)
-            _apply(m, g, vector)
-            m.store(vector, y, 0)
-            m.drop(vector)
-            m.advance(x, size)
-            m.advance(y, size)
-        m.advance(left, lanes - 1)
-    with m.skip_unless_at_least(left, 1):
-        rest = m.first(lanes, left)
-        vector = m.load_where(rest, lanes, x, 0)
-        _apply(m, g, vector)
-        m.store_where(rest, vector, y, 0)
-        m.drop(vector)
-        m.drop_mask(rest)
-    m.forget()
+def pointers_needed(g: Map) -> int:
+    """How many general registers a kernel needs at most: addresses, counters, and two that `emit` is called
+    with or a mask is made in."""
+    g = g.collapsed()
+    return max(g.buffers, Streams.count((*g.inputs, *g.outputs))) + len(g.shape) + 2
 
 
-def _apply(m: Machine, g: Map, vector: Vector) -> None:
-    for function in g.functions:
-        FUNCTIONS[function.name](m, vector, *function.parameters)
+def body(
+    m: Machine, g: Map, schedule: MapSchedule, operands: tuple[Pointer, ...], rows: Pointer | None = None
+) -> None:
+    """Emit the map of operands whose addresses are in registers, and the dynamic extent where the shape has
+    one. All of them are moved on, to anywhere; the registers stay the caller's. All others are given back.
+    """
+    g = g.collapsed()
+    if rows is not None and g.unit != 1:
+        m.multiply(rows, g.unit)
+    _Body(m, g, schedule, operands).emit(rows)
+
+
+class _Body:
+    """One map in the course of being emitted."""
+
+    def __init__(self, m: Machine, g: Map, schedule: MapSchedule, operands: tuple[Pointer, ...]) -> None:
+        self.m, self.g, self.schedule, self.e = m, g, schedule, g.expression
+        self.streams = Streams(m, (*g.inputs, *g.outputs), operands)
+        self.last = len(g.shape) - 1
+        self.known: dict[int, Vector] = {}
+
+    def emit(self, rows: Pointer | None) -> None:
+        m, extent = self.m, self.g.shape[-1]
+        tail = 0 if extent is None else extent % m.widest_lanes
+        m.expect(frozenset({tail}) - {0})
+        self.held = self._worth_holding()
+        self.plan = evaluate_in_order(self.e, self.e.outputs, self.held)
+        self._dimension(0, rows)
+        self.streams.release()
+        m.forget()
+
+    def _worth_holding(self) -> tuple[int, ...]:
+        """The nodes that are the same all along a row, if they serve several vectors and find registers."""
+        spread = {index for index, access in enumerate(self.g.inputs) if access.strides[-1] == 0}
+        held = self.e.held_along_row(self.e.outputs, spread)
+        strides = [self.g.inputs[index].strides for index in self.e.inputs_of(held)]
+        self.held_at = max((d + 1 for of in strides for d, stride in enumerate(of) if stride), default=0)
+        """The dimension before whose loop they are computed: after the last one that they depend on."""
+        extent = self.g.shape[-1]
+        several = extent is None or extent > self.m.widest_lanes or self.held_at == 0
+        needed = evaluate_in_order(self.e, self.e.outputs, held).registers + len(held)
+        return held if several and needed <= self.m.vectors.free else ()
+
+    def _dimension(self, d: int, rows: Pointer | None) -> tuple[int, int]:
+        """All elements of the dimensions from d on. Returns (d, how far along it the pointers have moved)."""
+        holds = bool(self.held) and d == self.held_at
+        if holds:
+            plan, place = evaluate_in_order(self.e, self.held), Place(self.m.widest_lanes)
+            self.known = Evaluator(self.m, self.e, plan, self.streams, place, {}).results(self.held)
+        moved = self._row(rows) if d == self.last else self._rows(d, rows)
+        if holds:
+            self.m.drop(*self.known.values())
+        return d, moved
+
+    def _rows(self, d: int, rows: Pointer | None) -> int:
+        count = self.g.shape[d]
+        with ExitStack() as loop:
+            if count is not None:
+                loop.enter_context(self.m.loop(count))
+            else:
+                assert rows is not None
+                loop.enter_context(self.m.skip_unless_at_least(rows, 1))
+                loop.enter_context(self.m.while_positive(rows, 1))
+            moved = self._dimension(d + 1, None)
+            self.streams.move(d, 1, back=moved)
+        return count or 0
+
+    # One row ----------------------------------------------------------------------------------------
+
+    def _row(self, left: Pointer | None) -> int:
+        """Returns by how many columns the pointers have moved."""
+        m, lanes, unroll = self.m, self.m.widest_lanes, self.schedule.unroll
+        extent = self.g.shape[-1]
+        if extent is None:
+            assert left is not None
+            self._dynamic_row(left)
+            return 0
+        whole, tail = divmod(extent, lanes)
+        trips, rest = divmod(whole, unroll)
+        if trips == 1:
+            trips, rest = 0, whole
+        if trips:
+            with m.loop(trips):
+                self._vectors(unroll)
+                self.streams.move(self.last, unroll * lanes)
+        self._vectors(rest)
+        if tail:
+            self._vector(Place(tail, rest * lanes))
+        return trips * unroll * lanes
+
+    def _dynamic_row(self, left: Pointer) -> None:
+        """Unrolled groups of vectors, single ones, then the lanes that are left under a mask."""
+        m, lanes = self.m, self.m.widest_lanes
+        for vectors in sorted({self.schedule.unroll, 1}, reverse=True):
+            group = vectors * lanes
+            with m.skip_unless_at_least(left, group):
+                m.advance(left, 1 - group)  # now left > 0 exactly while a whole group remains
+                with m.while_positive(left, group):
+                    self._vectors(vectors)
+                    self.streams.move(self.last, group)
+                m.advance(left, group - 1)
+        with m.skip_unless_at_least(left, 1):
+            rest = m.first(lanes, left)
+            self._vector(Place(lanes, 0, rest))
+            m.drop_mask(rest)
+
+    def _vectors(self, count: int) -> None:
+        for number in range(count):
+            self._vector(Place(self.m.widest_lanes, number * self.m.widest_lanes))
+
+    def _vector(self, place: Place) -> None:
+        first = len(self.g.inputs)
+        sinks = [
+            Sink(node, storing(self.m, self.streams, first + output, place), stores=True)
+            for output, node in enumerate(self.e.outputs)
+        ]
+        Evaluator(self.m, self.e, self.plan, self.streams, place, self.known).run(sinks)

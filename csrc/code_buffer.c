@@ -124,7 +124,7 @@ static void commit_block(nj_code_buffer *code, int kind, size_t length)
 }
 
 nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                             void (*fill)(uint8_t *at, size_t length))
+                             void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop)
 {
     if (alignment < 1 || alignment > 4096 || (alignment & (alignment - 1)) != 0) {
         code->fault.value = alignment;
@@ -133,7 +133,7 @@ nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
     size_t length = (size_t)(-(int64_t)code->size & (alignment - 1));
     nj_emit_status status = nj_code_reserve(code, length);
     if (status != NJ_OK || length == 0) return status;
-    fill(code->bytes + code->size, length);
+    fill(code->bytes + code->size, length, nop);
     commit_block(code, NJ_PADDING, length);
     return NJ_OK;
 }
@@ -147,29 +147,59 @@ nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t lengt
     return NJ_OK;
 }
 
+nj_emit_status nj_field_check(nj_code_buffer *code, const nj_field *field, int64_t value)
+{
+    if (value >= field->lowest && value <= field->highest &&
+        (value & (((int64_t)1 << field->shift) - 1)) == 0)
+        return NJ_OK;
+    code->fault.value = value;
+    code->fault.lowest = field->lowest;
+    code->fault.highest = field->highest;
+    if (value < field->lowest || value > field->highest) return NJ_FIELD_RANGE;
+    code->fault.lowest = (int64_t)1 << field->shift;
+    return NJ_FIELD_UNIT;
+}
+
+uint32_t nj_field_insert(const nj_field *field, uint32_t word, int64_t value)
+{
+    uint64_t number = (uint64_t)(field->from_end ? field->from_end - value : value);
+    for (int i = 0; i < field->pieces; i++) {
+        nj_piece piece = field->piece[i];
+        uint32_t mask = (uint32_t)(((uint64_t)1 << piece.bits) - 1);
+        word = (word & ~(mask << piece.at)) | ((uint32_t)(number >> piece.from) & mask) << piece.at;
+    }
+    return word;
+}
+
+int64_t nj_field_extract(const nj_field *field, uint32_t word)
+{
+    uint64_t number = 0;
+    int top = 0;
+    for (int i = 0; i < field->pieces; i++) {
+        nj_piece piece = field->piece[i];
+        uint64_t mask = ((uint64_t)1 << piece.bits) - 1;
+        number |= (word >> piece.at & mask) << piece.from;
+        if (piece.from + piece.bits > top) top = piece.from + piece.bits;
+    }
+    if (field->lowest < 0 && number >> (top - 1) & 1) number |= ~(((uint64_t)1 << top) - 1);
+    return field->from_end ? field->from_end - (int64_t)number : (int64_t)number;
+}
+
 /* Its label is bound, and at a distance that fits its field. */
 static nj_emit_status check_fixup(nj_code_buffer *code, const nj_fixup *fixup)
 {
-    nj_field field = fixup->field;
-    int64_t unit = (int64_t)1 << field.shift, target = code->labels[fixup->label];
+    int64_t target = code->labels[fixup->label];
     code->fault.operand = fixup->label;
     if (target < 0) return NJ_LABEL_UNBOUND;
-    int64_t distance = target - (int64_t)fixup->origin;
-    code->fault.value = distance;
-    code->fault.lowest = -((int64_t)1 << (field.bits - 1)) * unit;
-    code->fault.highest = (((int64_t)1 << (field.bits - 1)) - 1) * unit;
-    if (distance < code->fault.lowest || distance > code->fault.highest || distance % unit != 0)
-        return NJ_BRANCH_RANGE;
-    return NJ_OK;
+    nj_emit_status status = nj_field_check(code, &fixup->field, target - (int64_t)fixup->origin);
+    return status == NJ_OK ? NJ_OK : NJ_BRANCH_RANGE;
 }
 
 static void patch(nj_code_buffer *code, const nj_fixup *fixup)
 {
-    int64_t distance = code->labels[fixup->label] - (int64_t)fixup->origin;
-    uint32_t mask = (uint32_t)((((uint64_t)1 << fixup->field.bits) - 1) << fixup->field.lsb), word;
-    uint32_t value = (uint32_t)((uint64_t)(distance >> fixup->field.shift) << fixup->field.lsb);
+    uint32_t word;
     memcpy(&word, code->bytes + fixup->at, sizeof word);
-    word = (word & ~mask) | (value & mask);
+    word = nj_field_insert(&fixup->field, word, code->labels[fixup->label] - (int64_t)fixup->origin);
     memcpy(code->bytes + fixup->at, &word, sizeof word);
 }
 

@@ -7,7 +7,7 @@
  * The idea.  An encoder reserves room, writes at the end, then commits: the bytes, one fixup when
  * the instruction names a label, and one record.  Only reserving can fail, so a commit is whole.  A
  * fixup knows its bit field and not its instruction, hence serves x86 (32 bits, unscaled) as it
- * serves the fixed 32-bit words of other ISAs (26 bits, scaled by 4).
+ * serves the fixed 32-bit words of other ISAs (26 bits, scaled by 4; or four pieces in any order).
  *
  * Invariants.  size <= capacity <= NJ_CODE_LIMIT; records are sorted by offset; a call that returns
  * anything but NJ_OK has changed neither bytes, labels, fixups nor records; after
@@ -37,11 +37,15 @@ typedef enum {
     NJ_SCALE_RANGE,
     NJ_DISPLACEMENT_RANGE,
     NJ_IMMEDIATE_RANGE,
+    NJ_FIELD_RANGE, /* a word's field, fault.operand: the value is too small or too large */
+    NJ_FIELD_UNIT,  /* the same: no multiple of fault.lowest */
+    NJ_MISALIGNED,  /* an instruction word behind data of odd length */
 } nj_emit_status;
 
 enum {
     NJ_CODE_LIMIT = 1 << 30,
     NJ_OPERANDS = 4,
+    NJ_PIECES = 4,
     NJ_ROOM = 32, /* to reserve for an instruction: encoders write whole words past its end */
 };
 
@@ -81,10 +85,18 @@ typedef struct {
     int64_t immediate;    /* or the length of padding and data */
 } nj_record;
 
-/* Where a distance goes: `bits` bits from bit `lsb` of the little-endian 32-bit word, in units of
- * 1 << shift bytes.  x86 rel32 is {32, 0, 0}. */
+/* `bits` bits of a number, from its bit `from` on, at bit `at` of a word. */
 typedef struct {
-    uint8_t bits, lsb, shift;
+    uint8_t at, from, bits;
+} nj_piece;
+
+/* A number in a little-endian 32-bit word: from `lowest` to `highest`, a multiple of 1 << shift, in
+ * pieces that may lie anywhere.  With `from_end` the number that is written is from_end - value, as
+ * AArch64 counts right shifts.  x86 rel32 is all 32 bits in one piece. */
+typedef struct {
+    int64_t lowest, highest;
+    uint8_t shift, from_end, pieces;
+    nj_piece piece[NJ_PIECES];
 } nj_field;
 
 typedef struct {
@@ -135,8 +147,17 @@ nj_emit_status nj_code_check_label(nj_code_buffer *code, int label);
 
 /* Pads to a multiple of `alignment` (a power of two up to 4096) with what `fill` writes. */
 nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                             void (*fill)(uint8_t *at, size_t length));
+                             void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop);
 nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length);
+
+/* NJ_OK, NJ_FIELD_RANGE or NJ_FIELD_UNIT with the limits in code->fault. */
+nj_emit_status nj_field_check(nj_code_buffer *code, const nj_field *field, int64_t value);
+
+/* The word with `value`, which was checked, in place of what the field held. */
+uint32_t nj_field_insert(const nj_field *field, uint32_t word, int64_t value);
+
+/* What the field of a word holds. */
+int64_t nj_field_extract(const nj_field *field, uint32_t word);
 
 /* Resolves every fixup and closes the buffer.  On failure fault.operand is the label. */
 nj_emit_status nj_code_finish(nj_code_buffer *code);

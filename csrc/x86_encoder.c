@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const nj_field REL32 = {.bits = 32, .lsb = 0, .shift = 0};
+static const nj_field REL32 = {.lowest = INT32_MIN, .highest = INT32_MAX, .pieces = 1, .piece = {{0, 0, 32}}};
 
 static nj_emit_status refuse(nj_code_buffer *code, nj_emit_status status, int operand, int64_t value,
                              int64_t lowest, int64_t highest)
@@ -204,7 +204,7 @@ static const uint8_t NOPS[9][9] = {
     {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
 };
 
-void nj_x86_fill_nops(uint8_t *at, size_t length)
+void nj_x86_fill_nops(uint8_t *at, size_t length, uint32_t nop)
 {
     while (length > 0) {
         size_t step = length < 9 ? length : 9;

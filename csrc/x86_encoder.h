@@ -62,7 +62,7 @@ typedef struct {
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                              const int64_t shift[16], nj_x86_moved moved);
 
-/* Multi-byte NOPs, for nj_code_align. */
-void nj_x86_fill_nops(uint8_t *at, size_t length);
+/* Multi-byte NOPs, for nj_code_align; of lengths of its own, whatever `nop`. */
+void nj_x86_fill_nops(uint8_t *at, size_t length, uint32_t nop);
 
 #endif

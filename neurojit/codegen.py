@@ -10,19 +10,20 @@ from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
-from neurojit.asm_templates.machine import ELEMENTS, Element
+from neurojit.asm_templates import program as program_template
+from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
-from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.config import CONFIG
-from neurojit.emit import CodeBuffer, listing, new_buffer
+from neurojit.emit import CodeBuffer, listing
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
-from neurojit.plan.map import Map
+from neurojit.plan.map import Map, MapSchedule, schedule_map
+from neurojit.plan.program import ProgramPlan, Step
 from neurojit.target import Isa
 
-MACHINES: dict[str, type[X86Machine]] = {
+MACHINES: dict[str, type[Machine]] = {
     "x86_64-avx2": Avx2Machine,
     "x86_64-avx512": Avx512Machine,
 }
@@ -47,14 +48,14 @@ def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.e
 
 def gemv_buffer(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
     """The kernel in a buffer that still knows its instructions, to be finished."""
-    buffer = new_buffer(encoder)
+    buffer = machine_class(isa).new_buffer(encoder)
     gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
     return buffer
 
 
 def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
     """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
-    buffer = new_buffer(CONFIG.encoder)
+    buffer = machine_class(isa).new_buffer(CONFIG.encoder)
     machine = machine_for(isa, buffer, ELEMENTS[dtype], "ceiling")
     ceiling_template.emit(machine, lanes, chains)
     return buffer.finish()
@@ -62,26 +63,48 @@ def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
 
 def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
     """The kernel in a buffer that still knows its instructions, to be finished."""
-    buffer = new_buffer(encoder)
+    buffer = machine_class(isa).new_buffer(encoder)
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
     gemm_template.emit(machine, g, schedule)
     return buffer
 
 
-def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder, schedule: MapSchedule | None = None) -> bytes:
     """The machine code of a fused elementwise kernel, in the widest vectors of the ISA."""
-    buffer = new_buffer(encoder)
-    map_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "map"), g)
+    buffer = machine_class(isa).new_buffer(encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "map")
+    map_template.emit(machine, g, schedule or schedule_map(g, isa))
     return buffer.finish()
+
+
+def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of a whole network: one function."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan)
+    return buffer.finish()
+
+
+def list_program(plan: ProgramPlan, isa: Isa) -> str:
+    """The program's listing, with a line before the code of each step that says what it computes."""
+    buffer = machine_class(isa).new_buffer(CONFIG.encoder)
+    notes: list[tuple[int, str]] = []
+
+    def begin(step: Step) -> None:
+        operands = ", ".join(map(str, step.operands))
+        notes.append((buffer.size, f"{step.name}: {type(step.kernel).__name__.lower()} of {operands}"))
+
+    program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan, begin)
+    buffer.finish()
+    return listing(buffer, notes)
 
 
 def machine_for(
     isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
-) -> X86Machine:
+) -> Machine:
     return machine_class(isa)(buffer, element, template, micro=micro)
 
 
-def machine_class(isa: Isa) -> type[X86Machine]:
+def machine_class(isa: Isa) -> type[Machine]:
     """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
     if isa.name not in MACHINES:
         raise UnknownIsaError(

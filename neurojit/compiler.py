@@ -178,7 +178,9 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         if host_choice().isa.name == "none" or executable_memory().closed:
             return None
         try:
-            kernel = Code.map(emit_map(Map(dtype, (activation,)), host_target().isa), release_gil=True)
+            kernel = Code.map(
+                emit_map(Map.of_functions(dtype, (activation,)), host_target().isa), release_gil=True
+            )
 
             def run(x: Array, y: Array) -> int:
                 return kernel.call((x.ctypes.data, y.ctypes.data), y.size)

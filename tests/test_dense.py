@@ -215,7 +215,7 @@ def test_a_map_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch)
     other = compiler.emit_map
     monkeypatch.setattr(compiler, "_maps", {})
     monkeypatch.setattr(
-        compiler, "emit_map", lambda g, isa: other(Map(g.dtype, (Activation("sigmoid"),)), isa)
+        compiler, "emit_map", lambda g, isa: other(Map.of_functions(g.dtype, (Activation("sigmoid"),)), isa)
     )
     assert compiler.map_kernel("f32", Activation("tanh")) is None
     assert not compiler._maps

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, forms
+from neurojit.emit import CodeBuffer, X86Buffer, forms, new_buffer
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
 
@@ -36,10 +36,12 @@ class IntegerForms:
         self.vzeroupper = forms["vzeroupper"]
         self.mov = forms["mov r64, r64"]
         self.mov_load = forms["mov r64, m64"]
+        self.mov_store = forms["mov m64, r64"]
         self.mov_imm32 = forms["mov r64, imm32"]
         self.add = forms["add r64, r64"]
         self.add_imm8 = forms["add r64, imm8"]
         self.add_imm32 = forms["add r64, imm32"]
+        self.mul_imm32 = forms["imul r64, r64, imm32"]
         self.sub_imm8 = forms["sub r64, imm8"]
         self.cmp_imm8 = forms["cmp r64, imm8"]
         self.push, self.pop = forms["push r64"], forms["pop r64"]
@@ -60,6 +62,7 @@ class X86Machine(Machine):
     vector_registers: int
 
     def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        assert isinstance(buffer, X86Buffer)
         self.buffer = buffer
         self.element = element
         self.micro = micro
@@ -76,6 +79,10 @@ class X86Machine(Machine):
         )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         buffer.regs(self.i.endbr)
+
+    @staticmethod
+    def new_buffer(encoder: str) -> CodeBuffer:
+        return new_buffer(encoder)
 
     # Arguments ------------------------------------------------------------------------------------
 
@@ -102,15 +109,21 @@ class X86Machine(Machine):
         given = MICRO_OPERANDS if self.micro else ()
         pointers = [self._argument(register) for register in given]
         buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
-        for index in range(count - len(given)):
-            pointer = self.pointers.take()
-            self.buffer.mem(self.i.mov_load, buffers, 8 * (index if self.micro else index + 1), pointer)
-            pointers.append(pointer)
+        first = 0 if self.micro else 1
+        pointers += [self.load_pointer(buffers, 8 * (first + i)) for i in range(count - len(given))]
         self.pointers.give(buffers)
+        self._release_arguments()
+        return tuple(pointers)
+
+    def buffers(self) -> Pointer:
+        buffers = self._argument(KERNEL_BUFFERS)
+        self._release_arguments()
+        return buffers
+
+    def _release_arguments(self) -> None:
         for register in self._arguments:
             self.pointers.give(register)
         self._arguments.clear()
-        return tuple(pointers)
 
     # Pointers and counters ------------------------------------------------------------------------
 
@@ -118,6 +131,14 @@ class X86Machine(Machine):
         fresh = self.pointers.take()
         self.buffer.regs(self.i.mov, fresh, pointer)
         return fresh
+
+    def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
+        fresh = self.pointers.take()
+        self.buffer.mem(self.i.mov_load, pointer, offset, fresh)
+        return fresh
+
+    def store_pointer(self, value: Pointer, pointer: Pointer, offset: int) -> None:
+        self.buffer.mem(self.i.mov_store, pointer, offset, value)
 
     def constant(self, value: int) -> Pointer:
         fresh = self.pointers.take()
@@ -133,6 +154,9 @@ class X86Machine(Machine):
     def advance_by(self, pointer: Pointer, stride: Pointer) -> None:
         self.buffer.regs(self.i.add, pointer, stride)
 
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        self.buffer.imm(self.i.mul_imm32, factor, pointer, pointer)
+
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         self.buffer.mem(self.i.prefetch_to_write, pointer, offset)
 
@@ -140,6 +164,11 @@ class X86Machine(Machine):
 
     def while_positive(self, counter: Pointer, step: int) -> AbstractContextManager[None]:
         return _While(self, counter, step)
+
+    def while_positive_in_memory(
+        self, pointer: Pointer, offset: int, step: int
+    ) -> AbstractContextManager[None]:
+        return _WhileInMemory(self, pointer, offset, step)
 
     def skip_unless_at_least(self, counter: Pointer, bound: int) -> AbstractContextManager[None]:
         return _SkipUnless(self, counter, bound)
@@ -189,6 +218,22 @@ class _While(AbstractContextManager[None]):
             return  # the buffer is given up: an error here would hide the first one
         machine = self.machine
         machine.buffer.imm(machine.i.sub_imm8, self.step, self.counter)
+        machine.buffer.jump(machine.i.jump_greater, self.head)
+
+
+class _WhileInMemory(_While):
+    def __init__(self, machine: X86Machine, pointer: Pointer, offset: int, step: int) -> None:
+        super().__init__(machine, pointer, step)
+        self.pointer, self.offset = pointer, offset
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is not None:
+            return
+        machine = self.machine
+        counter = machine.load_pointer(self.pointer, self.offset)
+        machine.buffer.imm(machine.i.sub_imm8, self.step, counter)
+        machine.store_pointer(counter, self.pointer, self.offset)  # leaves the flags alone
+        machine.release(counter)
         machine.buffer.jump(machine.i.jump_greater, self.head)
 
 

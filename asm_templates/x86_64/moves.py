@@ -115,6 +115,9 @@ class X86Moves(X86Machine):
             self.buffer.mem(self.moves.load[width], pointer, offset, register)
         return Vector(register, lanes, width)
 
+    def view(self, vector: Vector, lanes: int) -> Vector:
+        return Vector(vector.register, lanes, self.width_of(lanes))
+
     def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         whole = lanes * self.element.size * 8 in self.widths
         return InMemory(pointer, offset) if uses == 1 and whole else self.load(lanes, pointer, offset)

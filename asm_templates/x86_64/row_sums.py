@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, Machine, Vector
-from neurojit.emit import CodeBuffer, forms
+from neurojit.emit import X86Buffer, forms
 from neurojit.plan.gemm import register_bits
 
 # Selectors. Quarters of a zmm: low halves of two vectors, high halves; even quarters, odd quarters.
@@ -56,7 +56,7 @@ class _Tree:
     """Rounds of shuffle, shuffle, add. A pair met before is not computed again: rows that are missing
     at the end are stood in for by rows that are there, at no cost."""
 
-    def __init__(self, machine: Machine, buffer: CodeBuffer, add: int) -> None:
+    def __init__(self, machine: Machine, buffer: X86Buffer, add: int) -> None:
         self.machine = machine
         self.buffer = buffer
         self.add = add
@@ -77,7 +77,7 @@ class _Tree:
         return [made[pair] for pair in pairs]
 
 
-def row_sums_avx512(machine: Machine, buffer: CodeBuffer, rows: list[Vector]) -> Vector:
+def row_sums_avx512(machine: Machine, buffer: X86Buffer, rows: list[Vector]) -> Vector:
     """Up to 16 rows of 16 floats, or 8 rows of 8 doubles: whole zmm registers."""
     f = _avx512_forms(machine.element)
     tree = _Tree(machine, buffer, f.add)
@@ -101,7 +101,7 @@ def row_sums_avx512(machine: Machine, buffer: CodeBuffer, rows: list[Vector]) ->
     return Vector(made[0], count, register_bits(count * machine.element.size))
 
 
-def row_sums_avx2(machine: Machine, buffer: CodeBuffer, rows: list[Vector]) -> Vector:
+def row_sums_avx2(machine: Machine, buffer: X86Buffer, rows: list[Vector]) -> Vector:
     """Up to 4 rows of 8 floats or 4 doubles: whole ymm registers."""
     f = _avx2_forms(machine.element)
     tree = _Tree(machine, buffer, f.add)
@@ -124,9 +124,7 @@ def row_sums_avx2(machine: Machine, buffer: CodeBuffer, rows: list[Vector]) -> V
     return Vector(result, count, 128)
 
 
-def _pairs_of_doubles(
-    tree: _Tree, buffer: CodeBuffer, registers: list[int], low: int, high: int
-) -> list[int]:
+def _pairs_of_doubles(tree: _Tree, buffer: X86Buffer, registers: list[int], low: int, high: int) -> list[int]:
     """Even and odd 64-bit lanes of pairs of registers, added."""
     pairs = list(zip(registers[0::2], registers[1::2], strict=True))
     return tree.combine(
@@ -136,7 +134,7 @@ def _pairs_of_doubles(
     )
 
 
-def _pairs_of_floats(tree: _Tree, buffer: CodeBuffer, registers: list[int], shuffle: int) -> list[int]:
+def _pairs_of_floats(tree: _Tree, buffer: X86Buffer, registers: list[int], shuffle: int) -> list[int]:
     """Even and odd 32-bit lanes of a pair of registers, added."""
     return tree.combine(
         [(registers[0], registers[1])],

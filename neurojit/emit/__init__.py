@@ -3,25 +3,33 @@
 buffer, add = new_buffer("table"), forms["add r64, r64"]
 buffer.regs(add, 0, 1)
 code = buffer.finish()
+
+The same for ISAs with instructions of one word: aarch64_forms["add x, x, x"], aarch64_forms.buffer(),
+buffer.emit(add, 0, 0, 1).
 """
 
 from __future__ import annotations
 
-from neurojit.emit._buffer import CodeBuffer, fail_allocation_after
+from neurojit.emit._buffer import CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
 from neurojit.emit.listing import listing
 from neurojit.emit.table import FormTable
+from neurojit.emit.word_table import WordTable
 
 forms = FormTable()
+aarch64_forms = WordTable("neurojit.asm_templates.aarch64")
 
 
-def new_buffer(encoder: str = "table") -> CodeBuffer:
+def new_buffer(encoder: str = "table") -> X86Buffer:
     """An empty x86-64 code buffer. encoder: `table` (C, from the encoder table) or `peachpy` (every
     instruction through PeachPy, to the same bytes)."""
     if encoder == "peachpy":
         from neurojit.emit.peachpy_buffer import PeachPyBuffer  # only those who ask need PeachPy
 
         return PeachPyBuffer(forms)
-    return CodeBuffer(forms)
+    return X86Buffer(forms)
 
 
-__all__ = ["CodeBuffer", "FormTable", "fail_allocation_after", "forms", "listing", "new_buffer"]
+__all__ = [
+    "CodeBuffer", "FormTable", "WordBuffer", "WordTable", "X86Buffer", "aarch64_forms",
+    "fail_allocation_after", "forms", "listing", "new_buffer",
+]  # fmt: skip

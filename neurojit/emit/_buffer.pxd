@@ -21,8 +21,12 @@ cdef extern from "code_buffer.h":
         NJ_SCALE_RANGE
         NJ_DISPLACEMENT_RANGE
         NJ_IMMEDIATE_RANGE
+        NJ_FIELD_RANGE
+        NJ_FIELD_UNIT
+        NJ_MISALIGNED
 
     enum: NJ_OPERANDS
+    enum: NJ_PIECES
 
     ctypedef enum nj_address:
         NJ_ADDRESS_NONE
@@ -56,6 +60,19 @@ cdef extern from "code_buffer.h":
         int32_t displacement
         int64_t immediate
 
+    ctypedef struct nj_piece:
+        uint8_t at
+        uint8_t from_bit "from"
+        uint8_t bits
+
+    ctypedef struct nj_field:
+        int64_t lowest
+        int64_t highest
+        uint8_t shift
+        uint8_t from_end
+        uint8_t pieces
+        nj_piece piece[4]
+
     ctypedef struct nj_fault:
         int operand
         int64_t value
@@ -78,7 +95,7 @@ cdef extern from "code_buffer.h":
     nj_emit_status nj_code_bind(nj_code_buffer *code, int label)
     nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
     nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                                 void (*fill)(uint8_t *, size_t) noexcept nogil)
+                                 void (*fill)(uint8_t *, size_t, uint32_t) noexcept nogil, uint32_t nop)
     nj_emit_status nj_code_raw(nj_code_buffer *code, const void *data, size_t length)
     nj_emit_status nj_code_finish(nj_code_buffer *code)
 
@@ -114,7 +131,32 @@ cdef extern from "x86_encoder.h":
                                  const nj_operands *operands, const uint8_t *data, size_t length)
     nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                                  const int64_t *shift, nj_x86_moved moved)
-    void nj_x86_fill_nops(uint8_t *at, size_t length) noexcept nogil
+    void nj_x86_fill_nops(uint8_t *at, size_t length, uint32_t nop) noexcept nogil
+
+
+cdef extern from "word_encoder.h":
+    enum: NJ_WORD_FIELDS
+    enum: NJ_WORD_POINTERS
+
+    ctypedef struct nj_word_form:
+        uint32_t pattern
+        uint8_t fields
+        int8_t label
+        int8_t base
+        int8_t displacement
+        nj_field field[6]
+
+    nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
+    void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values)
+    nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
+                                  const int64_t *shift, int *refused)
+    void nj_word_fill(uint8_t *at, size_t length, uint32_t nop) noexcept nogil
+
+
+cdef class CodeBuffer:
+    cdef nj_code_buffer buffer
+    cdef str describe(self, int form)
+    cdef int refuse(self, nj_emit_status status, int form, nj_operands *operands) except -1
 
 
 cdef class FormRows:
@@ -123,10 +165,22 @@ cdef class FormRows:
     cdef list rows_by_id
 
 
-cdef class CodeBuffer:
-    cdef nj_code_buffer buffer
+cdef class X86Buffer(CodeBuffer):
     cdef readonly FormRows forms
     cdef nj_x86_form *rows
     cdef int emit(self, int form, nj_operands *operands) except -1
     cdef int foreign(self, int form, object registers, int address, int base, int index, int scale,
                      long long disp, int label, object value, bytes encoding) except -1
+
+
+cdef class WordRows:
+    cdef nj_word_form *rows
+    cdef readonly int count
+    cdef readonly dict kinds
+    cdef list rows_by_id
+
+
+cdef class WordBuffer(CodeBuffer):
+    cdef readonly WordRows forms
+    cdef nj_word_form *rows
+    cdef uint32_t nop

@@ -1,10 +1,11 @@
-"""The C code buffer and x86-64 encoder for Python: a thin layer that turns statuses into exceptions.
+"""The C code buffer and the encoders for Python: a thin layer that turns statuses into exceptions.
 
 Emission is a def method with C integers for arguments and no allocation: Python's call is what it costs.
+`CodeBuffer` is of no ISA: labels, data, records. `X86Buffer` and `WordBuffer` append instructions to it.
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from neurojit.errors import EncodeError
 
@@ -20,6 +21,117 @@ def fail_allocation_after(int successes):
     """The allocation of buffer memory after so many fails; -1: none does. For tests."""
     global nj_code_allocations_left
     nj_code_allocations_left = successes
+
+
+cdef class CodeBuffer:
+    """Machine code in the making: bytes, labels, fixups and a record of every instruction.
+
+    Nothing is emitted by a call that raises. EncodeError: an operand does not fit its field; the error
+    names form, operand, value and limits. MemoryError: the buffer cannot grow. Not to be shared between
+    threads while they emit."""
+
+    def __cinit__(self, *_):
+        nj_code_init(&self.buffer)
+
+    def __dealloc__(self):
+        nj_code_free(&self.buffer)
+
+    cdef str describe(self, int form):
+        return f"form {form}"
+
+    def new_label(self):
+        """A label, as yet unbound."""
+        cdef int label = -1
+        cdef nj_emit_status status = nj_code_new_label(&self.buffer, &label)
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+        return label
+
+    def bind(self, int label):
+        """Binds `label` to here."""
+        cdef nj_emit_status status = nj_code_bind(&self.buffer, label)
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
+    def label_offset(self, int label):
+        """Where `label` is bound, in bytes from the start; None while it is not."""
+        cdef nj_emit_status status = nj_code_check_label(&self.buffer, label)
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+        return self.buffer.labels[label] if self.buffer.labels[label] >= 0 else None
+
+    def raw(self, bytes data not None):
+        """Appends data, for instance constants that `rip` refers to."""
+        cdef nj_emit_status status = nj_code_raw(&self.buffer, <const char *>data, len(data))
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
+    @property
+    def mark(self):
+        """Where `repeat` may start again: the number of instructions so far."""
+        return self.buffer.record_count
+
+    def finish(self):
+        """The code, every reference to a label resolved. The buffer takes nothing more after it.
+
+        EncodeError: a label that is referred to was never bound, or lies beyond what its field spans."""
+        cdef nj_emit_status status = nj_code_finish(&self.buffer)
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+        return self.code()
+
+    def code(self):
+        """The bytes so far; references to labels are zeros until finish()."""
+        return self.buffer.bytes[:self.buffer.size] if self.buffer.size else b""
+
+    @property
+    def size(self):
+        """Bytes so far."""
+        return self.buffer.size
+
+    @property
+    def labels(self):
+        """The offset of each label, None for an unbound one."""
+        return [self.label_offset(label) for label in range(<int>self.buffer.label_count)]
+
+    def records(self):
+        """One tuple per instruction, padding or data, in order; listing.Record names the fields."""
+        cdef nj_record *r
+        cdef size_t i
+        cdef int k
+        result = []
+        for i in range(self.buffer.record_count):
+            r = &self.buffer.records[i]
+            end = self.buffer.records[i + 1].offset if i + 1 < self.buffer.record_count else self.buffer.size
+            registers = tuple([<int>r.registers[k] for k in range(NJ_OPERANDS) if r.registers[k] >= 0])
+            result.append((
+                r.offset, end - r.offset, r.form, r.address, registers, r.base, r.index, r.scale,
+                r.displacement, r.immediate if r.has_immediate else None,
+            ))
+        return result
+
+    cdef int refuse(self, nj_emit_status status, int form, nj_operands *operands) except -1:
+        """Raises what `status` means: what can befall every ISA's instructions."""
+        fault = self.buffer.fault
+        limits = f"expected {fault.lowest} to {fault.highest}"
+        where = self.describe(form) if form >= 0 or operands is not NULL else "code buffer"
+        if status == NJ_NO_MEMORY:
+            raise MemoryError(f"{where}: code buffer of {self.buffer.size} bytes cannot grow")
+        if status == NJ_TOO_LARGE:
+            raise EncodeError(f"{where}: {self.buffer.size} bytes so far: expected at most 2^30 in all")
+        if status == NJ_CLOSED:
+            raise EncodeError(f"{where}: the buffer is finished; emit into a new one")
+        if status == NJ_UNKNOWN_LABEL:
+            labels = fault.highest + 1
+            raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {labels}; use new_label()")
+        if status == NJ_LABEL_BOUND_TWICE:
+            offset = self.buffer.labels[fault.value]
+            raise EncodeError(f"{where}: label L{fault.value} is bound already, at {offset}")
+        if status == NJ_LABEL_UNBOUND:
+            raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind() it")
+        if status == NJ_BRANCH_RANGE:
+            raise EncodeError(f"{where}: label L{fault.operand}: distance={fault.value}, {limits}")
+        raise EncodeError(f"{where}: align={fault.value}: expected a power of two from 1 to 4096")
 
 
 cdef class FormRows:
@@ -86,29 +198,26 @@ cdef inline void start(nj_operands *operands, int address, int a, int b, int c, 
     operands.immediate = 0
 
 
-cdef class CodeBuffer:
-    """x86-64 machine code in the making: bytes, labels, fixups and a record of every instruction.
+cdef class X86Buffer(CodeBuffer):
+    """x86-64 machine code in the making.
 
     `form` is an id that a form table gives for a name, once: `forms["vfmadd231ps zmm, zmm, zmm"]`.
     Registers are numbers in the textual order of the name, write masks included, memory and constants
-    left out. Nothing is emitted by a call that raises. EncodeError: an operand does not fit its field;
-    the error names form, operand, value and limits. MemoryError: the buffer cannot grow. Not to be
-    shared between threads while they emit."""
+    left out."""
 
-    def __cinit__(self, FormRows forms):
-        nj_code_init(&self.buffer)
+    def __init__(self, FormRows forms):
         self.forms = forms
         self.rows = forms.rows
 
-    def __dealloc__(self):
-        nj_code_free(&self.buffer)
+    cdef str describe(self, int form):
+        return self.forms.row(form).name if 0 <= form < self.forms.count else f"form {form}"
 
     cdef int emit(self, int form, nj_operands *operands) except -1:
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
         if 0 <= form < self.forms.count:
             status = nj_x86_emit(&self.buffer, &self.rows[form], form, operands)
         if status != NJ_OK:
-            refuse(self, status, form, operands)
+            self.refuse(status, form, operands)
         return 0
 
     def regs(self, int form, int a=-1, int b=-1, int c=-1, int d=-1):
@@ -168,38 +277,11 @@ cdef class CodeBuffer:
         operands.label = label
         self.emit(form, &operands)
 
-    def new_label(self):
-        """A label, as yet unbound."""
-        cdef int label = -1
-        cdef nj_emit_status status = nj_code_new_label(&self.buffer, &label)
-        if status != NJ_OK:
-            refuse(self, status, -1, NULL)
-        return label
-
-    def bind(self, int label):
-        """Binds `label` to here."""
-        cdef nj_emit_status status = nj_code_bind(&self.buffer, label)
-        if status != NJ_OK:
-            refuse(self, status, -1, NULL)
-
-    def label_offset(self, int label):
-        """Where `label` is bound, in bytes from the start; None while it is not."""
-        cdef nj_emit_status status = nj_code_check_label(&self.buffer, label)
-        if status != NJ_OK:
-            refuse(self, status, -1, NULL)
-        return self.buffer.labels[label] if self.buffer.labels[label] >= 0 else None
-
     def align(self, long long alignment):
         """Pads with multi-byte NOPs to a multiple of `alignment`, a power of two up to 4096."""
-        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, nj_x86_fill_nops)
+        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, nj_x86_fill_nops, 0)
         if status != NJ_OK:
-            refuse(self, status, -1, NULL)
-
-    def raw(self, bytes data not None):
-        """Appends data, for instance constants that `rip` refers to."""
-        cdef nj_emit_status status = nj_code_raw(&self.buffer, <const char *>data, len(data))
-        if status != NJ_OK:
-            refuse(self, status, -1, NULL)
+            self.refuse(status, -1, NULL)
 
     def check(self, int form, registers, int address=NJ_ADDRESS_NONE, int base=-1, int index=-1, int scale=1,
               long long disp=0, int label=-1, value=None):
@@ -218,7 +300,7 @@ cdef class CodeBuffer:
         cdef nj_operands operands
         cdef nj_emit_status status = NJ_UNKNOWN_FORM
         if address < 0 or address > <int>NJ_ADDRESS_BRANCH:
-            raise EncodeError(f"{describe(self, form)}: address={address} is none of the ADDRESS_ constants")
+            raise EncodeError(f"{self.describe(form)}: address={address} is none of the ADDRESS_ constants")
         a, b, c, d = (*registers, -1, -1, -1, -1)[:NJ_OPERANDS]
         start(&operands, address, a, b, c, d)
         operands.base = base
@@ -236,13 +318,8 @@ cdef class CodeBuffer:
                 status = nj_x86_append(&self.buffer, &self.rows[form], form, &operands,
                                        <const unsigned char *>encoding, len(encoding))
         if status != NJ_OK:
-            refuse(self, status, form, &operands)
+            self.refuse(status, form, &operands)
         return 0
-
-    @property
-    def mark(self):
-        """Where `repeat` may start again: the number of instructions so far."""
-        return self.buffer.record_count
 
     def repeat(self, size_t first, int times, dict shifts not None, int register=0, int registers=0):
         """Emits the instructions from `mark` `first` on again, `times` times.
@@ -269,49 +346,35 @@ cdef class CodeBuffer:
             limits = f"expected {fault.lowest} to {fault.highest}"
             raise EncodeError(f"repeat: vector register={fault.value}, {limits}")
         if status != NJ_OK:
-            refuse(self, status, -1, NULL)
+            self.refuse(status, -1, NULL)
 
-    def finish(self):
-        """The code, every reference to a label resolved. The buffer takes nothing more after it.
-
-        EncodeError: a label that is referred to was never bound, or lies beyond 2^31 bytes."""
-        cdef nj_emit_status status = nj_code_finish(&self.buffer)
-        if status != NJ_OK:
-            refuse(self, status, -1, NULL)
-        return self.code()
-
-    def code(self):
-        """The bytes so far; references to labels are zeros until finish()."""
-        return self.buffer.bytes[:self.buffer.size] if self.buffer.size else b""
-
-    @property
-    def size(self):
-        """Bytes so far."""
-        return self.buffer.size
-
-    @property
-    def labels(self):
-        """The offset of each label, None for an unbound one."""
-        return [self.label_offset(label) for label in range(<int>self.buffer.label_count)]
-
-    def records(self):
-        """One tuple per instruction, padding or data, in order; listing.Record names the fields."""
-        cdef nj_record *r
-        cdef size_t i
-        cdef int k
-        result = []
-        for i in range(self.buffer.record_count):
-            r = &self.buffer.records[i]
-            end = self.buffer.records[i + 1].offset if i + 1 < self.buffer.record_count else self.buffer.size
-            registers = tuple([<int>r.registers[k] for k in range(NJ_OPERANDS) if r.registers[k] >= 0])
-            result.append((
-                r.offset, end - r.offset, r.form, r.address, registers, r.base, r.index, r.scale,
-                r.displacement, r.immediate if r.has_immediate else None,
-            ))
-        return result
+    cdef int refuse(self, nj_emit_status status, int form, nj_operands *operands) except -1:
+        fault = self.buffer.fault
+        limits = f"expected {fault.lowest} to {fault.highest}"
+        where = self.describe(form)
+        if status == NJ_UNKNOWN_FORM:
+            raise EncodeError(f"{where}: expected an id from 0 to {self.forms.count - 1}, as forms[name] gives")
+        if status == NJ_WRONG_SHAPE:
+            raise EncodeError(f"{where}: {shape_of(operands)} given; emit what its name says")
+        if status == NJ_ENCODING_LENGTH:
+            raise EncodeError(f"{where}: encoding of {fault.value} bytes, {limits}")
+        if status == NJ_REGISTER_RANGE:
+            kind = self.forms.row(form).registers[fault.operand][0]
+            raise EncodeError(f"{where}: register operand {fault.operand} ({kind})={fault.value}, {limits}")
+        if status == NJ_BASE_RANGE:
+            raise EncodeError(f"{where}: base={fault.value}, {limits}")
+        if status == NJ_INDEX_RANGE:
+            raise EncodeError(f"{where}: index={fault.value}, {limits} except 4: rsp cannot be an index")
+        if status == NJ_SCALE_RANGE:
+            raise EncodeError(f"{where}: scale={fault.value}, expected 1, 2, 4 or 8")
+        if status == NJ_DISPLACEMENT_RANGE:
+            raise EncodeError(f"{where}: displacement={fault.value}, {limits}")
+        if status == NJ_IMMEDIATE_RANGE:
+            raise EncodeError(f"{where}: immediate={fault.value}, {limits}")
+        return CodeBuffer.refuse(self, status, form, operands)
 
 
-cdef int64_t immediate(CodeBuffer buffer, int form, value) except? -1:
+cdef int64_t immediate(X86Buffer buffer, int form, value) except? -1:
     """`value` as the 64 bits that C sees; the range of narrower fields is checked there."""
     cdef long long number
     try:
@@ -319,55 +382,8 @@ cdef int64_t immediate(CodeBuffer buffer, int form, value) except? -1:
     except OverflowError:
         if 0 <= form < buffer.forms.count and buffer.rows[form].immediate_bytes == 8 and 0 <= value < 1 << 64:
             return <int64_t>(value - (1 << 64))  # the same bits
-        raise EncodeError(f"{describe(buffer, form)}: immediate={value} does not fit in 64 bits") from None
+        raise EncodeError(f"{buffer.describe(form)}: immediate={value} does not fit in 64 bits") from None
     return number
-
-
-cdef str describe(CodeBuffer buffer, int form):
-    return buffer.forms.row(form).name if 0 <= form < buffer.forms.count else f"form {form}"
-
-
-cdef int refuse(CodeBuffer buffer, nj_emit_status status, int form, nj_operands *operands) except -1:
-    """Raises what `status` means."""
-    fault = buffer.buffer.fault
-    limits = f"expected {fault.lowest} to {fault.highest}"
-    where = describe(buffer, form) if form >= 0 or operands is not NULL else "code buffer"
-    if status == NJ_NO_MEMORY:
-        raise MemoryError(f"{where}: code buffer of {buffer.buffer.size} bytes cannot grow")
-    if status == NJ_TOO_LARGE:
-        raise EncodeError(f"{where}: {buffer.buffer.size} bytes so far: expected at most 2^30 in all")
-    if status == NJ_CLOSED:
-        raise EncodeError(f"{where}: the buffer is finished; emit into a new one")
-    if status == NJ_UNKNOWN_LABEL:
-        labels = fault.highest + 1
-        raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {labels}; use new_label()")
-    if status == NJ_LABEL_BOUND_TWICE:
-        offset = buffer.buffer.labels[fault.value]
-        raise EncodeError(f"{where}: label L{fault.value} is bound already, at {offset}")
-    if status == NJ_LABEL_UNBOUND:
-        raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind() it")
-    if status == NJ_BRANCH_RANGE:
-        raise EncodeError(f"{where}: label L{fault.operand}: distance={fault.value}, {limits}")
-    if status == NJ_ALIGNMENT:
-        raise EncodeError(f"{where}: align={fault.value}: expected a power of two from 1 to 4096")
-    if status == NJ_UNKNOWN_FORM:
-        raise EncodeError(f"{where}: expected an id from 0 to {buffer.forms.count - 1}, as forms[name] gives")
-    if status == NJ_WRONG_SHAPE:
-        raise EncodeError(f"{where}: {shape_of(operands)} given; emit what its name says")
-    if status == NJ_ENCODING_LENGTH:
-        raise EncodeError(f"{where}: encoding of {fault.value} bytes, {limits}")
-    if status == NJ_REGISTER_RANGE:
-        kind = buffer.forms.row(form).registers[fault.operand][0]
-        raise EncodeError(f"{where}: register operand {fault.operand} ({kind})={fault.value}, {limits}")
-    if status == NJ_BASE_RANGE:
-        raise EncodeError(f"{where}: base={fault.value}, {limits}")
-    if status == NJ_INDEX_RANGE:
-        raise EncodeError(f"{where}: index={fault.value}, {limits} except 4: rsp cannot be an index")
-    if status == NJ_SCALE_RANGE:
-        raise EncodeError(f"{where}: scale={fault.value}, expected 1, 2, 4 or 8")
-    if status == NJ_DISPLACEMENT_RANGE:
-        raise EncodeError(f"{where}: displacement={fault.value}, {limits}")
-    raise EncodeError(f"{where}: immediate={fault.value}, {limits}")
 
 
 cdef str shape_of(nj_operands *operands):
@@ -382,3 +398,6 @@ cdef str shape_of(nj_operands *operands):
     if operands.has_immediate:
         parts.append("an immediate")
     return " and ".join(parts)
+
+
+include "_word_buffer.pxi"

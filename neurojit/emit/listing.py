@@ -4,13 +4,16 @@
     L0:
     0005  0f 84 00 00 00 00      je L1
 
-Offset, bytes, Intel syntax. No disassembler: a record knows what was asked for, and the audit tests hold
+    0000  4f821020    fmla v0.4s, v1.4s, v2.s[0]
+
+Offset, bytes, Intel syntax; of ISAs with instructions of one word the word, in the syntax of their tables.
+No disassembler: a record knows what was asked for, or the row reads the word back, and the audit tests hold
 that against one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from neurojit.emit._buffer import (
@@ -20,8 +23,12 @@ from neurojit.emit._buffer import (
     DATA,
     PADDING,
     CodeBuffer,
+    WordBuffer,
+    X86Buffer,
 )
 from neurojit.emit.form_name import FormName, Operand
+from neurojit.emit.row import Row
+from neurojit.emit.word_row import WordRow
 
 R64 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 R32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", *(f"r{n}d" for n in range(8, 16)))
@@ -48,16 +55,22 @@ class Record:
     immediate: int | None
 
 
-def listing(buffer: CodeBuffer) -> str:
-    """The whole buffer as text, one instruction a line, labels on lines of their own."""
-    return "".join(f"{line}\n" for line in _lines(buffer))
+def listing(buffer: CodeBuffer, notes: Sequence[tuple[int, str]] = ()) -> str:
+    """The whole buffer as text, one instruction a line, labels on lines of their own. notes: offsets of
+    instructions, rising, and what to say before each."""
+    return "".join(f"{line}\n" for line in _lines(buffer, list(notes)))
 
 
 def mnemonics(buffer: CodeBuffer) -> Iterator[str]:
     """Of every instruction in the buffer, in order; padding and data are none."""
     for record in (Record(*entry) for entry in buffer.records()):
         if record.address not in (PADDING, DATA):
-            yield buffer.forms.row(record.form).form.mnemonic
+            yield _row(buffer, record).mnemonic
+
+
+def _row(buffer: CodeBuffer, record: Record) -> Row | WordRow:
+    assert isinstance(buffer, X86Buffer | WordBuffer)
+    return buffer.forms.row(record.form)
 
 
 def instruction_text(form: FormName, record: Record) -> str:
@@ -85,10 +98,12 @@ def register_name(kind: str, number: int) -> str:
     return R32[number] if kind == "r32" else f"{kind}{number}"
 
 
-def _lines(buffer: CodeBuffer) -> Iterator[str]:
+def _lines(buffer: CodeBuffer, notes: list[tuple[int, str]]) -> Iterator[str]:
     code = buffer.code()
     labels = sorted((at, label) for label, at in enumerate(buffer.labels) if at is not None)
     for record in (Record(*fields) for fields in buffer.records()):
+        while notes and notes[0][0] <= record.offset:
+            yield f"; {notes.pop(0)[1]}"
         while labels and labels[0][0] <= record.offset:
             yield f"L{labels.pop(0)[1]}:"
         encoding = code[record.offset : record.offset + record.length]
@@ -96,12 +111,25 @@ def _lines(buffer: CodeBuffer) -> Iterator[str]:
             text = f"({record.length} bytes of data)"
         elif record.address == PADDING:
             text = f"({record.length} bytes of padding)"
+        elif isinstance(buffer, WordBuffer):
+            word = int.from_bytes(encoding, "little")
+            yield f"{record.offset:04x}  {word:08x}    {word_text(buffer, record, word)}"
+            continue
         else:
+            assert isinstance(buffer, X86Buffer)
             text = instruction_text(buffer.forms.row(record.form).form, record)
         shown = encoding[:BYTES_SHOWN].hex(" ") + (".." if len(encoding) > BYTES_SHOWN else "")
         yield f"{record.offset:04x}  {shown:<{3 * BYTES_SHOWN + 1}} {text}"
     for _, label in labels:
         yield f"L{label}:"
+
+
+def word_text(buffer: WordBuffer, record: Record, word: int) -> str:
+    """One instruction word as its row reads it; labels by number."""
+    row, values = buffer.forms.row(record.form), list(buffer.forms.decode(record.form, word))
+    if row.label >= 0:
+        values[row.label] = record.displacement
+    return row.instruction_text(values, buffer.forms.kinds)
 
 
 def _memory(operand: Operand, record: Record) -> str:

@@ -1,6 +1,6 @@
 """A code buffer that encodes every instruction through PeachPy, to hold the table against.
 
-Same methods, same bytes, a thousand times slower. Labels, fixups, padding and records are CodeBuffer's;
+Same methods, same bytes, a thousand times slower. Labels, fixups, padding and records are X86Buffer's;
 only the bytes of an instruction come from PeachPy. Forms of supplement.txt, which PeachPy does not know,
 come from their rows.
 """
@@ -14,7 +14,7 @@ from neurojit.emit._buffer import (
     ADDRESS_INDEXED,
     ADDRESS_LABEL,
     ADDRESS_NONE,
-    CodeBuffer,
+    X86Buffer,
 )
 from neurojit.emit.listing import Record
 from neurojit.emit.peachpy_encoder import Memory
@@ -25,14 +25,15 @@ RIP = Memory(-1)
 VECTORS = ("xmm", "ymm", "zmm")
 
 
-class PeachPyBuffer(CodeBuffer):
-    """CodeBuffer's contract. UnknownFormError at construction if PeachPy is not importable."""
+class PeachPyBuffer(X86Buffer):
+    """X86Buffer's contract. UnknownFormError at construction if PeachPy is not importable."""
 
     forms: FormTable
 
     def __init__(self, forms: FormTable) -> None:
         if peachpy_encoder.load() is None:
             raise UnknownFormError(f"NEUROJIT_ENCODER=peachpy: {peachpy_encoder.HOW_TO_GET_IT}")
+        super().__init__(forms)
 
     def _encode(
         self,

@@ -91,6 +91,10 @@ class Row:
         return FormName.parse(self.name)
 
     @property
+    def mnemonic(self) -> str:
+        return self.form.mnemonic
+
+    @property
     def is_evex(self) -> bool:
         return self.pattern[0] == EVEX_PREFIX
 

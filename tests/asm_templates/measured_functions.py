@@ -70,7 +70,7 @@ class Sweeper:
 def kernel(name: str, dtype: str, isa: str, parameters: tuple[float, ...] = ()) -> Code:
     """The map of one function. elu has ALPHA unless told otherwise."""
     parameters = parameters or ((ALPHA,) if name == "elu" else ())
-    return Code.map(emit_map(Map(dtype, (Activation(name, parameters),)), isa_named(isa)))
+    return Code.map(emit_map(Map.of_functions(dtype, (Activation(name, parameters),)), isa_named(isa)))
 
 
 def apply(code: Code, x: Array) -> Array:

@@ -15,7 +15,7 @@ from neurojit.functions import agrees
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
-from neurojit.plan.map import Map
+from neurojit.plan.map import Map, schedule_map
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code
 
@@ -47,7 +47,8 @@ def test_bodies_follow_each_other_in_one_function(isa: str) -> None:
         assert left_in(m) == before
     gemv.body(m, sums, schedule_gemv(sums, target), (m.copy(c), v, m.copy(d)))
     count = m.constant(M)
-    map_template.body(m, Map("f32", (Activation("sigmoid"),)), (d, e), count)
+    map_of = Map.of_functions("f32", (Activation("sigmoid"),))
+    map_template.body(m, map_of, schedule_map(map_of, target.isa), (d, e), count)
     m.leave()
     code = Code.map(buffer.finish())
 

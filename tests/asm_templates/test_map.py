@@ -86,7 +86,7 @@ def test_abi(name: str, dtype: str, isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_chain(isa: str) -> None:
-    chain = Map("f32", (Activation("tanh"), Activation("clamp", (-0.5, 0.5)), Activation("exp")))
+    chain = Map.of_functions("f32", (Activation("tanh"), Activation("clamp", (-0.5, 0.5)), Activation("exp")))
     x = np.linspace(-2, 2, 45).astype(np.float32)
     got = apply(Code.map(emit_map(chain, isa_named(isa))), x)
     tanh = apply(kernel("tanh", "f32", isa), x)
@@ -97,5 +97,5 @@ def test_chain(isa: str) -> None:
 @pytest.mark.parametrize("isa", ["avx2", "avx512"])
 def test_both_encoders_give_the_same_bytes(isa: str) -> None:
     for name in ("log", "gelu"):
-        chain = Map("f64", (Activation(name),))
+        chain = Map.of_functions("f64", (Activation(name),))
         assert emit_map(chain, isa_named(isa), "peachpy") == emit_map(chain, isa_named(isa), "table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from neurojit.emit import CodeBuffer
+from neurojit.emit import X86Buffer
 from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_INDEXED, ADDRESS_NONE
 from neurojit.emit.listing import Record
 from neurojit.emit.row import Row
@@ -71,7 +71,7 @@ def cases(row: Row, form: int) -> Iterator[Record]:
         yield Record(0, 0, form, ADDRESS_INDEXED, last, base, index, 1 << n % 4, displacement, None)
 
 
-def emit(buffer: CodeBuffer, case: Record) -> None:
+def emit(buffer: X86Buffer, case: Record) -> None:
     """Emits `case` through the method that a template would call."""
     if case.address == ADDRESS_INDEXED:
         buffer.mem_indexed(case.form, case.base, case.index, case.scale, case.displacement, *case.registers)

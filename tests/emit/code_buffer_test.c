@@ -9,7 +9,10 @@ static int failures;
 #define CHECK(condition) ((condition) ? (void)0 : (void)(failures++, printf("line %d: %s\n", __LINE__, #condition)))
 
 /* AArch64: B has 26 bits of words from bit 0, B.cond 19 from bit 5. */
-static const nj_field B = {26, 0, 2}, B_COND = {19, 5, 2};
+static const nj_field B = {-(1 << 27), (1 << 27) - 4, 2, 0, 1, {{0, 2, 26}}};
+static const nj_field B_COND = {-(1 << 20), (1 << 20) - 4, 2, 0, 1, {{5, 2, 19}}};
+/* RISC-V: the 13 bits of a branch lie in four pieces, and the lowest is not there. */
+static const nj_field BRANCH = {-4096, 4094, 1, 0, 4, {{31, 12, 1}, {25, 5, 6}, {8, 1, 4}, {7, 11, 1}}};
 
 static nj_emit_status word(nj_code_buffer *code, uint32_t bits, int label, nj_field field)
 {
@@ -81,8 +84,23 @@ static void size_is_limited(void)
     nj_code_free(&code);
 }
 
+static void pieces_are_put_together_again(void)
+{
+    nj_code_buffer code;
+    nj_code_init(&code);
+    CHECK(nj_field_insert(&BRANCH, 0x00b51063, -4) == 0xfeb51ee3); /* bne a0, a1, . - 4 */
+    CHECK(nj_field_insert(&BRANCH, 0x00b51063, 2046) == 0x7eb51f63);
+    for (int64_t value = -4096; value <= 4094; value += 2) {
+        CHECK(nj_field_check(&code, &BRANCH, value) == NJ_OK);
+        CHECK(nj_field_extract(&BRANCH, nj_field_insert(&BRANCH, 0xffffffff, value)) == value);
+    }
+    CHECK(nj_field_check(&code, &BRANCH, 4096) == NJ_FIELD_RANGE && code.fault.highest == 4094);
+    CHECK(nj_field_check(&code, &BRANCH, 7) == NJ_FIELD_UNIT && code.fault.lowest == 2);
+}
+
 int main(void)
 {
+    pieces_are_put_together_again();
     fields_are_patched_and_nothing_else();
     distances_are_checked();
     size_is_limited();

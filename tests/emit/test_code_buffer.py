@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from neurojit.emit import CodeBuffer, fail_allocation_after, forms, new_buffer
+from neurojit.emit import X86Buffer, fail_allocation_after, forms, new_buffer
 from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_BRANCH, ADDRESS_NONE, PADDING
 from neurojit.emit.listing import Record
 from neurojit.errors import EncodeError
@@ -23,7 +23,7 @@ JMP, JNE, RET = forms["jmp rel32"], forms["jne rel32"], forms["ret"]
 
 
 @pytest.fixture
-def buffer() -> CodeBuffer:
+def buffer() -> X86Buffer:
     return new_buffer("table")
 
 
@@ -37,7 +37,7 @@ def test_empty() -> None:
     assert new_buffer().finish() == b""
 
 
-def test_branches_in_both_directions(buffer: CodeBuffer) -> None:
+def test_branches_in_both_directions(buffer: X86Buffer) -> None:
     top, end = buffer.new_label(), buffer.new_label()
     buffer.bind(top)
     buffer.jump(JMP, end)
@@ -47,7 +47,7 @@ def test_branches_in_both_directions(buffer: CodeBuffer) -> None:
     assert buffer.labels == [0, 11]
 
 
-def test_rip_relative_data(buffer: CodeBuffer) -> None:
+def test_rip_relative_data(buffer: X86Buffer) -> None:
     data = buffer.new_label()
     buffer.rip(forms["vbroadcastss zmm, m32"], data, 1)
     buffer.regs(RET)
@@ -69,7 +69,7 @@ def test_rip_before_an_immediate() -> None:
     assert buffer.finish() == head
 
 
-def test_label_offsets(buffer: CodeBuffer) -> None:
+def test_label_offsets(buffer: X86Buffer) -> None:
     label = buffer.new_label()
     assert buffer.label_offset(label) is None
     buffer.regs(RET)
@@ -90,7 +90,7 @@ def test_growth() -> None:
     assert buffer.labels == [5 * n for n in range(5000)]
 
 
-def test_records(buffer: CodeBuffer) -> None:
+def test_records(buffer: X86Buffer) -> None:
     buffer.regs(FMA, 1, 2, 3)
     buffer.mem(LOAD, 7, -64, 9, 1)
     buffer.imm(ADD8, -5, 4)
@@ -105,12 +105,12 @@ def test_records(buffer: CodeBuffer) -> None:
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, -1, 2**63, -(2**63), 0xBFF0000000000000])
-def test_64_bit_constants_of_either_sign(buffer: CodeBuffer, value: int) -> None:
+def test_64_bit_constants_of_either_sign(buffer: X86Buffer, value: int) -> None:
     buffer.imm(MOV64, value, 0)
     assert buffer.finish() == b"\x48\xb8" + (value % 2**64).to_bytes(8, "little")
 
 
-REFUSED: list[tuple[Callable[[CodeBuffer], object], str]] = [
+REFUSED: list[tuple[Callable[[X86Buffer], object], str]] = [
     (lambda b: b.regs(FMA, 16, 0, 0), r"ymm, ymm, ymm: register operand 0 \(ymm\)=16, expected 0 to 15"),
     (lambda b: b.regs(FMA, 0, -2, 0), r"register operand 1 \(ymm\)=-2, expected 0 to 15"),
     (lambda b: b.regs(FMA, 0, 0), r"register operand 2 \(ymm\)=-1, expected 0 to 15"),
@@ -174,21 +174,21 @@ REFUSED: list[tuple[Callable[[CodeBuffer], object], str]] = [
 
 @pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
 def test_what_does_not_fit_is_refused_and_leaves_nothing(
-    buffer: CodeBuffer, call: Callable[[CodeBuffer], object], message: str
+    buffer: X86Buffer, call: Callable[[X86Buffer], object], message: str
 ) -> None:
     with pytest.raises(EncodeError, match=message):
         call(buffer)
     assert (buffer.size, buffer.records(), buffer.finish()) == (0, [], b"")
 
 
-def test_label_bound_twice(buffer: CodeBuffer) -> None:
+def test_label_bound_twice(buffer: X86Buffer) -> None:
     label = buffer.new_label()
     buffer.bind(label)
     with pytest.raises(EncodeError, match="label L0 is bound already, at 0"):
         buffer.bind(label)
 
 
-def test_unbound_label(buffer: CodeBuffer) -> None:
+def test_unbound_label(buffer: X86Buffer) -> None:
     buffer.new_label()  # never referred to: no error
     label = buffer.new_label()
     buffer.jump(JMP, label)
@@ -209,7 +209,7 @@ def test_unbound_label(buffer: CodeBuffer) -> None:
         lambda b: b.append_encoded(RET, b"\xc3", ()),
     ],
 )
-def test_finished_buffer_takes_nothing_more(buffer: CodeBuffer, call: Callable[[CodeBuffer], object]) -> None:
+def test_finished_buffer_takes_nothing_more(buffer: X86Buffer, call: Callable[[X86Buffer], object]) -> None:
     buffer.new_label()
     buffer.regs(RET)
     code = buffer.finish()
@@ -221,7 +221,7 @@ def test_finished_buffer_takes_nothing_more(buffer: CodeBuffer, call: Callable[[
 def test_out_of_memory_at_every_allocation(allocations: Callable[[int], None]) -> None:
     """Whichever allocation fails: MemoryError, nothing half done, and the same call then succeeds."""
 
-    def emit(buffer: CodeBuffer, step: int) -> None:
+    def emit(buffer: X86Buffer, step: int) -> None:
         if step % 3 == 0:
             buffer.jump(JMP, 0)
         elif step % 3 == 1:
@@ -251,7 +251,7 @@ def test_out_of_memory_at_every_allocation(allocations: Callable[[int], None]) -
     assert sum(failures for _, failures in outcomes) >= 10
 
 
-def test_out_of_memory_for_data_and_padding(buffer: CodeBuffer, allocations: Callable[[int], None]) -> None:
+def test_out_of_memory_for_data_and_padding(buffer: X86Buffer, allocations: Callable[[int], None]) -> None:
     buffer.regs(RET)
     allocations(0)
     with pytest.raises(MemoryError, match="code buffer of 1 bytes cannot grow"):

@@ -13,7 +13,7 @@ import pytest
 from audit_cases import cases, emit
 
 from neurojit.asm_templates.x86_64.forms import ARITHMETIC, FMA
-from neurojit.emit import CodeBuffer, forms
+from neurojit.emit import X86Buffer, forms
 from neurojit.emit.listing import Record, instruction_text
 from neurojit.emit.row import Row
 
@@ -29,7 +29,7 @@ class Audited:
 
 @pytest.fixture(scope="module")
 def audited() -> list[Audited]:
-    buffer, rows, texts = CodeBuffer(forms), [], []
+    buffer, rows, texts = X86Buffer(forms), [], []
     for name in forms.names():
         row = forms.row(forms[name])
         for case in [] if row.branch else cases(row, forms[name]):
@@ -131,7 +131,7 @@ def test_disassembler_agrees(audited: list[Audited]) -> None:
 @needs_as
 def test_assembler_agrees_on_labels(tmp_path: Path) -> None:
     """Every branch forwards and backwards, and every memory form rip-relative."""
-    buffer, lines = CodeBuffer(forms), ["L0:"]
+    buffer, lines = X86Buffer(forms), ["L0:"]
     back, ahead = buffer.new_label(), buffer.new_label()
     buffer.bind(back)
     for name in forms.names():
@@ -156,7 +156,7 @@ def test_padding_is_nops(alignment: int) -> None:
     capstone = pytest.importorskip("capstone")
     reader = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     for start in range(alignment):
-        buffer = CodeBuffer(forms)
+        buffer = X86Buffer(forms)
         buffer.raw(b"\xc3" * start)
         buffer.align(alignment)
         padding = buffer.finish()[start:]

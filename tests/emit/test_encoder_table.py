@@ -13,7 +13,7 @@ import pytest
 
 from neurojit.asm_templates.x86_64 import make_encodings
 from neurojit.asm_templates.x86_64.forms import FORMS
-from neurojit.emit import CodeBuffer, FormTable, forms, peachpy_encoder
+from neurojit.emit import FormTable, X86Buffer, forms, peachpy_encoder
 from neurojit.emit.form_name import FormName
 from neurojit.emit.learn import learn
 from neurojit.emit.row import Row
@@ -138,7 +138,7 @@ def test_ids_are_stable_across_threads() -> None:
 def test_missing_form_is_learned() -> None:
     table = FormTable()
     assert "vpabsd zmm, zmm" not in table
-    buffer = CodeBuffer(table)
+    buffer = X86Buffer(table)
     buffer.regs(table["vpabsd zmm, zmm"], 1, 30)
     assert buffer.finish().hex() == "6292 7d48 1ece".replace(" ", "")
     assert table.learned == ["vpabsd zmm, zmm"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.emit import CodeBuffer, forms, listing, new_buffer
+from neurojit.emit import X86Buffer, forms, listing, new_buffer
 
 GOLDEN = Path(__file__).with_name("golden")
 RDI, RSI, RAX, R13 = 7, 6, 0, 13
 
 
-def dot_product(b: CodeBuffer) -> None:
+def dot_product(b: X86Buffer) -> None:
     """A loop with a tail in a masked load, and its constant after the code."""
     loop, one = b.new_label(), b.new_label()
     b.regs(forms["endbr64"])
@@ -36,7 +36,7 @@ def dot_product(b: CodeBuffer) -> None:
     b.raw(b"\x00\x00\x80\x3f" * 4)
 
 
-def operands(b: CodeBuffer) -> None:
+def operands(b: X86Buffer) -> None:
     """One of every way to write an operand."""
     end = b.new_label()
     b.regs(forms["kmovw k, r32"], 3, 10)
@@ -53,7 +53,7 @@ def operands(b: CodeBuffer) -> None:
 
 
 @pytest.mark.parametrize("program", [dot_product, operands], ids=lambda p: p.__name__)
-def test_golden(program: Callable[[CodeBuffer], None], request: pytest.FixtureRequest) -> None:
+def test_golden(program: Callable[[X86Buffer], None], request: pytest.FixtureRequest) -> None:
     buffer, golden = new_buffer(), GOLDEN / f"{program.__name__}.lst"
     program(buffer)
     buffer.finish()

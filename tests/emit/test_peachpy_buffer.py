@@ -7,7 +7,7 @@ import random
 import pytest
 from audit_cases import cases, emit
 
-from neurojit.emit import CodeBuffer, FormTable, forms, new_buffer, peachpy_encoder
+from neurojit.emit import FormTable, X86Buffer, forms, new_buffer, peachpy_encoder
 from neurojit.emit.row import Row
 from neurojit.errors import EncodeError, UnknownFormError
 
@@ -18,7 +18,7 @@ needs_peachpy = pytest.mark.skipif(
 
 
 def random_instruction(
-    buffer: CodeBuffer, row: Row, form: int, choose: random.Random, labels: list[int]
+    buffer: X86Buffer, row: Row, form: int, choose: random.Random, labels: list[int]
 ) -> None:
     registers = [choose.randrange(kind == "mask", 1 << len(flips)) for kind, flips in row.registers]
     base, index = choose.randrange(16), choose.choice([i for i in range(16) if i != 4])
@@ -41,7 +41,7 @@ def random_instruction(
         buffer.mem_indexed(form, base, index, choose.choice([1, 2, 4, 8]), displacement, *registers)
 
 
-def random_program(buffer: CodeBuffer, seed: int, length: int) -> bytes:
+def random_program(buffer: X86Buffer, seed: int, length: int) -> bytes:
     """`length` instructions of any form, with labels, alignment and data between them."""
     choose = random.Random(seed)
     labels = [buffer.new_label() for _ in range(8)]

@@ -1,10 +1,10 @@
-"""CodeBuffer.repeat: a body emitted once, unrolled by the buffer."""
+"""X86Buffer.repeat: a body emitted once, unrolled by the buffer."""
 
 from __future__ import annotations
 
 import pytest
 
-from neurojit.emit import CodeBuffer, forms, listing, new_buffer
+from neurojit.emit import X86Buffer, forms, listing, new_buffer
 from neurojit.emit.peachpy_encoder import load
 from neurojit.errors import EncodeError, UnknownFormError
 
@@ -18,7 +18,7 @@ JUMP = forms["jmp rel32"]
 A, B = 6, 12  # rsi, r12: one takes a SIB byte
 
 
-def body(buffer: CodeBuffer, n: int) -> None:
+def body(buffer: X86Buffer, n: int) -> None:
     buffer.mem(LOAD, B, -64 + n * 4096, 31)
     buffer.mem(FMA, A, n * 12, 3, 31)
     buffer.mem_indexed(INDEXED, B, A, 4, 32 + n * 4096, 7)
@@ -50,7 +50,7 @@ def test_the_registers_of_a_row_become_those_of_the_next(encoder: str) -> None:
     """Vector registers 4 and 5 move; others stay, and so do masks and general registers of these numbers."""
     rows, expected = new_buffer(encoder), new_buffer(encoder)
 
-    def row(buffer: CodeBuffer, n: int) -> None:
+    def row(buffer: X86Buffer, n: int) -> None:
         for column in range(2):
             buffer.mem(FMA, 4, n * 12, 4 + 2 * n + column, 31)
             buffer.mem(MASKED, B, n * 256, 4, 4 + 2 * n + column)

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
-CSRC = HERE.parent.parent / "csrc"
-SOURCES = [
-    str(HERE / "slots_stress.c"),
-    *(str(CSRC / name) for name in ("slots.c", "code.c", "executable_memory.c")),
-]
-
-
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+from sanitizers import SANITIZERS, run_sanitized
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stress program uses POSIX threads")
-@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_no_race_and_no_use_after_destruction(sanitizer: str, tmp_path: Path) -> None:
-    compiler = shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = str(tmp_path / "slots_stress")
-    flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", f"-I{CSRC}"]
-    sanitize = f"-fsanitize={sanitizer}"
-    built = run([compiler, *flags, sanitize, *SOURCES, "-pthread", "-o", program])
-    if built.returncode != 0 and ("cannot find" in built.stderr or "unrecognized" in built.stderr):
-        pytest.skip(f"{compiler} has no {sanitize}: {built.stderr.strip().splitlines()[-1]}")
-    assert built.returncode == 0, built.stderr
-
-    done = run([program])
-    if "unexpected memory mapping" in done.stderr and shutil.which("setarch"):
-        done = run(["setarch", "-R", program])  # older sanitizers do not know today's address randomisation
-        if "unexpected memory mapping" in done.stderr or "setarch" in done.stderr:
-            pytest.skip(f"{sanitize} cannot run on this kernel: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    sources = ("slots.c", "code.c", "executable_memory.c")
+    run_sanitized(sanitizer, tmp_path, "slots_stress.c", sources)

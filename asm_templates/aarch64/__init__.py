@@ -1,0 +1,1 @@
+"""The vector machine of AArch64 NEON, and its encoder table."""

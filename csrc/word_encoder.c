@@ -1,0 +1,82 @@
+#include "word_encoder.h"
+
+#include <string.h>
+
+nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
+{
+    uint32_t word = form->pattern;
+    int label = -1;
+    nj_emit_status status;
+    if (code->size % NJ_WORD_BYTES != 0) return NJ_MISALIGNED;
+    for (int i = 0; i < form->fields; i++) {
+        if (i == form->label) {
+            label = (int)values[i];
+            status = nj_code_check_label(code, label == values[i] ? label : -1);
+            if (status != NJ_OK) return status;
+            continue;
+        }
+        status = nj_field_check(code, &form->field[i], values[i]);
+        if (status != NJ_OK) {
+            code->fault.operand = i;
+            return status;
+        }
+        word = nj_field_insert(&form->field[i], word, values[i]);
+    }
+    status = nj_code_reserve(code, NJ_WORD_BYTES);
+    if (status != NJ_OK) return status;
+    memcpy(code->bytes + code->size, &word, sizeof word);
+    nj_operands operands = {.registers = {-1, -1, -1, -1}, .base = -1, .index = -1, .label = label};
+    operands.address = label >= 0 ? NJ_ADDRESS_LABEL : NJ_ADDRESS_NONE;
+    if (label >= 0) nj_code_add_fixup(code, 0, 0, label, form->field[form->label]);
+    nj_code_commit(code, id, &operands, NJ_WORD_BYTES);
+    return NJ_OK;
+}
+
+void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values)
+{
+    for (int i = 0; i < form->fields; i++) values[i] = nj_field_extract(&form->field[i], word);
+}
+
+static nj_emit_status repeat_once(nj_code_buffer *code, const nj_word_form *rows, size_t first, size_t last,
+                                  int64_t n, const int64_t shift[NJ_WORD_POINTERS], int *refused)
+{
+    for (size_t i = first; i < last; i++) {
+        const nj_record r = code->records[i];
+        int64_t values[NJ_WORD_FIELDS];
+        uint32_t word;
+        if (r.address != NJ_ADDRESS_NONE) return NJ_WRONG_SHAPE;
+        const nj_word_form *form = &rows[r.form];
+        memcpy(&word, code->bytes + r.offset, sizeof word);
+        nj_word_decode(form, word, values);
+        *refused = r.form;
+        if (form->base >= 0 && shift[values[form->base]] != 0) {
+            if (form->displacement < 0) return NJ_WRONG_SHAPE;
+            values[form->displacement] += n * shift[values[form->base]];
+        }
+        nj_emit_status status = nj_word_emit(code, form, r.form, values);
+        if (status != NJ_OK) return status;
+    }
+    return NJ_OK;
+}
+
+nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
+                              const int64_t shift[NJ_WORD_POINTERS], int *refused)
+{
+    const size_t size = code->size, last = code->record_count;
+    nj_emit_status status = NJ_OK;
+    *refused = -1;
+    for (int n = 1; n <= times && status == NJ_OK; n++)
+        status = repeat_once(code, rows, first, last, n, shift, refused);
+    if (status != NJ_OK) {
+        code->size = size;
+        code->record_count = last;
+    }
+    return status;
+}
+
+void nj_word_fill(uint8_t *at, size_t length, uint32_t nop)
+{
+    const size_t rest = length % NJ_WORD_BYTES; /* behind data */
+    memset(at, 0, rest);
+    for (size_t i = rest; i < length; i += NJ_WORD_BYTES) memcpy(at + i, &nop, sizeof nop);
+}

@@ -1,0 +1,209 @@
+"""What one native function computes for a whole network: kernels in order, loops around them, and where
+their operands lie.
+
+A `Step` is one kernel with its schedule. A `Place` names memory that is known only at the call: the arena of
+temporaries, the packed weights, the state that outlives calls, the caller's inputs and outputs. In a loop, an
+operand that moves from trip to trip is named by a cursor: an address kept in the arena's frame, advanced at
+the end of each trip. `Rows` is the loop over a dynamic leading extent: it takes rows in parts, the tallest
+first, each part being the same computation planned for that many rows.
+
+Invariants. Offsets are bytes; what is laid out here (weights, arena, state) starts at multiples of 64. Two
+temporaries share bytes of the arena only if no step needs both (`arena`). Nothing here can change a result
+beyond rounding but the payloads and the places: schedules may be exchanged freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.gemv import Gemv, GemvSchedule
+from neurojit.plan.map import Map, MapSchedule
+
+LINE = 64
+
+Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
+Kernel = Gemm | Gemv | Map
+Schedule = GemmSchedule | GemvSchedule | MapSchedule | None
+
+
+class Place(NamedTuple):
+    """Where an operand begins: `offset` bytes into a space; `number` says which input, output or cursor."""
+
+    space: Space
+    number: int = 0
+    offset: int = 0
+
+    def moved(self, offset: int) -> Place:
+        return self._replace(offset=self.offset + offset)
+
+    def __str__(self) -> str:
+        name = f"{self.space} {self.number}" if self.space in ("input", "output", "cursor") else self.space
+        return f"{name} + {self.offset}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel. operands: in the order of the kernel's buffers. count: a map's extent that the call gives.
+    name: what it computes, in the words of the program."""
+
+    kernel: Kernel
+    schedule: Schedule
+    operands: tuple[Place, ...]
+    name: str = ""
+    count: int = 0
+
+
+class Cursor(NamedTuple):
+    """An address that starts at a place when the loop is entered, and moves `step` bytes a trip, or a row."""
+
+    start: Place
+    step: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`trips` >= 1 times the body. Its cursors are `first_cursor`, `first_cursor` + 1, ..."""
+
+    trips: int
+    body: tuple[Node, ...]
+    cursors: tuple[Cursor, ...] = ()
+    first_cursor: int = 0
+
+
+class Part(NamedTuple):
+    """The computation for `height` rows at once."""
+
+    height: int
+    body: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of the dynamic extent: while at least `height` rows are left, the part for so many. Parts have
+    falling heights, the last one 1. Cursors as in `Loop`, each moving `step` bytes a row."""
+
+    parts: tuple[Part, ...]
+    cursors: tuple[Cursor, ...]
+    first_cursor: int = 0
+
+
+Node = Step | Loop | Rows
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input or an output of the call. shape: its leading extent None where that is dynamic."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight in the block of packed weights: the array `name`, cut into columns from `first_column` on and
+    `columns` wide, its rows `row_bytes` apart. A vector is a matrix of one row."""
+
+    name: str
+    offset: int
+    rows: int
+    columns: int
+    row_bytes: int
+    dtype: str
+    first_column: int = 0
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """A buffer that persists between calls, in the state block. It starts as zeros."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class ProgramPlan:
+    """See the module's head. frame_bytes, arena_bytes, weight_bytes, state_bytes: what the blocks take."""
+
+    name: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    body: tuple[Node, ...]
+    arena_bytes: int = 0
+    weights: tuple[Weight, ...] = ()
+    weight_bytes: int = 0
+    states: tuple[State, ...] = ()
+    state_bytes: int = 0
+    asserts: tuple[str, ...] = field(default=())
+
+    def steps(self) -> Iterator[Step]:
+        """Every step, in the order of the code."""
+        return _steps(self.body)
+
+    @property
+    def cursors(self) -> int:
+        """How many cursors the frame holds."""
+        return max((node.first_cursor + len(node.cursors) for node in self._loops()), default=0)
+
+    @property
+    def depth(self) -> int:
+        """How deep loops are nested: each level has a counter in the frame."""
+        return _depth(self.body)
+
+    @property
+    def is_dynamic(self) -> bool:
+        return any(operand.shape[:1] == (None,) for operand in (*self.inputs, *self.outputs))
+
+    @property
+    def frame_bytes(self) -> int:
+        """The first bytes of the arena: `FRAME_WORDS`, a counter for each level of loops, the cursors."""
+        return ceil_line(8 * (FRAME_WORDS + self.depth + self.cursors))
+
+    @property
+    def block_bytes(self) -> int:
+        """What an arena takes in all."""
+        return self.frame_bytes + self.arena_bytes
+
+    def _loops(self) -> Iterator[Loop | Rows]:
+        return (node for node in _nodes(self.body) if not isinstance(node, Step))
+
+
+WEIGHTS_WORD, STATE_WORD, EXTENT_WORD = 0, 1, 2
+FRAME_WORDS = 3
+"""The arena's first words: the addresses of the weights and of the state, which the caller sets; the extent
+of the call."""
+
+
+def ceil_line(size: int) -> int:
+    return -(-size // LINE) * LINE
+
+
+def _nodes(body: tuple[Node, ...]) -> Iterator[Node]:
+    for node in body:
+        yield node
+        if isinstance(node, Loop):
+            yield from _nodes(node.body)
+        elif isinstance(node, Rows):
+            for part in node.parts:
+                yield from _nodes(part.body)
+
+
+def _steps(body: tuple[Node, ...]) -> Iterator[Step]:
+    return (node for node in _nodes(body) if isinstance(node, Step))
+
+
+def _depth(body: tuple[Node, ...]) -> int:
+    return max((_depth_of(node) for node in body), default=0)
+
+
+def _depth_of(node: Node) -> int:
+    if isinstance(node, Step):
+        return 0
+    inner = [part.body for part in node.parts] if isinstance(node, Rows) else [node.body]
+    return 1 + max(_depth(body) for body in inner)
