@@ -36,6 +36,16 @@ class InMemory:
         self.offset = offset
 
 
+@final
+class Scalar:
+    """One element in a scalar register, where the ISA's multiply-add takes it from there."""
+
+    __slots__ = ("register",)
+
+    def __init__(self, register: int) -> None:
+        self.register = register
+
+
 class Mask:
     """A truth value for each lane, in a register of whichever kind the ISA compares into."""
 
@@ -45,7 +55,7 @@ class Mask:
         self.register = register
 
 
-Operand = Vector | InMemory
+Operand = Vector | InMemory | Scalar
 Source = Vector | InMemory | float
 Pointer = int
 """A general register that holds an address (or a count)."""

@@ -20,7 +20,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
-from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
+from neurojit.asm_templates.arithmetic import (
+    Arithmetic,
+    InMemory,
+    Mask,
+    Operand,
+    Pointer,
+    Scalar,
+    Source,
+    Vector,
+)
 from neurojit.emit import CodeBuffer
 from neurojit.errors import RegisterPressureError, UnknownIsaError
 

@@ -12,6 +12,7 @@ from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates import program as program_template
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
+from neurojit.asm_templates.riscv64.rvv_arithmetic import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
@@ -26,6 +27,7 @@ from neurojit.target import Isa
 MACHINES: dict[str, type[Machine]] = {
     "x86_64-avx2": Avx2Machine,
     "x86_64-avx512": Avx512Machine,
+    "riscv64-rvv": RvvMachine,
 }
 
 
@@ -101,7 +103,10 @@ def list_program(plan: ProgramPlan, isa: Isa) -> str:
 def machine_for(
     isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
 ) -> Machine:
-    return machine_class(isa)(buffer, element, template, micro=micro)
+    machine = machine_class(isa)
+    if isa.scalable:
+        return machine(buffer, element, template, micro=micro, vector_bits=isa.widest)
+    return machine(buffer, element, template, micro=micro)
 
 
 def machine_class(isa: Isa) -> type[Machine]:

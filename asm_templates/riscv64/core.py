@@ -12,9 +12,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import WordBuffer, WordTable
-
-FORMS = WordTable("neurojit.asm_templates.riscv64")
+from neurojit.emit import CodeBuffer, WordBuffer, riscv64_forms
 
 X0, SP = 0, 2
 A0, A1, A2, A3, A4, A5, A6, A7 = range(10, 18)
@@ -26,7 +24,7 @@ STRIDE, CONSTANTS, ADDRESS = T4, T5, T6
 
 # kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes).
 KERNEL_BUFFERS, KERNEL_EXTENT = A0, A1
-MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE = (A0, A1, A2), A3, A4
+MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS = (A0, A1, A2), A3, A4, A5
 
 LOWEST, HIGHEST = -2048, 2047  # of immediates and displacements
 BRANCH_REACH = 4000  # bytes; a little less than there is, for what stands around the loop
@@ -50,7 +48,15 @@ class Config(NamedTuple):
 class RiscvMachine(Machine):
     """Integers, pointers and control flow; `rvv` adds the vectors."""
 
-    def __init__(self, buffer: WordBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+    buffer: WordBuffer
+
+    @staticmethod
+    def new_buffer(encoder: str) -> WordBuffer:
+        """encoder: `table`; the other knows x86-64 alone."""
+        return riscv64_forms.buffer()
+
+    def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
+        assert isinstance(buffer, WordBuffer)
         self.buffer = buffer
         self.element = element
         self.micro = micro
@@ -66,7 +72,9 @@ class RiscvMachine(Machine):
         self._constants: dict[bytes, int] = {}
         self._constant_bytes = 0
         reserved = (
-            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE) if micro else (KERNEL_BUFFERS, KERNEL_EXTENT)
+            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS)
+            if micro
+            else (KERNEL_BUFFERS, KERNEL_EXTENT)
         )
         self._arguments = {register: self.pointers.claim(register) for register in reserved}
         self._pool = buffer.new_label()
@@ -76,7 +84,7 @@ class RiscvMachine(Machine):
 
     def op(self, name: str, *values: int) -> None:
         """One instruction, its operands in the order of its name."""
-        self.buffer.emit(FORMS[name], *values)
+        self.buffer.emit(riscv64_forms[name], *values)
 
     def put(self, register: int, value: int) -> None:
         """register = value, of at most 32 bits."""
@@ -132,18 +140,18 @@ class RiscvMachine(Machine):
         return (8 * len(self._saved) + 15) // 16 * 16
 
     def operands(self, count: int) -> tuple[Pointer, ...]:
-        if self.micro:
-            pointers = tuple(self._argument(register) for register in MICRO_OPERANDS[:count])
-        else:
-            buffers = self._argument(KERNEL_BUFFERS)
-            pointers = tuple(self.pointers.take() for _ in range(count))
-            for index, pointer in enumerate(pointers, start=1):
-                self.op("ld x, i(x)", pointer, 8 * index, buffers)
-            self.pointers.give(buffers)
-        for register in self._arguments:
+        given = MICRO_OPERANDS if self.micro else ()
+        pointers = [self._argument(register) for register in given]
+        buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
+        first = 0 if self.micro else 1  # the first buffer is the context
+        for index in range(first, first + count - len(given)):
+            pointers.append(self.pointers.take())
+            self.op("ld x, i(x)", pointers[-1], 8 * index, buffers)
+        self.pointers.give(buffers)
+        for register in self._arguments.values():
             self.pointers.give(register)
         self._arguments.clear()
-        return pointers
+        return tuple(pointers)
 
     # Pointers and counters ------------------------------------------------------------------------
 
@@ -167,6 +175,13 @@ class RiscvMachine(Machine):
         self.settle(stride)
         self._forget_address(pointer)
         self.op("add x, x, x", pointer, pointer, stride)
+
+    def multiply(self, pointer: Pointer, factor: int) -> None:
+        self.settle(pointer)
+        self._at = None
+        self.put(ADDRESS, factor)
+        self._forget_address(pointer)
+        self.op("mul x, x, x", pointer, pointer, ADDRESS)
 
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Nothing: prefetch.w is of an extension of its own (Zicbop), and on others a wasted instruction."""

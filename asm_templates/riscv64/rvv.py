@@ -10,36 +10,46 @@ from __future__ import annotations
 
 from neurojit.asm_templates.machine import Element, Mask, Operand, Pointer, RegisterPool, Scalar, Vector
 from neurojit.asm_templates.riscv64.core import X0, Config, RiscvMachine
-from neurojit.errors import RegisterPressureError
+from neurojit.emit import CodeBuffer
 
 # RISC-V psABI, chapter 1: ft0-ft7, fa0-fa7, ft8-ft11 need not be preserved; all vector registers need not.
 CALLER_SAVED_FLOATS = (*range(8), *range(10, 18), *range(28, 32))
 
 
-class GroupPool:
+class GroupPool(RegisterPool):
     """The 32 vector registers, given out in aligned groups, from the top: v0, where masks go, comes last."""
 
     def __init__(self, template: str) -> None:
-        self.template = template
-        self._free = set(range(32))
+        super().__init__("vector", tuple(range(32)), template)
+
+    @property
+    def free(self) -> int:
+        """Without v0: a comparison may need it."""
+        return len(self._free) - (0 in self._free)
 
     def take(self, group: int = 1) -> int:
         for first in range(32 - group, -1, -group):
             if all(first + i in self._free for i in range(group)):
-                self._free.difference_update(range(first, first + group))
+                for i in range(group):
+                    self._free.remove(first + i)
                 return first
-        raise RegisterPressureError(
-            f"template {self.template}: no group of {group} of the 32 vector registers is left; "
-            "choose a smaller tile"
-        )
+        self._refuse()
 
-    def claim(self, register: int) -> None:
+    def claim(self, register: int) -> int:
         if register not in self._free:
-            raise RegisterPressureError(f"template {self.template}: v{register} is in use; choose a smaller tile")
-        self._free.remove(register)
+            self._refuse()
+        return super().claim(register)
 
     def give(self, register: int, group: int = 1) -> None:
-        self._free.update(range(register, register + group))
+        self._free.extend(range(register, register + group))
+
+
+class RotatingPool(RegisterPool):
+    """Gives out the register that was given back longest ago: a load need not wait for the last use of the one
+    before it, which a core that does not rename registers would."""
+
+    def give(self, register: int) -> None:
+        self._free.insert(0, register)
 
 
 class FirstLanes(Mask):
@@ -50,12 +60,12 @@ class RvvMoves(RiscvMachine):
     """Registers, loads, stores, the multiply-add; `rvv_arithmetic` adds what functions are written in."""
 
     def __init__(
-        self, buffer: WordBuffer, element: Element, template: str, *, vector_bits: int, micro: bool = False
+        self, buffer: CodeBuffer, element: Element, template: str, *, vector_bits: int, micro: bool = False
     ) -> None:
         super().__init__(buffer, element, template, micro=micro)
         self.vector_bits = vector_bits
-        self.groups = GroupPool(template)
-        self.floats = RegisterPool("floating-point", CALLER_SAVED_FLOATS, template)
+        self.vectors = GroupPool(template)
+        self.floats = RotatingPool("floating-point", CALLER_SAVED_FLOATS, template)
         self.bits_of_element = 8 * element.size
         self._load = f"vle{self.bits_of_element}.v v, (x)"
         self._store = f"vse{self.bits_of_element}.v v, (x)"
@@ -79,7 +89,7 @@ class RvvMoves(RiscvMachine):
 
     def fresh(self, lanes: int) -> Vector:
         group = self.group_of(lanes)
-        return Vector(self.groups.take(group), lanes, group * self.vector_bits)
+        return Vector(self.vectors.take(group), lanes, group * self.vector_bits)
 
     def on(self, lanes: int, undisturbed: bool = False) -> None:
         """The next instructions work on so many lanes."""
@@ -88,7 +98,7 @@ class RvvMoves(RiscvMachine):
     def drop(self, *operands: Operand) -> None:
         for operand in operands:
             if type(operand) is Vector:
-                self.groups.give(operand.register, operand.width // self.vector_bits)
+                self.vectors.give(operand.register, operand.width // self.vector_bits)
             elif type(operand) is Scalar:
                 self.floats.give(operand.register)
 

@@ -9,16 +9,22 @@ from __future__ import annotations
 import struct
 
 from neurojit.asm_templates.arithmetic import Relation
-from neurojit.asm_templates.machine import InMemory, Mask, Pointer, Scalar, Source, Vector
+from neurojit.asm_templates.machine import InMemory, Mask, Scalar, Source, Vector
 from neurojit.asm_templates.riscv64.core import ADDRESS, CONSTANTS
-from neurojit.asm_templates.riscv64.rvv import RvvMoves
+from neurojit.asm_templates.riscv64.rvv import FirstLanes, RvvMoves
 
 FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}
 V0 = 0
 
 # a RELATION b as an instruction on vectors, with its operands in which order; and on a vector and a scalar
-ON_VECTORS = {"<": ("vmflt.vv", 1), "<=": ("vmfle.vv", 1), "==": ("vmfeq.vv", 1), ">=": ("vmfle.vv", -1), ">": ("vmflt.vv", -1)}
+ON_VECTORS = {
+    "<": ("vmflt.vv", 1),
+    "<=": ("vmfle.vv", 1),
+    "==": ("vmfeq.vv", 1),
+    ">=": ("vmfle.vv", -1),
+    ">": ("vmflt.vv", -1),
+}
 ON_SCALAR = {"<": "vmflt.vf", "<=": "vmfle.vf", "==": "vmfeq.vf", ">=": "vmfge.vf", ">": "vmfgt.vf"}
 
 
@@ -280,7 +286,7 @@ class RvvMachine(RvvMoves):
     # Masks ----------------------------------------------------------------------------------------
 
     def _compared(self, a: Vector, relation: Relation, b: Vector | Scalar) -> Mask:
-        mask = Mask(self.groups.take())
+        mask = Mask(self.vectors.take())
         self.on(a.lanes)
         if isinstance(b, Scalar):
             self.op(f"{ON_SCALAR[relation]} v, v, f", mask.register, a.register, b.register)
@@ -298,12 +304,12 @@ class RvvMachine(RvvMoves):
 
     def _use(self, mask: Mask, lanes: int) -> None:
         """The mask in v0, for the next instruction on so many lanes."""
-        self.groups.claim(V0)
+        self.vectors.claim(V0)
         self.on(lanes)
         self.op("vmv1r.v v, v", V0, mask.register)
 
     def _used(self) -> None:
-        self.groups.give(V0)
+        self.vectors.give(V0)
 
     def select(self, mask: Mask, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         target = self.like(a, into)
@@ -316,4 +322,4 @@ class RvvMachine(RvvMoves):
         if isinstance(mask, FirstLanes):
             self.release(mask.register)
         else:
-            self.groups.give(mask.register)
+            self.vectors.give(mask.register)

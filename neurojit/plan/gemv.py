@@ -58,6 +58,11 @@ def schedule_gemv(g: Gemv, target: Target) -> GemvSchedule:
     """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be."""
     isa = target.isa
     far = g.m * g.k * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2
-    most = min(FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT, g.lanes)
+    partial = max(PARTIAL_BYTES * 8 // isa.widest, 1)  # registers of a row's sums
+    most = min(
+        FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT,
+        g.lanes,
+        (isa.vector_registers - partial - 1) // partial,
+    )
     groups = g.k // g.lanes
     return GemvSchedule(cut_equally(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from neurojit.plan.cost import Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_equally
+from neurojit.plan.epilogue import SHORT_FUNCTIONS
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
 from neurojit.target import Isa, Target
 
@@ -59,7 +60,7 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     assert cheapest is not None
     columns = []
     for tile, same in groupby(cheapest):
-        columns.append(ColumnBlock(tile.lanes, len(list(same)), tile.rows))
+        columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cheapest]), block)
 
 
@@ -140,6 +141,24 @@ class _Search:
         return best
 
 
+def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
+    """The same columns in vectors of 1, 2, 4 or 8 registers where the ISA has those: fewer instructions.
+
+    Not before a long function, which needs many registers beside its argument.
+    """
+    full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    if not isa.scalable or g.epilogue.activation.name not in SHORT_FUNCTIONS:
+        return lanes
+    groups, left = [], sum(lanes)
+    while left > 0:
+        registers = 1 << (min(ceil_div(left, full), MOST_GROUPED).bit_length() - 1)
+        groups.append(min(registers * full, left))
+        left -= registers * full
+    return tuple(groups)
+
+
+MOST_GROUPED = 8
+"""Registers in a group."""
 MOST_WITH_EDGE = 4
 """Whole vectors in a tile that the edge rides along in."""
 

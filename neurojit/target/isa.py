@@ -84,7 +84,7 @@ RVV = Isa(
     vector_bits=(128,),  # V 1.0: VLEN >= 128
     mask_registers=1,  # v0
     needs=("fd", "v"),
-    implemented=False,
+    implemented=True,
     scalable=True,
 )
 NONE = Isa(
