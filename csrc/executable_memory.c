@@ -69,6 +69,7 @@ typedef struct outcome {
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Kernel interface values that older C libraries do not have. */
@@ -108,32 +109,28 @@ static outcome failed(nj_map_step step, int error) { return (outcome){step, erro
 #define TRAP_BYTE 0
 #endif
 
-static int write_all(int fd, const unsigned char *bytes, size_t length)
+/* Writes the code and so many traps behind it: in one call where a page has 4 KiB. */
+static int write_padded(int fd, const unsigned char *code, size_t length, size_t padding)
 {
-    while (length > 0) {
+    unsigned char traps[4096];
+    memset(traps, TRAP_BYTE, sizeof traps);
+    while (length + padding > 0) {
+        struct iovec parts[] = {
+            {.iov_base = (void *)(uintptr_t)code, .iov_len = length},
+            {.iov_base = traps, .iov_len = padding < sizeof traps ? padding : sizeof traps},
+        };
         int error = injection(NJ_STEP_MEMFD_WRITE);
-        ssize_t written = error ? -1 : write(fd, bytes, length);
+        ssize_t written = error ? -1 : writev(fd, parts, 2);
         if (written < 0) {
             if (!error) error = errno;
             if (error == EINTR) continue; /* a signal storm must not cost us the strategy */
             return error;
         }
         if (written == 0) return ENOSPC;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
-static int write_padding(int fd, size_t length)
-{
-    unsigned char traps[512];
-    memset(traps, TRAP_BYTE, sizeof traps);
-    while (length > 0) {
-        size_t part = length < sizeof traps ? length : sizeof traps;
-        int error = write_all(fd, traps, part);
-        if (error) return error;
-        length -= part;
+        size_t of_code = (size_t)written < length ? (size_t)written : length;
+        code += of_code;
+        length -= of_code;
+        padding -= (size_t)written - of_code;
     }
     return 0;
 }
@@ -154,8 +151,7 @@ static int create_memfd(int *fd)
 
 static outcome map_file(int fd, nj_mapping *mapping, const void *code, size_t length)
 {
-    int error = write_all(fd, code, length);
-    if (!error) error = write_padding(fd, mapping->size - length);
+    int error = write_padded(fd, code, length, mapping->size - length);
     if (error) return failed(NJ_STEP_MEMFD_WRITE, error);
 
     error = injection(NJ_STEP_MEMFD_SEAL);

@@ -122,13 +122,14 @@ cdef class CodeBuffer:
         if status == NJ_CLOSED:
             raise EncodeError(f"{where}: the buffer is finished; emit into a new one")
         if status == NJ_UNKNOWN_LABEL:
-            labels = fault.highest + 1
-            raise EncodeError(f"{where}: label {fault.value} is none of this buffer's {labels}; use new_label()")
+            whose = f"this buffer's {fault.highest + 1}"
+            raise EncodeError(f"{where}: label {fault.value} is none of {whose}; use new_label()")
         if status == NJ_LABEL_BOUND_TWICE:
             offset = self.buffer.labels[fault.value]
             raise EncodeError(f"{where}: label L{fault.value} is bound already, at {offset}")
         if status == NJ_LABEL_UNBOUND:
-            raise EncodeError(f"{where}: label L{fault.operand} is referred to and was never bound; bind() it")
+            label = f"label L{fault.operand}"
+            raise EncodeError(f"{where}: {label} is referred to and was never bound; bind() it")
         if status == NJ_BRANCH_RANGE:
             raise EncodeError(f"{where}: label L{fault.operand}: distance={fault.value}, {limits}")
         raise EncodeError(f"{where}: align={fault.value}: expected a power of two from 1 to 4096")
@@ -353,7 +354,8 @@ cdef class X86Buffer(CodeBuffer):
         limits = f"expected {fault.lowest} to {fault.highest}"
         where = self.describe(form)
         if status == NJ_UNKNOWN_FORM:
-            raise EncodeError(f"{where}: expected an id from 0 to {self.forms.count - 1}, as forms[name] gives")
+            last = self.forms.count - 1
+            raise EncodeError(f"{where}: expected an id from 0 to {last}, as forms[name] gives")
         if status == NJ_WRONG_SHAPE:
             raise EncodeError(f"{where}: {shape_of(operands)} given; emit what its name says")
         if status == NJ_ENCODING_LENGTH:

@@ -83,7 +83,8 @@ cdef class WordBuffer(CodeBuffer):
         cdef int fields
         cdef nj_emit_status status
         if not 0 <= form < self.forms.count:
-            raise EncodeError(f"form {form}: expected an id from 0 to {self.forms.count - 1}, as forms[name] gives")
+            last = self.forms.count - 1
+            raise EncodeError(f"form {form}: expected an id from 0 to {last}, as forms[name] gives")
         fields = self.rows[form].fields
         if values[fields] != ABSENT or (fields and values[fields - 1] == ABSENT):
             given = sum([value != ABSENT for value in (a, b, c, d, e, f)])
@@ -123,7 +124,9 @@ cdef class WordBuffer(CodeBuffer):
             raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
         cdef nj_emit_status status = nj_word_repeat(&self.buffer, self.rows, first, times, shift, &refused)
         if status == NJ_WRONG_SHAPE:
-            raise EncodeError("repeat: labels, padding, data and bases without displacement cannot be repeated")
+            raise EncodeError(
+                "repeat: labels, padding, data and bases without displacement cannot be repeated"
+            )
         if status != NJ_OK:
             self.refuse(status, refused, NULL)
 
@@ -135,7 +138,9 @@ cdef class WordBuffer(CodeBuffer):
             what = f"{fault.lowest} to {fault.highest}, {field.bits} bits"
             if status == NJ_FIELD_UNIT:
                 what = f"a multiple of {fault.lowest}"
-            raise EncodeError(f"{where}: operand {fault.operand} ({field.name})={fault.value}, expected {what}")
+            given = f"operand {fault.operand} ({field.name})={fault.value}"
+            raise EncodeError(f"{where}: {given}, expected {what}")
         if status == NJ_MISALIGNED:
-            raise EncodeError(f"{where}: at {self.buffer.size}, expected a multiple of 4; align(4) after data")
+            at = self.buffer.size
+            raise EncodeError(f"{where}: at {at}, expected a multiple of 4; align(4) after data")
         return CodeBuffer.refuse(self, status, form, operands)

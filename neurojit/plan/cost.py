@@ -20,11 +20,15 @@ from neurojit.target import Isa, Target
 
 STORES_SEEN = 0.25
 """The part of a tile's stores that its neighbours' multiply-adds do not hide."""
+STORES_HIDDEN = 36.0
+"""Cycles of stores from which they hold up what follows, so that each is seen twice: 30 vectors of 512 bits
+lose 60 cycles, 16 none."""
 TILE_CYCLES = 1.0
 """What a tile costs besides: zeroing, pointers, the loop's exit."""
-LOADS_SEEN = 0.2
-"""The part of a step's loads that multiply-adds do not hide even when their ports are the bound, where
-broadcasts are instructions of their own."""
+LOADS_LOST = 1.06
+"""What loads take where they are the bound, against what their ports could do."""
+CHAINS_LOST = 0.3
+"""Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 OVERLAP_LOST = 0.6
 """What is not hidden when arithmetic and reading take as long; less the more they differ."""
 L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
@@ -35,7 +39,7 @@ LINE = 64
 class TileCost:
     """What a tile of certain vectors costs: per row and step, per step, and per row once."""
 
-    __slots__ = ("embeds", "latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+    __slots__ = ("latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
 
     def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
         pipes, isa = target.pipes, target.isa
@@ -46,18 +50,24 @@ class TileCost:
             self.loads += 1 / pipes.loads_per_cycle[width]
             self.stores_per_row += 1 / pipes.stores_per_cycle[width] + _partial_penalty(count * size, isa)
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
-        self.embeds = isa.mask_registers > 0
-        self.loads_per_row = (len(lanes) if self.embeds else 1) / pipes.loads_per_cycle[128]
-        # loads apart leave bubbles that a chain just long enough does not fill
-        self.latency = pipes.fma_latency * (1.0 if self.embeds else 1.2)
+        self.loads_per_row = (len(lanes) if isa.mask_registers else 1) / pipes.loads_per_cycle[128]
+        self.latency = pipes.fma_latency
 
     def cycles(self, height: int, k: int) -> float:
         """Of one tile."""
-        loads = height * self.loads_per_row + self.loads
-        step = max(height * self.slots_per_row, loads, self.latency)
-        if not self.embeds:
-            step += loads * LOADS_SEEN
-        return k * step + height * self.stores_per_row * STORES_SEEN + TILE_CYCLES
+        step = height * self.slots_per_row
+        if step < self.latency:
+            step = self.latency
+        else:
+            step += CHAINS_LOST * (self.latency / step) ** 3
+        loads = (height * self.loads_per_row + self.loads) * LOADS_LOST
+        stores = height * self.stores_per_row
+        late = 2 * (stores - STORES_HIDDEN) if stores > STORES_HIDDEN else 0.0
+        return k * max(step, loads) + stores * STORES_SEEN + late + TILE_CYCLES
+
+    def least(self, m: int, k: int) -> float:
+        """Cycles that tiles of m rows in all take at least, however they are cut: arithmetic and stores."""
+        return m * (k * self.slots_per_row + self.stores_per_row * STORES_SEEN)
 
 
 class CostModel:

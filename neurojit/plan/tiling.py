@@ -29,6 +29,8 @@ MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
 """How many tiles more than necessary may lie below each other, for heights that fit better."""
+NEAR = 1.02
+"""What comes so near to the least that is possible is taken, and nothing better looked for."""
 CODE = 0.0001
 """What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
 than half a per cent, and shorter code compiles sooner and leaves more of the instruction cache to others."""
@@ -44,24 +46,22 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     block = k_block(g, target)
     unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
     size = ELEMENT_SIZE[g.dtype]
-    vectors, rest = divmod(g.n, target.isa.widest // 8 // size)
-    searches: dict[int, _Search] = {}
-    cheapest: list[_Tile] | None = None
-    least = float("inf")
-    for edge in edges(rest, target.isa.widest // 8 // size, size):
+    full = target.isa.widest // 8 // size
+    vectors, rest = divmod(g.n, full)
+    cover, least = None, float("inf")
+    for edge in edges(rest, full, size):
         masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in edge])
-        search = searches.get(masks)
-        if search is None:
-            search = searches[masks] = _Search(g, target, masks)
-        cover = search.cover(vectors, edge)
-        cost = sum([tile.cost for tile in cover])
-        if cost < least:
-            cheapest, least = cover, cost
-    assert cheapest is not None
+        search = _Search(g, target, masks)
+        if search.floor(vectors, edge) * NEAR < least:
+            found = search.cover(vectors, edge)
+            cost = sum([tile.cost for tile in found])
+            if cost < least:
+                cover, least = found, cost
+    assert cover is not None
     columns = []
-    for tile, same in groupby(cheapest):
+    for tile, same in groupby(cover):
         columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
-    return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cheapest]), block)
+    return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
 
 
 class _Tile(NamedTuple):
@@ -74,45 +74,60 @@ class _Tile(NamedTuple):
 
 
 class _Search:
-    """Covers of one product by tiles that leave `masks` vector registers to masks."""
+    """Covers of one product by tiles that leave `masks` vector registers to masks.
+
+    The search ends early where what it has is within NEAR of what arithmetic and stores take in any cover.
+    """
 
     def __init__(self, g: Gemm, target: Target, masks: int) -> None:
-        self.m, self.k, self.isa, self.masks = g.m, g.k or 0, target.isa, masks
+        assert g.k is not None
+        self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
         self.traffic = Traffic(g, target)
-        self.widths = TILE_VECTORS if g.m > 1 else TILE_VECTORS + ROW_VECTORS
-        self.best: list[tuple[float, int]] = [(0.0, 0)]  # of so many vectors: cost, width of the last tile
         self.whole: dict[int, _Tile] = {}
+
+    def floor(self, vectors: int, edge: tuple[int, ...]) -> float:
+        """What no cover of so many whole vectors and an edge can beat."""
+        of_vectors = vectors * self.model.tile((self.model.full,)).least(self.m, self.k)
+        return of_vectors + (self.model.tile(edge).least(self.m, self.k) if edge else 0.0)
 
     def cover(self, vectors: int, edge: tuple[int, ...]) -> list[_Tile]:
         """The cheapest cover of so many whole vectors and an edge."""
-        few, tiles = vectors, []
+        widths = self._widths(vectors)
+        best: list[tuple[float, int]] = [(0.0, 0)]  # of so many vectors: cost, width of the last tile
+        tiles, few = [], vectors
         if vectors > MOST_SEARCHED:
-            tile = min([self.of_width(w) for w in self.widths], key=lambda tile: tile.cost / len(tile.lanes))
-            count = ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
-            tiles, few = [tile] * count, vectors - count * len(tile.lanes)
-        self._search(few)
+            tile = min([self.of_width(w) for w in widths], key=lambda tile: tile.cost / len(tile.lanes))
+            tiles = [tile] * ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
+            few -= len(tiles) * len(tile.lanes)
+        for v in range(1, few + 1):
+            best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
+        riding, last = 0, None
         if edge:
-            rode = (self.model.full,)
-            last = [self.tile(rode * w + edge) for w in range(min(few, MOST_WITH_EDGE) + 1)]
-            costs = [tile.cost + self.best[few - w][0] for w, tile in enumerate(last)]
-            riding = costs.index(min(costs))
-            return tiles + self._tiles(few - riding) + [last[riding]]
-        return tiles + self._tiles(few)
+            least, enough = float("inf"), self.floor(few, edge) * NEAR
+            for w in range(min(few, MOST_WITH_EDGE) + 1):
+                tile = self.tile((self.model.full,) * w + edge)
+                cost = tile.cost + best[few - w][0]
+                if cost < least:
+                    riding, last, least = w, tile, cost
+                if cost < enough:
+                    break
+        few -= riding
+        while few:
+            tiles.append(self.of_width(best[few][1]))
+            few -= best[few][1]
+        tiles.sort(key=lambda tile: -len(tile.lanes))
+        return [*tiles, last] if last else tiles
 
-    def _search(self, vectors: int) -> None:
-        """Fill in `best` up to so many vectors."""
-        for v in range(len(self.best), vectors + 1):
-            self.best.append(
-                min([(self.best[v - w][0] + self.of_width(w).cost, w) for w in self.widths if w <= v])
-            )
-
-    def _tiles(self, vectors: int) -> list[_Tile]:
+    def _widths(self, vectors: int) -> list[int]:
+        """Of the tiles worth trying: from narrow to wide, up to one that is near the floor and divides."""
         widths = []
-        while vectors:
-            widths.append(self.best[vectors][1])
-            vectors -= widths[-1]
-        return [self.of_width(w) for w in sorted(widths, reverse=True)]
+        for w in TILE_VECTORS if self.m > 1 else TILE_VECTORS + ROW_VECTORS:
+            if w <= vectors:
+                widths.append(w)
+                if vectors % w == 0 and self.of_width(w).cost < self.floor(w, ()) * NEAR:
+                    break
+        return widths
 
     def of_width(self, vectors: int) -> _Tile:
         tile = self.whole.get(vectors)
@@ -122,23 +137,25 @@ class _Search:
 
     def tile(self, lanes: tuple[int, ...]) -> _Tile:
         """The best cut of the rows for tiles of these lanes: about as few as the registers allow."""
-        cost, k = self.model.tile(lanes), self.k
-        least = ceil_div(self.m, max_height(self.isa, len(lanes), self.masks))
-        best: _Tile | None = None
-        for count in range(least, min(least + ROW_CUTS, self.m + 1)):
-            rows = cut_equally(self.m, count)
+        cost, m, k = self.model.tile(lanes), self.m, self.k
+        count = ceil_div(m, max_height(self.isa, len(lanes), self.masks))
+        enough = cost.least(m, k) * NEAR
+        best, least = (Cut(0, 0), 0.0), float("inf")
+        for tiles in range(count, min(count + ROW_CUTS, m + 1)):
+            rows = cut_equally(m, tiles)
             cycles = rows.of_size * cost.cycles(rows.size, k)
             body = rows.size + 1
             if rows.of_rest:
                 cycles += rows.of_rest * cost.cycles(rows.rest, k)
                 body += rows.rest + 1
             if not self.traffic.none:
-                cycles = overlapped(cycles, self.traffic.cycles(lanes, rows.size, count))
+                cycles = overlapped(cycles, self.traffic.cycles(lanes, rows.size, tiles))
             dear = cycles * (1 + CODE * body * len(lanes))
-            if best is None or dear < best.cost:
-                best = _Tile(lanes, rows, cycles, dear)
-        assert best is not None
-        return best
+            if dear < least:
+                best, least = (rows, cycles), dear
+                if cycles <= enough and not rows.of_rest:
+                    break
+        return _Tile(lanes, *best, least)
 
 
 def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
