@@ -37,7 +37,7 @@ class InMemory:
 
 
 @final
-class Scalar:
+class ScalarRegister:
     """One element in a scalar register, where the ISA's multiply-add takes it from there."""
 
     __slots__ = ("register",)
@@ -55,7 +55,8 @@ class Mask:
         self.register = register
 
 
-Operand = Vector | InMemory | Scalar
+Operand = Vector | InMemory
+Scalar = Vector | InMemory | ScalarRegister
 Source = Vector | InMemory | float
 Pointer = int
 """A general register that holds an address (or a count)."""

@@ -14,7 +14,6 @@ from neurojit.plan.epilogue import SHORT_FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import Gemm
 
 
-
 class EpilogueOperands:
     """The addresses of bias and residual beside a tile, moved along as the kernel goes from tile to tile; and
     of the partial sums of a micro-kernel, which has but one tile."""

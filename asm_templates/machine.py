@@ -27,6 +27,7 @@ from neurojit.asm_templates.arithmetic import (
     Operand,
     Pointer,
     Scalar,
+    ScalarRegister,
     Source,
     Vector,
 )
@@ -35,7 +36,7 @@ from neurojit.errors import RegisterPressureError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
-    "Pointer", "RegisterPool", "Source", "Tile", "Vector",
+    "Pointer", "RegisterPool", "Scalar", "ScalarRegister", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 
@@ -302,11 +303,11 @@ class Machine(Arithmetic):
         """A vector operand of multiply-adds that will use it `uses` times in all."""
 
     @abstractmethod
-    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
         """One element, spread over up to `lanes` lanes, for `uses` multiply-adds."""
 
     @abstractmethod
-    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+    def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
 
     @abstractmethod
@@ -316,7 +317,7 @@ class Machine(Arithmetic):
         Rows are whole registers of the widest kind. Lane l is added to lane l + half, until one is left.
         """
 
-    def drop(self, *operands: Operand) -> None:
+    def drop(self, *operands: Scalar) -> None:
         """Give back the registers of operands that are no longer needed."""
         for operand in operands:
             if type(operand) is Vector:

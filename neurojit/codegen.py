@@ -104,7 +104,7 @@ def machine_for(
     isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
 ) -> Machine:
     machine = machine_class(isa)
-    if isa.scalable:
+    if issubclass(machine, RvvMachine):
         return machine(buffer, element, template, micro=micro, vector_bits=isa.widest)
     return machine(buffer, element, template, micro=micro)
 

@@ -144,14 +144,31 @@ class RiscvMachine(Machine):
         pointers = [self._argument(register) for register in given]
         buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
         first = 0 if self.micro else 1  # the first buffer is the context
-        for index in range(first, first + count - len(given)):
-            pointers.append(self.pointers.take())
-            self.op("ld x, i(x)", pointers[-1], 8 * index, buffers)
+        pointers += [self.load_pointer(buffers, 8 * (first + i)) for i in range(count - len(given))]
         self.pointers.give(buffers)
+        self._release_arguments()
+        return tuple(pointers)
+
+    def _release_arguments(self) -> None:
         for register in self._arguments.values():
             self.pointers.give(register)
         self._arguments.clear()
-        return tuple(pointers)
+
+    def buffers(self) -> Pointer:
+        buffers = self._argument(KERNEL_BUFFERS)
+        self._release_arguments()
+        return buffers
+
+    def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
+        fresh = self.pointers.take()
+        base, displacement = self.near_address(pointer, offset)
+        self.op("ld x, i(x)", fresh, displacement, base)
+        return fresh
+
+    def store_pointer(self, value: Pointer, pointer: Pointer, offset: int) -> None:
+        self.settle(value)
+        base, displacement = self.near_address(pointer, offset)
+        self.op("sd x, i(x)", value, displacement, base)
 
     # Pointers and counters ------------------------------------------------------------------------
 
@@ -253,6 +270,11 @@ class RiscvMachine(Machine):
     def while_positive(self, counter: Pointer, step: int) -> AbstractContextManager[None]:
         return _While(self, counter, step)
 
+    def while_positive_in_memory(
+        self, pointer: Pointer, offset: int, step: int
+    ) -> AbstractContextManager[None]:
+        return _WhileInMemory(self, pointer, offset, step)
+
     def skip_unless_at_least(self, counter: Pointer, bound: int) -> AbstractContextManager[None]:
         return _SkipUnless(self, counter, bound)
 
@@ -293,11 +315,11 @@ class RiscvMachine(Machine):
             self.buffer.raw(bytes(pool))
 
 
-class _While(AbstractContextManager[None]):
+class _Loop(AbstractContextManager[None]):
     """The loop's end restores the vector configuration of its head, so that the body may rely on that."""
 
-    def __init__(self, machine: RiscvMachine, counter: Pointer, step: int) -> None:
-        self.machine, self.counter, self.step = machine, counter, step
+    def __init__(self, machine: RiscvMachine) -> None:
+        self.machine = machine
 
     def __enter__(self) -> None:
         m = self.machine
@@ -307,22 +329,46 @@ class _While(AbstractContextManager[None]):
         m.buffer.bind(self.head)
         self.start = m.buffer.size
 
-    def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None:
-            return  # the buffer is given up: an error here would hide the first one
+    def again_while_positive(self, counter: int) -> None:
         m = self.machine
-        m.advance(self.counter, -self.step)
         m.settle_all()
         if self.config is not None:
             m.configure(self.config)
         if m.buffer.size - self.start < BRANCH_REACH:
-            m.op("blt x, x, label", X0, self.counter, self.head)
+            m.op("blt x, x, label", X0, counter, self.head)
         else:
             past = m.buffer.new_label()
-            m.op("bge x, x, label", X0, self.counter, past)
+            m.op("bge x, x, label", X0, counter, past)
             m.op("jal x, label", X0, self.head)
             m.buffer.bind(past)
         m.settle_all()
+
+
+class _While(_Loop):
+    def __init__(self, machine: RiscvMachine, counter: Pointer, step: int) -> None:
+        super().__init__(machine)
+        self.counter, self.step = counter, step
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:  # else the buffer is given up: an error here would hide the first one
+            self.machine.advance(self.counter, -self.step)
+            self.again_while_positive(self.counter)
+
+
+class _WhileInMemory(_Loop):
+    def __init__(self, machine: RiscvMachine, pointer: Pointer, offset: int, step: int) -> None:
+        super().__init__(machine)
+        self.pointer, self.offset, self.step = pointer, offset, step
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            m = self.machine
+            counter = m.load_pointer(self.pointer, self.offset)
+            m.advance(counter, -self.step)
+            m.settle(counter)
+            m.store_pointer(counter, self.pointer, self.offset)
+            self.again_while_positive(counter)
+            m.release(counter)
 
 
 class _SkipUnless(AbstractContextManager[None]):

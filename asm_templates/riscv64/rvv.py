@@ -1,14 +1,24 @@
 """The vector machine of RISC-V V 1.0, made for one vector length.
 
-A vector lives in a group of 1, 2, 4 or 8 registers, as many as its lanes need: so 16 floats are one operand of
-one instruction on every machine, four registers of 128 bits or one of 512. Every instruction works on as many
-lanes as vsetvli last said; the machine keeps track, and says it again only where that changes. A tail
-is a shorter vector, not a mask. Scalars stay in the scalar registers: the multiply-add takes them from there.
+A vector lives in a group of 1, 2, 4 or 8 registers, as many as its lanes need: so 16 floats are one operand
+of one instruction on every machine, four registers of 128 bits or one of 512. Every instruction works on as
+many lanes as vsetvli last said; the machine keeps track, and says it again only where that changes. A tail is
+a shorter vector, not a mask. Scalars stay in scalar registers: the multiply-add takes them from there.
 """
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Element, Mask, Operand, Pointer, RegisterPool, Scalar, Vector
+from neurojit.asm_templates.machine import (
+    Element,
+    InMemory,
+    Mask,
+    Operand,
+    Pointer,
+    RegisterPool,
+    Scalar,
+    ScalarRegister,
+    Vector,
+)
 from neurojit.asm_templates.riscv64.core import X0, Config, RiscvMachine
 from neurojit.emit import CodeBuffer
 
@@ -45,8 +55,8 @@ class GroupPool(RegisterPool):
 
 
 class RotatingPool(RegisterPool):
-    """Gives out the register that was given back longest ago: a load need not wait for the last use of the one
-    before it, which a core that does not rename registers would."""
+    """Gives out the register that was given back longest ago: on a core that does not rename registers a load
+    then need not wait for the multiply-add before it."""
 
     def give(self, register: int) -> None:
         self._free.insert(0, register)
@@ -64,7 +74,7 @@ class RvvMoves(RiscvMachine):
     ) -> None:
         super().__init__(buffer, element, template, micro=micro)
         self.vector_bits = vector_bits
-        self.vectors = GroupPool(template)
+        self.vectors: GroupPool = GroupPool(template)
         self.floats = RotatingPool("floating-point", CALLER_SAVED_FLOATS, template)
         self.bits_of_element = 8 * element.size
         self._load = f"vle{self.bits_of_element}.v v, (x)"
@@ -95,11 +105,11 @@ class RvvMoves(RiscvMachine):
         """The next instructions work on so many lanes."""
         self.configure(Config(self.bits_of_element, self.group_of(lanes), lanes, undisturbed))
 
-    def drop(self, *operands: Operand) -> None:
+    def drop(self, *operands: Scalar) -> None:
         for operand in operands:
             if type(operand) is Vector:
                 self.vectors.give(operand.register, operand.width // self.vector_bits)
-            elif type(operand) is Scalar:
+            elif type(operand) is ScalarRegister:
                 self.floats.give(operand.register)
 
     # Memory ---------------------------------------------------------------------------------------
@@ -123,11 +133,11 @@ class RvvMoves(RiscvMachine):
     def vector(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
         return self.load(lanes, pointer, offset)
 
-    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> ScalarRegister:
         register = self.floats.take()
         base, displacement = self.near_address(pointer, offset)
         self.op(self._load_scalar, register, displacement, base)
-        return Scalar(register)
+        return ScalarRegister(register)
 
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         scalar = self.scalar(lanes, pointer, offset, 1)
@@ -139,11 +149,15 @@ class RvvMoves(RiscvMachine):
 
     # Multiply-add, sums ---------------------------------------------------------------------------
 
-    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
-        assert type(vector) is Vector
-        lanes = vector.lanes if type(scalar) is Scalar else min(vector.lanes, scalar.lanes)
-        self.on(min(lanes, accumulator.lanes), undisturbed=lanes < accumulator.lanes)
-        form = "vfmacc.vf v, f, v" if type(scalar) is Scalar else "vfmacc.vv v, v, v"
+    def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:
+        """Of a vector with fewer lanes than the accumulator the others are zeros: they add nothing."""
+        assert type(vector) is Vector and type(scalar) is not InMemory
+        lanes = min(accumulator.lanes, vector.lanes)
+        if type(scalar) is Vector:
+            lanes, form = min(lanes, scalar.lanes), "vfmacc.vv v, v, v"
+        else:
+            form = "vfmacc.vf v, f, v"
+        self.on(lanes, undisturbed=lanes < accumulator.lanes)
         self.op(form, accumulator.register, scalar.register, vector.register)
 
     def row_sums(self, rows: list[Vector]) -> Vector:

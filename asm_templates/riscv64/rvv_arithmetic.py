@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from neurojit.asm_templates.arithmetic import Relation
-from neurojit.asm_templates.machine import InMemory, Mask, Scalar, Source, Vector
+from neurojit.asm_templates.machine import InMemory, Mask, ScalarRegister, Source, Vector
 from neurojit.asm_templates.riscv64.core import ADDRESS, CONSTANTS
 from neurojit.asm_templates.riscv64.rvv import FirstLanes, RvvMoves
 
@@ -37,11 +37,11 @@ class RvvMachine(RvvMoves):
         """One element, rounded from the float."""
         return struct.pack("<f" if self.element.size == 4 else "<d", value)
 
-    def scalar_of(self, value: float) -> Scalar:
+    def scalar_of(self, value: float) -> ScalarRegister:
         """The constant in a scalar register."""
         register = self.floats.take()
         self.op(self._load_scalar, register, self.constant_offset(self.bits(value)), CONSTANTS)
-        return Scalar(register)
+        return ScalarRegister(register)
 
     def integer_of(self, value: int) -> int:
         """An element's bit pattern, in ADDRESS."""
@@ -69,13 +69,13 @@ class RvvMachine(RvvMoves):
         self.op("vmv.v.v v, v", target.register, a.register)
         return target
 
-    def fetched(self, lanes: int, a: Source) -> Vector | Scalar:
+    def fetched(self, lanes: int, a: Source) -> Vector | ScalarRegister:
         """The operand in a register of whichever kind."""
         if isinstance(a, InMemory):
             return self.load(lanes, a.pointer, a.offset)
         return a if isinstance(a, Vector) else self.scalar_of(a)
 
-    def give_back(self, fetched: Vector | Scalar, given: Source) -> None:
+    def give_back(self, fetched: Vector | ScalarRegister, given: Source) -> None:
         if fetched is not given:
             self.drop(fetched)
 
@@ -85,7 +85,7 @@ class RvvMachine(RvvMoves):
         if not isinstance(a, Vector):
             assert isinstance(b, Vector)
             first = self.fetched(b.lanes, a)
-            if isinstance(first, Scalar):
+            if isinstance(first, ScalarRegister):
                 target = self.like(b, into)
                 self.on(b.lanes)
                 self.op(f"{reversed_stem}.vf v, v, f", target.register, b.register, first.register)
@@ -95,7 +95,7 @@ class RvvMachine(RvvMoves):
             return target
         target, second = self.like(a, into), self.fetched(a.lanes, b)
         self.on(a.lanes)
-        kind = "f" if isinstance(second, Scalar) else "v"
+        kind = "f" if isinstance(second, ScalarRegister) else "v"
         self.op(f"{stem}.v{kind} v, v, {kind}", target.register, a.register, second.register)
         self.give_back(second, b)
         return target
@@ -122,7 +122,7 @@ class RvvMachine(RvvMoves):
         """stem with vd = a, and b and c in either order: the products commute."""
         other = self.fetched(a.lanes, c)
         self.on(a.lanes)
-        if isinstance(other, Scalar):
+        if isinstance(other, ScalarRegister):
             self.op(f"{stem}.vf v, f, v", a.register, other.register, b.register)
         else:
             self.op(f"{stem}.vv v, v, v", a.register, other.register, b.register)
@@ -156,14 +156,14 @@ class RvvMachine(RvvMoves):
     def _chosen(self, relation: Relation, a: Source, b: Vector, into: Vector | None) -> Vector:
         """a where it stands in `relation` to b, else b. Not vfmax, which prefers numbers to NaN."""
         first = self.fetched(b.lanes, a)
-        if isinstance(first, Scalar):
+        if isinstance(first, ScalarRegister):
             opposite: Relation = "<" if relation == ">" else ">"
             mask = self._compared(b, opposite, first)
         else:
             mask = self._compared(first, relation, b)
         target = self.like(b, into)
         self._use(mask, b.lanes)
-        if isinstance(first, Scalar):
+        if isinstance(first, ScalarRegister):
             self.op("vfmerge.vfm v, v, f, v0", target.register, b.register, first.register)
         else:
             self.op("vmerge.vvm v, v, v, v0", target.register, b.register, first.register)
@@ -199,7 +199,7 @@ class RvvMachine(RvvMoves):
         self._integers("vand", sign, 1 << (self.bits_of_element - 1))
 
     def round(self, a: Vector, into: Vector | None = None) -> Vector:
-        """By way of an integer, which gives the sign of zero away, and is needless from 2^23 (f64: 2^52) on."""
+        """By way of an integer, which loses the sign of zero; beyond the fraction all are whole."""
         whole = self.fresh(a.lanes)
         self.on(a.lanes)
         self.op("vfcvt.x.f.v v, v", whole.register, a.register)
@@ -285,10 +285,10 @@ class RvvMachine(RvvMoves):
 
     # Masks ----------------------------------------------------------------------------------------
 
-    def _compared(self, a: Vector, relation: Relation, b: Vector | Scalar) -> Mask:
+    def _compared(self, a: Vector, relation: Relation, b: Vector | ScalarRegister) -> Mask:
         mask = Mask(self.vectors.take())
         self.on(a.lanes)
-        if isinstance(b, Scalar):
+        if isinstance(b, ScalarRegister):
             self.op(f"{ON_SCALAR[relation]} v, v, f", mask.register, a.register, b.register)
         else:
             name, order = ON_VECTORS[relation]

@@ -84,12 +84,18 @@ class _Search:
         self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
         self.traffic = Traffic(g, target)
+        self.with_epilogue = g.has_epilogue  # whose operands and masks need the registers of B
         self.whole: dict[int, _Tile] = {}
 
     def floor(self, vectors: int, edge: tuple[int, ...]) -> float:
         """What no cover of so many whole vectors and an edge can beat."""
         of_vectors = vectors * self.model.tile((self.model.full,)).least(self.m, self.k)
         return of_vectors + (self.model.tile(edge).least(self.m, self.k) if edge else 0.0)
+
+    def _tallest(self, vectors: int) -> int:
+        if self.isa.scalars_apart and not self.with_epilogue:
+            return max(1, (self.isa.vector_registers - vectors) // vectors)
+        return max_height(self.isa, vectors, self.masks)
 
     def cover(self, vectors: int, edge: tuple[int, ...]) -> list[_Tile]:
         """The cheapest cover of so many whole vectors and an edge."""
@@ -138,7 +144,7 @@ class _Search:
     def tile(self, lanes: tuple[int, ...]) -> _Tile:
         """The best cut of the rows for tiles of these lanes: about as few as the registers allow."""
         cost, m, k = self.model.tile(lanes), self.m, self.k
-        count = ceil_div(m, max_height(self.isa, len(lanes), self.masks))
+        count = ceil_div(m, self._tallest(len(lanes)))
         enough = cost.least(m, k) * NEAR
         best, least = (Cut(0, 0), 0.0), float("inf")
         for tiles in range(count, min(count + ROW_CUTS, m + 1)):

@@ -17,8 +17,10 @@ from neurojit.target.cpu import Cpu
 @dataclass(frozen=True)
 class Isa:
     """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA's row the
-    least that it guarantees, and of the row made for a machine that machine's own. mask_registers: that can hold a mask (k0 means "no mask" in EVEX, so 7).
-    needs: features without which its code cannot run. implemented: neurojit has a vector machine for it.
+    least that it guarantees, and of a row made for a machine that machine's own. mask_registers: that can
+    hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
+    implemented: neurojit has a vector machine for it. scalars_apart: its multiply-add takes a scalar from
+    registers that are not the vectors'.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Isa:
     needs: tuple[str, ...]
     implemented: bool
     scalable: bool = False
+    scalars_apart: bool = False
 
     @property
     def widest(self) -> int:
@@ -40,9 +43,12 @@ class Isa:
         """The row of a scalable ISA for machines whose registers have so many bits.
 
         ValueError: less than the ISA guarantees, or no power of two."""
-        if not self.scalable or bits < self.vector_bits[0] or bits & (bits - 1):
-            raise ValueError(f"{self.name}: vectors of {bits} bits: expected a power of two, at least "
-                             f"{self.vector_bits[0]}, of a scalable ISA")
+        least = self.vector_bits[0]
+        if not self.scalable or bits < least or bits & (bits - 1):
+            raise ValueError(
+                f"{self.name}: vectors of {bits} bits: expected a power of two, at least {least}, "
+                "of a scalable ISA"
+            )
         return replace(self, vector_bits=(bits,))
 
 
@@ -86,6 +92,7 @@ RVV = Isa(
     needs=("fd", "v"),
     implemented=True,
     scalable=True,
+    scalars_apart=True,
 )
 NONE = Isa(
     "none",

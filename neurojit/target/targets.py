@@ -31,17 +31,21 @@ class Target:
 
 def target_for(name: str, cpu: Cpu | None = None) -> Target:
     """The target of an ISA ("x86_64-avx2", or "avx2") tuned for `cpu`; without one for the generic CPU
-    of the ISA, which is the same on every host; a scalable ISA then has the shortest vectors. A CPU of another architecture counts as none.
-    Raises UnknownIsaError.
+    of the ISA, which is the same on every host; a scalable ISA then has the shortest vectors. A CPU of
+    another architecture counts as none. Raises UnknownIsaError.
     """
     isa = isa_named(name)
     if cpu is None or cpu.architecture != isa.architecture:
         pipes = pipes_of("", isa.architecture)
         return Target(isa, pipes.name, pipes, ASSUMED, frozenset(isa.needs))
     if isa.scalable and cpu.vector_bytes:
-        isa = isa.with_vectors_of(8 * cpu.vector_bytes)
+        isa = isa.with_vectors_of(min(8 * cpu.vector_bytes, LONGEST))
     features = cpu.allowed | frozenset(isa.needs)
     return Target(isa, cpu.microarchitecture, cpu.pipes, cpu.caches, features)
+
+
+LONGEST = 512
+"""Bits of a scalable register that are used: as many as the cost model knows."""
 
 
 @functools.cache

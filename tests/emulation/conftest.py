@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from emulator import Emulator, build_runner, why_not
 
 

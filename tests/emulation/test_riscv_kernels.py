@@ -1,4 +1,4 @@
-"""RISC-V V kernels under emulation, through the gate that publishes kernels elsewhere, at three vector lengths.
+"""RISC-V V kernels under emulation, through the gate before publication, at three vector lengths.
 
 The operands lie between pages that cannot be touched, so a kernel that reads or writes too much dies.
 """
@@ -11,9 +11,8 @@ import pytest
 from emulator import MICRO_KERNEL, Emulator
 
 from neurojit.codegen import emit_gemm, emit_gemv, emit_map
-from neurojit.plan.epilogue import FUNCTIONS
-from neurojit.plan.blocking import one_tile
-from neurojit.plan.epilogue import Activation, Epilogue
+from neurojit.plan.blocking import micro_tile, one_tile
+from neurojit.plan.epilogue import FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Map
@@ -51,7 +50,7 @@ def test_every_height(riscv64, bits, dtype, m):
     check_gemm(riscv64(bits), Gemm.contiguous(dtype, m, 37, 21), bits)
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 3, 16, 17, 19, 64])
+@pytest.mark.parametrize("k", [1, 2, 3, 16, 17, 19, 64])
 def test_every_rest_of_depth(riscv64, bits, dtype, k):
     check_gemm(riscv64(bits), Gemm.contiguous(dtype, 8, 20, k), bits)
 
@@ -78,9 +77,11 @@ def test_epilogues(riscv64, bits, dtype, name):
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("width", [1, 4, 11, 16])
-def test_micro_kernels(riscv64, bits, dtype, width, accumulate):
-    g = Gemm.micro_kernel(dtype, 6, width, (6, width), accumulate)
+@pytest.mark.parametrize("less", [0, 1, 5, 7])
+def test_micro_kernels(riscv64, bits, dtype, less, accumulate):
+    height, widest = micro_tile(dtype, target(bits))
+    width = widest - less
+    g = Gemm.micro_kernel(dtype, height, width, (height, width), accumulate)
     code = emit_gemm(g, one_tile(g, target(bits)), target(bits).isa)
     for depth in (1, 7, 24):
         stride = g.n + 3

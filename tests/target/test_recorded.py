@@ -24,7 +24,7 @@ KNOWN = {
     "neoverse_n1": ("Neoverse N1", "none", 64, 64, 1024, 16),
     "neoverse_v1": ("Neoverse V1", "none", 64, 64, 1024, 32),
     "cortex_a76_a55": ("Cortex-A55 + Cortex-A76", "none", 8, 32, 128, 16),
-    "spacemit_x60": ("SpacemiT X60", "none", 8, 32, 512, 8),
+    "spacemit_x60": ("SpacemiT X60", "riscv64-rvv", 8, 32, 512, 8),
 }
 
 
@@ -113,7 +113,6 @@ def test_each_avx512_subset_is_needed(bit, recorded):
 
 def test_unimplemented_isas_are_named(recorded):
     assert "no vector machine for aarch64-neon yet" in choose_isa(decode(recorded("neoverse_n1"))).reason
-    assert "no vector machine for riscv64-rvv yet" in choose_isa(decode(recorded("spacemit_x60"))).reason
 
 
 def test_arm_features(recorded):
