@@ -15,58 +15,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from neurojit.asm_templates.machine import Machine, Mask, Operand, Pointer, Source, Vector
+from neurojit.asm_templates.machine import Machine, Mask, Operand, Source, Vector
 from neurojit.asm_templates.math import FUNCTIONS
+from neurojit.asm_templates.streams import Place, Streams
 from neurojit.plan.expression import RELATIONS, Apply, Constant, Evaluation, Expression, Input, rounded
-from neurojit.plan.map import Access
-
-
-class Place(NamedTuple):
-    """A vector of elements of the row: `lanes` of them from number `column` on, counted from where the
-    pointers are; of these only the masked ones, where there is a mask."""
-
-    lanes: int
-    column: int = 0
-    mask: Mask | None = None
-
-
-class Streams:
-    """The addresses of inputs and outputs, moved along together. Accesses of one buffer in the same strides
-    share a register. `operands` are the buffers' addresses, in registers that stay the caller's."""
-
-    def __init__(self, m: Machine, accesses: Sequence[Access], operands: Sequence[Pointer]) -> None:
-        self.m, self.accesses = m, accesses
-        self._moving: dict[tuple[int, tuple[int, ...]], Pointer] = {}
-        self._own: list[Pointer] = []
-        for access in accesses:
-            group = (access.buffer, access.strides)
-            if group not in self._moving:
-                first = all(buffer != access.buffer for buffer, _ in self._moving)
-                pointer = operands[access.buffer] if first else m.copy(operands[access.buffer])
-                self._moving[group] = pointer
-                if not first:
-                    self._own.append(pointer)
-
-    @staticmethod
-    def count(accesses: Sequence[Access]) -> int:
-        """How many registers they take."""
-        return len({(access.buffer, access.strides) for access in accesses})
-
-    def at(self, access: int, column: int) -> tuple[Pointer, int]:
-        """Register and displacement of the access's element in this column."""
-        of = self.accesses[access]
-        pointer = self._moving[of.buffer, of.strides]
-        return pointer, (of.offset + column * of.strides[-1]) * self.m.element.size
-
-    def move(self, dimension: int, count: int, back: tuple[int, int] = (0, 0)) -> None:
-        """All `count` further along a dimension, and back by (dimension, count)."""
-        for (_, strides), pointer in self._moving.items():
-            distance = count * strides[dimension] - back[1] * strides[back[0]]
-            self.m.advance(pointer, distance * self.m.element.size)
-
-    def release(self) -> None:
-        for pointer in self._own:
-            self.m.release(pointer)
 
 
 class Sink(NamedTuple):
@@ -75,19 +27,6 @@ class Sink(NamedTuple):
     node: int
     take: Callable[[Vector], None]
     stores: bool
-
-
-def storing(m: Machine, streams: Streams, access: int, place: Place) -> Callable[[Vector], None]:
-    """What stores a vector at the access's place."""
-    pointer, offset = streams.at(access, place.column)
-
-    def store(vector: Vector) -> None:
-        if place.mask is None:
-            m.store(m.view(vector, place.lanes), pointer, offset)
-        else:
-            m.store_where(place.mask, vector, pointer, offset)
-
-    return store
 
 
 class Evaluator:
@@ -118,9 +57,9 @@ class Evaluator:
             self._serve(ready)
         self._serve(waiting)
 
-    def results(self, wanted: Sequence[int]) -> dict[int, Vector]:
-        """Compute the nodes wanted, and hand them over in registers, the caller's to drop."""
-        self.run(())
+    def results(self, wanted: Sequence[int], sinks: Sequence[Sink] = ()) -> dict[int, Vector]:
+        """Run, and hand over the nodes wanted in registers, the caller's to drop."""
+        self.run(sinks)
         return {node: self.values.get(node) or self._vector(node)[0] for node in wanted}
 
     def _serve(self, sinks: Sequence[Sink]) -> None:

@@ -1,6 +1,6 @@
 """gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major B and C, any strides of A.
 
-    mr x nv accumulators + nv vectors of B + 1 scalar of A (none where the ISA broadcasts from memory)
+    mr x nv accumulators + the shorter of nv vectors of B and mr scalars of A + 1 of the other
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
 
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
@@ -203,20 +203,43 @@ def _steps(
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
     if count == 0:
         return
-    size = m.element.size
-    height, widest = len(accumulators), max(columns)
+    step = _step_by_columns if len(accumulators) < len(columns) else _step_by_rows
+    with m.repeat(count, {a: g.a.column_stride * m.element.size, b: g.b.row_stride * m.element.size}):
+        step(m, g, accumulators, columns, a, b)
+
+
+def _step_by_rows(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer
+) -> None:
+    """A row of B in registers; the elements of A pass through one."""
+    size, widest = m.element.size, max(columns)
+    vectors, offset = [], 0
+    for lanes in columns:
+        vectors.append(m.vector(lanes, b, offset, uses=len(accumulators)))
+        offset += lanes * size
     a_row = g.a.row_stride * size
-    with m.repeat(count, {a: g.a.column_stride * size, b: g.b.row_stride * size}):
-        vectors, offset = [], 0
-        for lanes in columns:
-            vectors.append(m.vector(lanes, b, offset, uses=height))
-            offset += lanes * size
-        for i, row in m.rows(accumulators, {a: a_row}):
-            scalar = m.scalar(widest, a, i * a_row, uses=len(columns))
-            for accumulator, vector in zip(row, vectors, strict=True):
-                m.fma(accumulator, scalar, vector)
-            m.drop(scalar)
-        m.drop(*vectors)
+    for i, row in m.rows(accumulators, {a: a_row}):
+        scalar = m.scalar(widest, a, i * a_row, uses=len(columns))
+        for accumulator, vector in zip(row, vectors, strict=True):
+            m.fma(accumulator, scalar, vector)
+        m.drop(scalar)
+    m.drop(*vectors)
+
+
+def _step_by_columns(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer
+) -> None:
+    """A column of A in registers; the vectors of B pass through one."""
+    size, widest, height = m.element.size, max(columns), len(accumulators)
+    scalars = [m.scalar(widest, a, i * g.a.row_stride * size, uses=len(columns)) for i in range(height)]
+    offset = 0
+    for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
+        vector = m.vector(lanes, b, offset, uses=height)
+        for accumulator, scalar in zip(column, scalars, strict=True):
+            m.fma(accumulator, scalar, vector)
+        m.drop(vector)
+        offset += lanes * size
+    m.drop(*scalars)
 
 
 def _dynamic_depth(

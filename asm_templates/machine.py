@@ -9,7 +9,7 @@ machine picks the narrowest register that holds it and reads and writes exactly 
 A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
 from memory inside the multiply-add, the machine may hand out the address instead of a register: the
 template states how often it will be used, the machine decides. The steps that functions are written in
-stand in `arithmetic`.
+stand in `arithmetic`, those that cross lanes in `lanes`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from neurojit.asm_templates.arithmetic import (
     Source,
     Vector,
 )
+from neurojit.asm_templates.lanes import Lanes
 from neurojit.emit import CodeBuffer
 from neurojit.errors import RegisterPressureError, UnknownIsaError
 
@@ -130,7 +131,7 @@ class CountedLoop(AbstractContextManager[None]):
             self.machine.release(self.counter)
 
 
-class Machine(Arithmetic):
+class Machine(Arithmetic, Lanes):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
     element: Element

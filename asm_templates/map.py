@@ -12,10 +12,12 @@ written. What is the same all along a row is computed before it, where registers
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from neurojit.asm_templates.expression import Evaluator, Place, Sink, Streams, storing
+from neurojit.asm_templates.expression import Evaluator, Sink
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
+from neurojit.asm_templates.streams import Place, Streams, over_rows, storing
 from neurojit.plan.expression import evaluate_in_order
 from neurojit.plan.map import Map, MapSchedule
 
@@ -62,7 +64,7 @@ class _Body:
         m.expect(frozenset({tail}) - {0})
         self.held = self._worth_holding()
         self.plan = evaluate_in_order(self.e, self.e.outputs, self.held)
-        self._dimension(0, rows)
+        over_rows(m, self.streams, self.g.shape, rows, self._row, self._holding)
         self.streams.release()
         m.forget()
 
@@ -78,29 +80,16 @@ class _Body:
         needed = evaluate_in_order(self.e, self.e.outputs, held).registers + len(held)
         return held if several and needed <= self.m.vectors.free else ()
 
-    def _dimension(self, d: int, rows: Pointer | None) -> tuple[int, int]:
-        """All elements of the dimensions from d on. Returns (d, how far along it the pointers have moved)."""
+    @contextmanager
+    def _holding(self, d: int) -> Iterator[None]:
+        """What is held, while the loops from dimension d on run."""
         holds = bool(self.held) and d == self.held_at
         if holds:
             plan, place = evaluate_in_order(self.e, self.held), Place(self.m.widest_lanes)
             self.known = Evaluator(self.m, self.e, plan, self.streams, place, {}).results(self.held)
-        moved = self._row(rows) if d == self.last else self._rows(d, rows)
+        yield
         if holds:
             self.m.drop(*self.known.values())
-        return d, moved
-
-    def _rows(self, d: int, rows: Pointer | None) -> int:
-        count = self.g.shape[d]
-        with ExitStack() as loop:
-            if count is not None:
-                loop.enter_context(self.m.loop(count))
-            else:
-                assert rows is not None
-                loop.enter_context(self.m.skip_unless_at_least(rows, 1))
-                loop.enter_context(self.m.while_positive(rows, 1))
-            moved = self._dimension(d + 1, None)
-            self.streams.move(d, 1, back=moved)
-        return count or 0
 
     # One row ----------------------------------------------------------------------------------------
 

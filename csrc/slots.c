@@ -271,6 +271,25 @@ size_t nj_slots_evict(nj_slot_table *table, size_t bytes)
     return given_up;
 }
 
+size_t nj_slots_evict_keys(nj_slot_table *table, const nj_key *mask, const nj_key *value)
+{
+    struct nj_slots_state *state = table->state;
+    size_t evicted = 0;
+    nj_lock_acquire(&state->lock);
+    for (nj_slot *slot = state->first; slot; slot = slot->next) {
+        uint64_t differs = 0;
+        for (int i = 0; i < 4; i++) differs |= (slot->key.word[i] ^ value->word[i]) & mask->word[i];
+        if (differs || atomic_load(&slot->code) == NULL) continue;
+        exchange_locked(state, slot, NULL);
+        state->stats.evictions++;
+        evicted++;
+    }
+    nj_code *abandoned = take_abandoned(state);
+    nj_lock_release(&state->lock);
+    destroy_list(abandoned);
+    return evicted;
+}
+
 size_t nj_slots_reclaim(nj_slot_table *table)
 {
     nj_lock_acquire(&table->state->lock);

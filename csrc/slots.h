@@ -101,6 +101,10 @@ bool nj_slot_evict(nj_slot_table *table, nj_slot *slot);
  * asked. Returns the bytes given up. */
 size_t nj_slots_evict(nj_slot_table *table, size_t bytes);
 
+/* Evicts every slot whose key equals `value` in the bits of `mask`: something in those keys is to mean
+ * something else from now on. Returns how many. */
+size_t nj_slots_evict_keys(nj_slot_table *table, const nj_key *mask, const nj_key *value);
+
 /* Destroys the retired code whose callers have left; returns how many. */
 size_t nj_slots_reclaim(nj_slot_table *table);
 

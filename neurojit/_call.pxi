@@ -6,6 +6,7 @@ from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, intptr_t, uint32_t, uint
 
 cimport numpy as cnp
 
+from neurojit.runtime._blocked cimport nj_gemm_batch, run_batch
 from neurojit.runtime._runtime cimport (
     NJ_CODE_RELEASES_GIL, SlotTable, nj_code, nj_key, nj_slot, nj_slot_enter, nj_slot_leave, nj_slot_table,
     nj_slot_is_published, nj_slots_find,
@@ -67,11 +68,16 @@ cdef enum:
     C_CONTIGUOUS = 0x0001  # NPY_ARRAY_C_CONTIGUOUS
     WRITEABLE = 0x0400     # NPY_ARRAY_WRITEABLE
 
+cdef enum:
+    MOST_BESIDE = 2            # operands after C: a bias, a residual
+    MOST_BUFFERS = 4 + MOST_BESIDE  # context, A, B, C and those
+
 # Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives.
 cdef int64_t GIL_WORTH_RELEASING = 500_000
 
-# A dense layer is the product of its key, with the number of its epilogue where A's column stride, always
-# 1 here, would stand: negative numbers so large that no stride has them.
+# A dense layer has the key of its product, with the number of its epilogue in a place whose value is known
+# then: that of C's row stride, which is n, or that of A's column stride, which is 1. Such numbers are so
+# negative that no stride has them.
 cdef int64_t EPILOGUES = INT32_MIN
 cdef int64_t MOST_EPILOGUES = 1 << 16
 
@@ -228,6 +234,20 @@ cdef inline bint read_out(PyObject *out, Call *call) noexcept nogil:
     return not (low < c_high and c_low < high)
 
 
+cdef inline int64_t run_code(nj_code *code, void **buffers) noexcept:
+    """Code that was entered, on its operands from buffers[1] on; without the GIL where that is worth it."""
+    cdef PyThreadState *thread
+    cdef int64_t status
+    buffers[0] = code.context
+    if code.flags & NJ_CODE_RELEASES_GIL:
+        thread = PyEval_SaveThread()
+        status = code.entry(buffers, 0)
+        PyEval_RestoreThread(thread)
+    else:
+        status = code.entry(buffers, 0)
+    return status
+
+
 cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *compiled) noexcept:
     """The product by the kernel in its slot; `beside` is the kernel's operand after C, if it has one.
 
@@ -239,7 +259,6 @@ cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *c
     cdef PyObject *result
     cdef void *buffers[5]
     cdef int64_t status
-    cdef PyThreadState *thread
     compiled[0] = False
     if not make_key(&call.p, &key):
         return NULL
@@ -262,14 +281,9 @@ cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *c
         Py_DECREF(result)
         return NULL
     compiled[0] = True
-    buffers[0], buffers[1], buffers[2] = code.context, call.a, call.b
+    buffers[1], buffers[2] = call.a, call.b
     buffers[3], buffers[4] = PyArray_DATA(<array_object *>result), beside
-    if code.flags & NJ_CODE_RELEASES_GIL:
-        thread = PyEval_SaveThread()
-        status = code.entry(buffers, 0)
-        PyEval_RestoreThread(thread)
-    else:
-        status = code.entry(buffers, 0)
+    status = run_code(code, buffers)
     nj_slot_leave(slot)
     if status != 0:  # NJ_GEMM_NO_MEMORY: only the blocked driver needs any
         Py_DECREF(result)
@@ -286,10 +300,10 @@ cdef inline PyObject *general_call(object general, PyObject *const *args, size_t
 
 cdef void set_no_memory() noexcept:
     PyErr_SetString(PyExc_MemoryError,
-                    "matmul: no memory for packed panels, out is unchanged; free some memory and call again")
+                    "no memory for packed panels, out is unchanged; free some memory and call again")
 
 
-cdef bint product_of(array_object *a, array_object *b, array_object *c, Product *p) noexcept:
+cdef inline bint product_of(array_object *a, array_object *b, array_object *c, Product *p) noexcept:
     """The product of the last two dimensions of three arrays with at least two each."""
     cdef int da = PyArray_NDIM(a), db = PyArray_NDIM(b), dc = PyArray_NDIM(c)
     cdef int64_t c_column
@@ -314,3 +328,51 @@ cdef bint product_of(array_object *a, array_object *b, array_object *c, Product 
     if p.a_column < EPILOGUES + MOST_EPILOGUES:
         return False
     return c_column == p.element and p.c_row >= p.n
+
+
+cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c,
+                             tuple besides) except -1:
+    """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the slot of p's key.
+
+    All have the same number of dimensions; leading extents are c's (broadcast with stride 0). besides: the
+    operands after C, with the same leading dimensions. 0, and c is untouched, when no kernel is published.
+    """
+    cdef nj_key key
+    cdef nj_slot *slot
+    cdef nj_code *code
+    cdef nj_gemm_batch batch
+    cdef int64_t status
+    cdef double work
+    cdef PyThreadState *thread = NULL
+    cdef int axis, i
+    cdef array_object *x = <array_object *>a
+    cdef array_object *y = <array_object *>b
+    cdef array_object *z = <array_object *>c
+    if not make_key(p, &key):
+        return 0
+    batch.axes, batch.work, batch.besides = PyArray_NDIM(z) - 2, p.m * p.n * p.k, <int>len(besides)
+    for i in range(batch.besides):
+        batch.beside[i] = <const char *>PyArray_DATA(<array_object *>besides[i])
+        batch.beside_stride[i] = <const intptr_t *>PyArray_STRIDES(<array_object *>besides[i])
+    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
+    batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
+    batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
+    batch.b_stride = <const intptr_t *>PyArray_STRIDES(y)
+    work = <double>batch.work
+    for axis in range(batch.axes):
+        work *= <double>batch.extent[axis]
+    slot = nj_slots_find(TABLE, &key)
+    code = nj_slot_enter(slot) if slot is not NULL else NULL
+    if code is NULL:
+        return 0
+    batch.code = code
+    if code.flags & NJ_CODE_RELEASES_GIL or work > GIL_WORTH_RELEASING:
+        thread = PyEval_SaveThread()
+    status = run_batch(&batch)
+    if thread is not NULL:
+        PyEval_RestoreThread(thread)
+    nj_slot_leave(slot)
+    if status != 0:
+        set_no_memory()
+        return -1
+    return 1

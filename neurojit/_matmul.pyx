@@ -9,8 +9,6 @@ with the whole of numpy.matmul's meaning, which comes back through `products` fo
 
 include "_call.pxi"
 
-from neurojit.runtime._blocked cimport nj_gemm_batch, run_batch
-
 
 cdef PyObject *matmul_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf,
                                  PyObject *kwnames) noexcept:
@@ -84,76 +82,9 @@ cdef class Matmul:
         return "matmul"
 
 
-cdef PyObject *bound_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf,
-                                PyObject *kwnames) noexcept:
-    cdef BoundMatmul self = <BoundMatmul>callable
-    cdef nj_code *code
-    cdef PyThreadState *thread
-    cdef void *buffers[4]
-    cdef int64_t status
-    if PyVectorcall_NARGS(nargsf) != 0 or kwnames is not NULL:
-        PyErr_SetString(PyExc_TypeError, "a bound matmul takes no arguments; bind others with nj.matmul.bind")
-        return NULL
-    code = NULL
-    if PyArray_FLAGS(<array_object *>self.arguments[2]) & WRITEABLE:
-        code = nj_slot_enter(self.slot)
-    if code is NULL:  # evicted: computed, and compiled again; or out has become read-only: raises
-        return PyObject_Vectorcall(<PyObject *>self.general, self.arguments, 3, NULL)
-    buffers[0] = code.context
-    buffers[1], buffers[2], buffers[3] = self.buffers[0], self.buffers[1], self.buffers[2]
-    if code.flags & NJ_CODE_RELEASES_GIL:
-        thread = PyEval_SaveThread()
-        status = code.entry(buffers, 0)
-        PyEval_RestoreThread(thread)
-    else:
-        status = code.entry(buffers, 0)
-    nj_slot_leave(self.slot)
-    if status != 0:
-        set_no_memory()
-        return NULL
-    c_incref(self.arguments[2])
-    return self.arguments[2]
-
-
-cdef class BoundMatmul:
-    """What `nj.matmul.bind` returns: a kernel's slot and the addresses of its operands."""
-
-    cdef vectorcallfunc vectorcall
-    cdef nj_slot *slot
-    cdef void *buffers[3]
-    cdef PyObject *arguments[3]
-    cdef object general, a, b, out, views
-
-    def __cinit__(self, *_):
-        self.vectorcall = bound_vectorcall
-
-    def __init__(self, general, a, b, out, views):
-        """views: a, b and out as matrices, of which there is a published kernel; private to this object,
-        so that nobody can give them another shape."""
-        cdef Product p
-        cdef nj_key key
-        x, y, z = views
-        cdef array_object *operands[3]
-        operands[0], operands[1], operands[2] = <array_object *>x, <array_object *>y, <array_object *>z
-        self.general, self.a, self.b, self.out, self.views = general, a, b, out, views
-        if product_of(operands[0], operands[1], operands[2], &p) and make_key(&p, &key):
-            self.slot = nj_slots_find(TABLE, &key)
-        if self.slot is NULL:
-            raise ValueError("no kernel was published for these operands")
-        for i in range(3):
-            self.buffers[i] = PyArray_DATA(operands[i])
-        self.arguments[0], self.arguments[1] = <PyObject *>a, <PyObject *>b
-        self.arguments[2] = <PyObject *>out
-
-    def __repr__(self):
-        return f"<bound neurojit.matmul {self.a.shape} @ {self.b.shape}>"
-
-
 cdef void enable_vectorcall():
     cdef Matmul probe = Matmul.__new__(Matmul, print, None, None)
     nj_enable_vectorcall(<PyTypeObject *>Matmul, <char *>&probe.vectorcall - <char *><PyObject *>probe)
-    cdef BoundMatmul bound = BoundMatmul.__new__(BoundMatmul)
-    nj_enable_vectorcall(<PyTypeObject *>BoundMatmul, <char *>&bound.vectorcall - <char *><PyObject *>bound)
 
 
 enable_vectorcall()
@@ -182,37 +113,6 @@ def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     c's (broadcast with stride 0). Returns False, and c is untouched, when no kernel is published.
     """
     cdef Product p
-    cdef nj_key key
-    cdef nj_slot *slot
-    cdef nj_code *code
-    cdef nj_gemm_batch batch
-    cdef int64_t status
-    cdef double work
-    cdef PyThreadState *thread = NULL
-    cdef int axis
-    cdef array_object *x = <array_object *>a
-    cdef array_object *y = <array_object *>b
-    cdef array_object *z = <array_object *>c
-    if not product_of(x, y, z, &p) or not make_key(&p, &key):
+    if not product_of(<array_object *>a, <array_object *>b, <array_object *>c, &p):
         return False
-    slot = nj_slots_find(TABLE, &key)
-    code = nj_slot_enter(slot) if slot is not NULL else NULL
-    if code is NULL:
-        return False
-    batch.code, batch.axes, batch.work, batch.besides = code, PyArray_NDIM(z) - 2, p.m * p.n * p.k, 0
-    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
-    batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
-    batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
-    batch.b_stride = <const intptr_t *>PyArray_STRIDES(y)
-    work = <double>batch.work
-    for axis in range(batch.axes):
-        work *= <double>batch.extent[axis]
-    if code.flags & NJ_CODE_RELEASES_GIL or work > GIL_WORTH_RELEASING:
-        thread = PyEval_SaveThread()
-    status = run_batch(&batch)
-    if thread is not NULL:
-        PyEval_RestoreThread(thread)
-    nj_slot_leave(slot)
-    if status != 0:
-        raise MemoryError("matmul: no memory for packed panels; free some memory and call again")
-    return True
+    return run_products(&p, a, b, c, ()) != 0

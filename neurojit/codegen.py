@@ -11,8 +11,9 @@ from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates import program as program_template
+from neurojit.asm_templates import reduce as reduce_template
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
-from neurojit.asm_templates.riscv64.rvv_arithmetic import RvvMachine
+from neurojit.asm_templates.riscv64.lanes import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
@@ -22,6 +23,7 @@ from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.program import ProgramPlan, Step
+from neurojit.plan.reduce import Reduce, ReduceSchedule, schedule_reduce
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[Machine]] = {
@@ -76,6 +78,16 @@ def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder, schedule: MapSched
     buffer = machine_class(isa).new_buffer(encoder)
     machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "map")
     map_template.emit(machine, g, schedule or schedule_map(g, isa))
+    return buffer.finish()
+
+
+def emit_reduce(
+    g: Reduce, isa: Isa, encoder: str = CONFIG.encoder, schedule: ReduceSchedule | None = None
+) -> bytes:
+    """The machine code of an expression with reductions."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "reduce")
+    reduce_template.emit(machine, g, schedule or schedule_reduce(g, isa))
     return buffer.finish()
 
 

@@ -81,6 +81,11 @@ def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE
     return None
 
 
+def forget_refusals() -> None:
+    """Ask again whether what was refused can be compiled: some key has got another meaning."""
+    _refused.clear()
+
+
 def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None:
     """Plan, make and publish the product's kernel."""
     if slot.published:

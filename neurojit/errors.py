@@ -30,6 +30,10 @@ class RegisterPressureError(NeurojitError, RuntimeError):
     """A template asked its vector machine for more registers than the ISA has."""
 
 
+class MissingStepError(NeurojitError, NotImplementedError):
+    """A template asked its vector machine for a step that this ISA's does not have."""
+
+
 class ExecutableMemoryError(NeurojitError, RuntimeError):
     """No strategy could map the code executable; what each one answered is in the text."""
 

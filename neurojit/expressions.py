@@ -14,6 +14,7 @@ import numpy as np
 from neurojit import functions
 from neurojit.plan.epilogue import FUNCTIONS, Activation
 from neurojit.plan.expression import Constant, Expression, Input
+from neurojit.plan.reduce import Reduce
 
 Array = np.ndarray[Any, Any]
 Function = Callable[[Activation, Array], Array]
@@ -66,15 +67,15 @@ def evaluate(
     e: Expression,
     inputs: Sequence[Array],
     function: Function = apply_function,
-    reduction: Callable[[str, Array], Array] | None = None,
+    reduction: Callable[[int, str, Array], Array] | None = None,
 ) -> list[Array]:
     """The outputs for inputs that broadcast against each other, all of one element type.
 
-    `reduction` computes a reduction over the last axis, which it keeps with an extent of 1."""
+    `reduction` computes the reduction that is node so and so; it keeps the axis, with an extent of 1."""
     dtype = inputs[0].dtype if inputs else np.dtype(np.float32)
     values: list[Array] = []
     with np.errstate(all="ignore"):
-        for node in e.nodes:
+        for at, node in enumerate(e.nodes):
             if isinstance(node, Input):
                 values.append(inputs[node.index])
             elif isinstance(node, Constant):
@@ -91,5 +92,51 @@ def evaluate(
                 else:
                     if reduction is None:
                         raise ValueError(f"expression: {node.op} without a meaning of reductions")
-                    values.append(reduction(node.op, operands[0]))
+                    values.append(reduction(at, node.op, operands[0]))
     return [values[output] for output in e.outputs]
+
+
+# Reductions, in the order that `plan.reduce` fixes ---------------------------------------------------------
+
+_COMBINED: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
+    "reduce_sum": (0.0, np.add),
+    "reduce_mean": (0.0, np.add),
+    "reduce_fmax": (-np.inf, lambda a, x: _where(x > a, x, a)),
+    "reduce_fmin": (np.inf, lambda a, x: _where(x < a, x, a)),
+    "reduce_max": (-np.inf, lambda a, x: _where((x > a) | np.isnan(x), x, a)),
+    "reduce_min": (np.inf, lambda a, x: _where((x < a) | np.isnan(x), x, a)),
+}
+"""name -> (where it starts, how it takes in one element more)."""
+
+
+def reduce_rows(op: str, x: Array, partial_lanes: int) -> Array:
+    """A reduction over the last axis, with so many partial sums; the axis stays, with an extent of 1."""
+    n = x.shape[-1]
+    if op in ("reduce_argmax", "reduce_argmin"):
+        find = np.argmax if op == "reduce_argmax" else np.argmin
+        return np.asarray(find(x, -1, keepdims=True), x.dtype)
+    start, combine = _COMBINED[op]
+    groups = -(-n // partial_lanes)
+    padded = np.full((*x.shape[:-1], groups * partial_lanes), start, x.dtype)
+    padded[..., :n] = x
+    grouped = padded.reshape(*x.shape[:-1], groups, partial_lanes)
+    partial = np.full((*x.shape[:-1], partial_lanes), start, x.dtype)
+    for group in range(groups):
+        partial = combine(partial, grouped[..., group, :])
+    while partial.shape[-1] > 1:
+        half = partial.shape[-1] // 2
+        partial = combine(partial[..., :half], partial[..., half:])
+    return partial / x.dtype.type(n) if op == "reduce_mean" else partial
+
+
+def evaluate_rows(g: Reduce, inputs: Sequence[Array], function: Function = apply_function) -> list[Array]:
+    """The outputs of a `Reduce`, for inputs of its shape, the dynamic extent being theirs."""
+    lanes = g.partial_lanes()
+
+    def reduction(at: int, op: str, x: Array) -> Array:
+        x = np.broadcast_to(x, inputs[0].shape) if inputs else x
+        if not g.down:
+            return reduce_rows(op, x, lanes[at])
+        return np.swapaxes(reduce_rows(op, np.swapaxes(x, -1, -2), lanes[at]), -1, -2)
+
+    return evaluate(g.expression, inputs, function, reduction)

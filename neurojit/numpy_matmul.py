@@ -20,6 +20,7 @@ import numpy as np
 
 from neurojit import _matmul
 from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
+from neurojit._bound import Bound
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -99,11 +100,11 @@ def _compute(
     shape: tuple[int, ...],
 ) -> tuple[Any, str | None]:
     """(a @ b, None) by kernels, or (None, why there is none). A given out is written only on success."""
-    x = _for_kernel(a if a.ndim > 1 else a[None, :], dtype)
-    y = _for_kernel(b if b.ndim > 1 else b[:, None], dtype)
+    x = for_kernel(a if a.ndim > 1 else a[None, :], dtype)
+    y = for_kernel(b if b.ndim > 1 else b[:, None], dtype)
     batch = shape[: len(shape) - (a.ndim > 1) - (b.ndim > 1)]
     full = (*batch, x.shape[-2], y.shape[-1])
-    in_place = out is not None and _takes_rows(out, full) and not _may_overlap(out, x, y)
+    in_place = out is not None and takes_rows(out, full) and not _may_overlap(out, x, y)
     c = out.reshape(full) if out is not None and in_place else np.empty(full, dtype)
     if c.size == 0 or x.shape[-1] == 0:
         c[...] = 0
@@ -139,19 +140,28 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
 def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> str | None:
     """Have a kernel for the product of the last two dimensions in its slot; or why that cannot be."""
     described = _matmul.describe(a, b, c)
-    if described is None:
-        return "extents or strides beyond 32 bits"
+    return "extents or strides beyond 32 bits" if described is None else publish(*described)
+
+
+def publish(
+    key: tuple[int, int, int, int], fields: tuple[int, ...], epilogue: Any = None, forget: bool = False
+) -> str | None:
+    """Have the kernel for a product, with its Epilogue, in the slot of its key; or say why that cannot be.
+
+    forget: the key meant something else before, so refusals are asked again."""
     try:  # on the first kernel: the compiler and what it imports cost more than all the rest
-        from neurojit.compiler import publish_product
+        from neurojit.compiler import forget_refusals, publish_product
         from neurojit.plan.product import Product
     except ImportError as error:  # a signal handler multiplies in the middle of that first import
         return f"the compiler is not imported: {error}"
 
-    key, fields = described
-    return publish_product(key, Product(*fields))
+    if forget:
+        forget_refusals()
+    product = Product(*fields)
+    return publish_product(key, product) if epilogue is None else publish_product(key, product, epilogue)
 
 
-def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """x in the kernels' dtype and byte order, with strides that are whole elements."""
     x = x.astype(dtype, copy=False) if x.dtype != dtype or not x.dtype.isnative else x
     if any(stride % dtype.itemsize for stride in x.strides[-2:]):
@@ -159,7 +169,7 @@ def _for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
     return x
 
 
-def _takes_rows(out: np.ndarray[Any, Any], full: tuple[int, ...]) -> bool:
+def takes_rows(out: np.ndarray[Any, Any], full: tuple[int, ...]) -> bool:
     """Whether kernels can write `out`: rows of adjacent elements that do not overlap each other."""
     if out.flags.c_contiguous:
         return True
@@ -183,10 +193,12 @@ def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
             and out.size
         ):
             full = (views[0].shape[-2], views[1].shape[-1])
-            if a.ndim <= 2 and b.ndim <= 2 and _takes_rows(out, full) and not _may_overlap(out, a, b):
+            if a.ndim <= 2 and b.ndim <= 2 and takes_rows(out, full) and not _may_overlap(out, a, b):
                 views.append(out.reshape(full) if out.shape != full else out.view())
-                if a.shape[-1] and _publish(*views) is None:
-                    return _matmul.BoundMatmul(general, a, b, out, tuple(views))
+                described = _matmul.describe(*views) if a.shape[-1] else None
+                if described is not None and _publish(*views) is None:
+                    text = f"matmul {a.shape} @ {b.shape}"
+                    return Bound(described[0], tuple(views), out, functools.partial(general, a, b, out), text)
     np.matmul(np.zeros_like(a), np.zeros_like(b), out=np.empty_like(out))  # raises what a call would
     return functools.partial(general, a, b, out)
 

@@ -17,7 +17,7 @@ from neurojit.plan.blocking import Blocking, micro_tile
 from neurojit.plan.cut import ceil_div, cut_by, cut_equally
 from neurojit.plan.product import Product
 from neurojit.runtime import SLOTS
-from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked
+from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked, publish_strips
 from neurojit.target import Target, host_target
 
 pytestmark = [
@@ -113,6 +113,36 @@ def test_row_16_no_memory_for_packed_panels(warm: bool, batch: tuple[int, ...]) 
     result = in_a_fresh_thread(lambda: nj.matmul(a, b, out))
     assert result is out
     assert_same_bits(out, reference(a, b))
+
+
+@pytest.mark.parametrize("depth", [60, 3000], ids=["packed panels", "partial sums too"])
+def test_row_16_no_memory_for_a_layer(depth: int) -> None:
+    """An epilogue that reads out must find it as it was."""
+    a, b = plain(1, (50, depth)), np.asfortranarray(plain(2, (depth, 70)))
+    out = plain(3, (50, 70))
+    before = out.copy()
+    expected = nj.linear(a, b, activation="relu", out=out.copy(), beta=0.5)
+    try:
+        inject_scratch_failure(1 << 20)
+        error = in_a_fresh_thread(lambda: nj.linear(a, b, activation="relu", out=out, beta=0.5))
+    finally:
+        inject_scratch_failure(0)
+    assert type(error) is MemoryError
+    assert_same_bits(out, before)
+    in_a_fresh_thread(lambda: nj.linear(a, b, activation="relu", out=out, beta=0.5))
+    assert_same_bits(out, expected)
+
+
+def test_a_plan_has_no_more_operands_than_c_has_room_for() -> None:
+    slot = SLOTS.insert((1, 2, 3, 2**63))
+    cut, steps = (1, 1, 0, 0), ((0, 4),) * 5
+    with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
+        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,) * 8, False, (), steps)
+    with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
+        publish_strips(slot, cut, (0,) * 8, (None, None), 1, 1)
+    with pytest.raises(ValueError, match="8 micro-kernels, got 1"):
+        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,), False)
+    assert not slot.published
 
 
 def test_each_thread_has_its_own_scratch() -> None:

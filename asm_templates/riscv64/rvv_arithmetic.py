@@ -28,7 +28,7 @@ ON_VECTORS = {
 ON_SCALAR = {"<": "vmflt.vf", "<=": "vmfle.vf", "==": "vmfeq.vf", ">=": "vmfge.vf", ">": "vmfgt.vf"}
 
 
-class RvvMachine(RvvMoves):
+class RvvArithmetic(RvvMoves):
     """See the module's head."""
 
     # Constants ------------------------------------------------------------------------------------

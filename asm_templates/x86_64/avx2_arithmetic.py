@@ -11,13 +11,14 @@ from typing import ClassVar
 
 from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
-from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS, X86Arithmetic
+from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
+from neurojit.asm_templates.x86_64.lanes import X86Lanes
 
 FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}
 
 
-class Avx2Arithmetic(X86Arithmetic):
+class Avx2Arithmetic(X86Lanes):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}

@@ -162,6 +162,9 @@ class X86Machine(Machine):
 
     # Control --------------------------------------------------------------------------------------
 
+    def loop(self, count: int) -> AbstractContextManager[None]:
+        return ONCE if count == 1 else _While(self, self.constant(count), 1, owned=True)
+
     def while_positive(self, counter: Pointer, step: int) -> AbstractContextManager[None]:
         return _While(self, counter, step)
 
@@ -204,8 +207,10 @@ class X86Machine(Machine):
 
 
 class _While(AbstractContextManager[None]):
-    def __init__(self, machine: X86Machine, counter: Pointer, step: int) -> None:
-        self.machine, self.counter, self.step = machine, counter, step
+    """owned: the counter's register is given back at the end."""
+
+    def __init__(self, machine: X86Machine, counter: Pointer, step: int, owned: bool = False) -> None:
+        self.machine, self.counter, self.step, self.owned = machine, counter, step, owned
 
     def __enter__(self) -> None:
         buffer = self.machine.buffer
@@ -219,6 +224,8 @@ class _While(AbstractContextManager[None]):
         machine = self.machine
         machine.buffer.imm(machine.i.sub_imm8, self.step, self.counter)
         machine.buffer.jump(machine.i.jump_greater, self.head)
+        if self.owned:
+            machine.release(self.counter)
 
 
 class _WhileInMemory(_While):

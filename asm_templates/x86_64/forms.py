@@ -92,6 +92,7 @@ FLOATS = (
 INTEGERS = (
     *over("vpaddd vpsubd vpaddq vpsubq vpmulld vpmaxsd vpminsd", "V, V, V | V, V, M", ALL),
     *over("vpslld vpsrld vpsrad vpsllq vpsrlq", "V, V, imm8", ALL),
+    *over("vprold", "V, V, imm8", EVEX),
     *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
     *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
     *over("vpternlogd", "V, V, V, imm8", EVEX_ONLY),

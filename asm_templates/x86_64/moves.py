@@ -17,13 +17,14 @@ from neurojit.asm_templates.x86_64.core import X86Machine
 class EvenTile(Sequence[list[Vector]]):
     """Rows of accumulators with the same lanes, one row's registers behind the other's."""
 
-    __slots__ = ("columns", "height", "registers")
+    __slots__ = ("columns", "first", "height", "registers")
 
     def __init__(self, height: int, columns: list[tuple[int, int]], registers: list[int]) -> None:
         """columns: (lanes, width of the register in bits)."""
         self.height = height
-        self.columns = columns
         self.registers = registers
+        self.columns = columns
+        self.first = [Vector(register, *of) for register, of in zip(registers, columns, strict=False)]
 
     @property
     def in_one_run(self) -> bool:
@@ -85,7 +86,8 @@ class X86Moves(X86Machine):
         )
         for _, row in self.rows(tile, {}):
             for vector in row:
-                self.buffer.regs(self.moves.zero, vector.register, vector.register, vector.register)
+                register = vector.register
+                self.buffer.regs(self.moves.zero, register, register, register)
         return tile
 
     def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
@@ -94,7 +96,7 @@ class X86Moves(X86Machine):
             yield from enumerate(tile)
             return
         first = self.buffer.mark
-        yield 0, tile[0]
+        yield 0, tile.first
         if tile.height > 1:
             self.buffer.repeat(first, tile.height - 1, steps, tile.registers[0], len(tile.columns))
 

@@ -129,9 +129,13 @@ class Expression:
         """The numbers of the inputs that nodes name."""
         return frozenset(node.index for node in self.nodes if isinstance(node, Input))
 
+    def is_reduction(self, at: int) -> bool:
+        node = self.nodes[at]
+        return isinstance(node, Apply) and node.op in REDUCTIONS
+
     @property
     def reduces(self) -> bool:
-        return any(isinstance(node, Apply) and node.op in REDUCTIONS for node in self.nodes)
+        return any(map(self.is_reduction, range(len(self.nodes))))
 
     def operands(self, node: int) -> tuple[int, ...]:
         of = self.nodes[node]
@@ -225,6 +229,11 @@ class Builder:
         if op in ("max", "min") and len(operands) == 2 and isinstance(self._nodes[operands[1]], Constant):
             operands = operands[::-1]
         return self._add(Apply(op, operands, parameters))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What was written so far."""
+        return tuple(self._nodes)
 
     def done(self, *outputs: int) -> Expression:
         """The expression. Nodes that no output needs are left out."""

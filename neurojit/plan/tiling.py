@@ -29,7 +29,7 @@ MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
 """How many tiles more than necessary may lie below each other, for heights that fit better."""
-NEAR = 1.02
+NEAR = 1.025
 """What comes so near to the least that is possible is taken, and nothing better looked for."""
 CODE = 0.0001
 """What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
@@ -199,13 +199,14 @@ def k_block(g: Gemm, target: Target) -> int:
 
 
 def max_height(isa: Isa, vectors: int, masks: int) -> int:
-    """Rows of a tile `vectors` wide: accumulators, a row of B, and a scalar of A fit the registers.
+    """Rows of a tile `vectors` wide: the accumulators fit the registers, with the shorter of a row of B and a
+    column of A, and one register for the longer.
 
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
     vector register each where the ISA has no others for them.
     """
-    spare = 1 if isa.mask_registers else 1 + masks
-    return max(1, (isa.vector_registers - vectors - spare) // vectors)
+    room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks)
+    return max(1, (room - vectors) // vectors, min(room // (vectors + 1), vectors - 1))
 
 
 def edges(rest: int, full: int, size: int) -> list[tuple[int, ...]]:

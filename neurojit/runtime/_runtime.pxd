@@ -88,6 +88,7 @@ cdef extern from "slots.h" nogil:
     void nj_slot_publish(nj_slot_table *table, nj_slot *slot, nj_code *code)
     bool nj_slot_evict(nj_slot_table *table, nj_slot *slot)
     size_t nj_slots_evict(nj_slot_table *table, size_t bytes)
+    size_t nj_slots_evict_keys(nj_slot_table *table, const nj_key *mask, const nj_key *value)
     size_t nj_slots_reclaim(nj_slot_table *table)
     nj_slots_stats nj_slots_statistics(nj_slot_table *table)
 

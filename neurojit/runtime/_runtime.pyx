@@ -369,6 +369,14 @@ cdef class SlotTable:
             given_up = nj_slots_evict(self.table, count)
         return given_up
 
+    def evict_keys(self, tuple mask not None, tuple value not None):
+        """Evicts every slot whose key equals `value` in the bits of `mask`; returns how many. Holds the GIL:
+        no Python thread can look a key up and enter its slot in between."""
+        cdef nj_key bits, words
+        read_key(&bits, mask)
+        read_key(&words, value)
+        return nj_slots_evict_keys(self.table, &bits, &words)
+
     def reclaim(self):
         """Destroys retired code whose callers have left; returns how many."""
         cdef size_t destroyed

@@ -32,9 +32,8 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
         vectors = len(block.lanes)
         for height, tiles in block.rows.groups:
             assert min(height, tiles) >= 1, what
-            # one row reads B in its multiply-adds
-            of_b = vectors if height > 1 else 0
-            assert height * vectors + of_b + 1 + masks <= target.isa.vector_registers, what
+            held = min(vectors, height) if height > 1 else 0  # one row reads B in its multiply-adds
+            assert height * vectors + held + 1 + masks <= target.isa.vector_registers, what
     assert 1 <= schedule.unroll <= FULL_UNROLL, what
     assert g.is_micro_kernel or schedule.cycles > 0, what
 
@@ -86,8 +85,8 @@ def test_the_tallest_tile_leaves_room_for_b_a_and_masks(target: Target, masks: i
     for vectors in range(1, 7):
         height = max_height(target.isa, vectors, masks)
         assert height >= 1
-        assert height * vectors + vectors + 1 + taken <= target.isa.vector_registers
-        assert (height + 1) * vectors + vectors + 1 + taken > target.isa.vector_registers
+        registers = [rows * vectors + min(rows, vectors) + 1 + taken for rows in (height, height + 1)]
+        assert registers[0] <= target.isa.vector_registers < registers[1]
 
 
 @dtypes

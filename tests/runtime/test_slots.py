@@ -113,6 +113,20 @@ def test_cold_kernels_go_first() -> None:
     assert table.evict_bytes(1) == 0
 
 
+def test_keys_that_mean_something_else_lose_their_code() -> None:
+    table = SlotTable()
+    slots = [table.insert((1, low, high << 32 | 5, 9)) for low in range(3) for high in range(3)]
+    for slot in slots[:-1]:
+        table.publish(slot, Code.map(RETURNS_N))
+    mask, evictions = (0, 0, 0xFFFFFFFF << 32, 0), table.stats()["evictions"]
+    assert table.evict_keys(mask, (7, 7, 2 << 32, 7)) == 2
+    assert [slot.key[2] >> 32 == 2 for slot in slots[:-1]] == [not slot.published for slot in slots[:-1]]
+    assert table.stats()["evictions"] == evictions + 2
+    assert table.evict_keys(mask, (0, 0, 2 << 32, 0)) == 0
+    with pytest.raises(ValueError, match="4 words, got 1"):
+        table.evict_keys((1,), (0, 0, 0, 0))  # type: ignore[arg-type]
+
+
 def test_code_lives_until_its_last_caller_left() -> None:
     table = SlotTable()
     slot = table.insert(key(1))

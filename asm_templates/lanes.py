@@ -1,0 +1,85 @@
+"""The steps of a vector machine that cross lanes, take lanes as integers, or compute addresses from data.
+
+Reductions, transpositions, gathers and random numbers need them; products and plain maps do not. So a machine
+may lack some: a template that asks for one is then refused with an error that names the step, and whoever
+compiles falls back. Integers have the element's size; only 32 bits are needed, so f64 has none of them.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from neurojit.asm_templates.arithmetic import Pointer, Vector
+from neurojit.errors import MissingStepError
+
+
+class Lanes:
+    """See the module's head. `into` as in `arithmetic`."""
+
+    template: str
+
+    def _lacks(self, step: str) -> NoReturn:
+        raise MissingStepError(
+            f"template {self.template}: {type(self).__name__} has no step {step!r}; write it there, or "
+            "compute this with NumPy"
+        )
+
+    # Across lanes -------------------------------------------------------------------------------------
+
+    def upper(self, a: Vector) -> Vector:
+        """A fresh vector of half the lanes, of a power of two: the upper half of a's."""
+        self._lacks("upper")
+
+    def spread_first(self, a: Vector, lanes: int) -> Vector:
+        """A fresh vector with a's first lane in every one of `lanes`."""
+        self._lacks("spread_first")
+
+    def lane_numbers(self, lanes: int) -> Vector:
+        """A fresh vector of the numbers 0, 1, 2, ..."""
+        self._lacks("lane_numbers")
+
+    def transposed(self, rows: list[Vector]) -> list[Vector]:
+        """A square of lanes with rows and columns exchanged, in the registers of the rows and few others.
+
+        As many rows as lanes, a power of two up to the widest; rows are given back."""
+        self._lacks("transposed")
+
+    # Integers of 32 bits in the lanes of f32 --------------------------------------------------------------
+
+    def to_integer(self, a: Vector, into: Vector | None = None) -> Vector:
+        """The integer of each number, rounded towards 0; beyond the range the least one."""
+        self._lacks("to_integer")
+
+    def from_integer(self, a: Vector, into: Vector | None = None) -> Vector:
+        """The number of each integer, rounded to nearest."""
+        self._lacks("from_integer")
+
+    def spread_integer(self, lanes: int, value: int) -> Vector:
+        """A fresh vector with these 32 bits in every lane."""
+        self._lacks("spread_integer")
+
+    def add_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """a + b, modulo 2^32."""
+        self._lacks("add_integers")
+
+    def xor(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """The bits that differ."""
+        self._lacks("xor")
+
+    def rotate_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        """Bits that leave at the upper end come back at the lower; 0 < bits < 32."""
+        self._lacks("rotate_left")
+
+    def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        """Zeros come in at the upper end."""
+        self._lacks("shift_right")
+
+    # Addresses from data ------------------------------------------------------------------------------
+
+    def load_index(self, pointer: Pointer, offset: int) -> Pointer:
+        """A fresh general register with a signed 32-bit integer from memory."""
+        self._lacks("load_index")
+
+    def clamp_index(self, index: Pointer, count: int) -> None:
+        """index = 0 below 0, count - 1 from count on, else itself."""
+        self._lacks("clamp_index")
