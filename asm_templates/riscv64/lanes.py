@@ -39,8 +39,8 @@ class RvvMachine(RvvArithmetic):
         return numbers
 
     def transposed(self, rows: list[Vector]) -> list[Vector]:
-        """Rows are stored on the stack and columns loaded from there: V 1.0 has no instruction that interleaves
-        two registers."""
+        """Rows are stored on the stack and columns loaded from there: no instruction of V 1.0
+        interleaves two registers."""
         lanes, row_bytes = len(rows), len(rows) * self.element.size
         frame = -(-lanes * row_bytes // 16) * 16
         self.settle_all()
@@ -62,7 +62,7 @@ class RvvMachine(RvvArithmetic):
     # Integers -----------------------------------------------------------------------------------------
 
     def to_integer(self, a: Vector, into: Vector | None = None) -> Vector:
-        """V's conversion stops at the greatest integer, and makes that of NaN; the step asks for the least."""
+        """V's conversion stops at the greatest integer, and makes that of NaN; the least is asked for."""
         self._only_f32("to_integer")
         within = self.compare(a, "<", BEYOND_INTEGERS)
         converted, least = self.fresh(a.lanes), self.spread_integer(a.lanes, LEAST_INTEGER)

@@ -306,7 +306,13 @@ class RvvArithmetic(RvvMoves):
         """The mask in v0, for the next instruction on so many lanes."""
         self.vectors.claim(V0)
         self.on(lanes)
-        self.op("vmv1r.v v, v", V0, mask.register)
+        if isinstance(mask, FirstLanes):
+            numbers = self.fresh(lanes)
+            self.op("vid.v v", numbers.register)
+            self.op("vmsltu.vx v, v, x", V0, numbers.register, mask.register)
+            self.drop(numbers)
+        else:
+            self.op("vmv1r.v v, v", V0, mask.register)
 
     def _used(self) -> None:
         self.vectors.give(V0)

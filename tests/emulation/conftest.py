@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from emulator import Emulator, build_runner, why_not
+
+sys.path.append(str(Path(__file__).parents[1] / "asm_templates"))  # what these tests share with those
 
 
 @pytest.fixture(scope="session")
