@@ -12,10 +12,10 @@ export PEACHPY_PATH
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-slow test-pythons bench bench-short bench-pytest lint typecheck wheel encodings peachpy clean
+.PHONY: help demo test test-slow test-arm64 test-pythons bench bench-short bench-pytest lint typecheck wheel encodings peachpy clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.has-demo  ## classify the digits of scikit-learn through neurojit; look at the code and the CPU
 	$(PY) examples/digits.py
@@ -25,6 +25,12 @@ test: $(VENV)/.has-test peachpy  ## the tests
 
 test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none
+
+# The tests in an AArch64 Python, emulated: tests/arm64/prepare.py has what that takes.
+ARM64_PYTEST = build/arm64/python -m pytest -p no:cacheprovider -n $(shell nproc) --dist worksteal -rs
+test-arm64: $(VENV)/.has-dev  ## the tests on AArch64, under qemu-user (Debian, Ubuntu; needs qemu and a cross compiler)
+	$(PY) tests/arm64/prepare.py
+	$(ARM64_PYTEST)
 
 BENCH = $(PY) benchmarks/bench.py --json build/bench/bench.json --pictures build/bench
 bench: $(VENV)/.has-bench  ## every figure beside its goal, against NumPy, LIBXSMM and what else is installed

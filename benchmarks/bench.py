@@ -35,6 +35,7 @@ PARTS = {
     "few_rows": Part("few_rows", {}),
     "reference_level": Part("reference_level", {}),
     "threads": Part("threads", {}),
+    "linear": Part("linear", {}),
 }
 
 

@@ -5,6 +5,8 @@
 #if defined(_WIN32)
 #include <windows.h>
 
+static void wait_ns(uint64_t ns) { Sleep((DWORD)(ns / 1000000u)); }
+
 uint64_t nj_clock_ns(void)
 {
     LARGE_INTEGER count, frequency;
@@ -16,6 +18,11 @@ uint64_t nj_clock_ns(void)
 }
 #else
 #include <time.h>
+
+static inline void wait_ns(uint64_t ns)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (long)ns}, NULL); /* a signal may cut it short */
+}
 
 uint64_t nj_clock_ns(void)
 {
@@ -60,7 +67,7 @@ static double find_ticks_per_ns(void)
     uint64_t first_ticks = 0, first_ns = 0, ticks = 0, ns = 0;
     read_both(&first_ticks, &first_ns);
     do {
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL); /* a signal may cut it short */
+        wait_ns(2000000);
         read_both(&ticks, &ns);
     } while (ns - first_ns < 2000000);
     return (double)(ticks - first_ticks) / (double)(ns - first_ns);

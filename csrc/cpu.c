@@ -1,5 +1,5 @@
-/* Which architecture this is, and who knows how to ask it. Linux only: neurojit maps code on no
- * other system yet, and there says "unknown" rather than half of the truth. */
+/* Which architecture this is, and who knows how to ask it: on Linux, and on macOS with Apple silicon.
+ * neurojit maps code on no other system yet, and there says "unknown" rather than half of the truth. */
 #include "cpu.h"
 
 #include <string.h>
@@ -17,5 +17,8 @@ void nj_cpu_gather(struct nj_cpu_raw *raw)
 #elif defined(__linux__) && defined(__riscv) && __riscv_xlen == 64
     raw->architecture = "riscv64";
     nj_cpu_gather_riscv(raw);
+#elif defined(__APPLE__) && defined(__aarch64__)
+    raw->architecture = "aarch64";
+    nj_cpu_gather_apple(raw);
 #endif
 }

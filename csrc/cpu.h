@@ -12,6 +12,7 @@
 
 #define NJ_CPUID_MAX 64
 #define NJ_HWPROBE_MAX 16
+#define NJ_SYSCTL_MAX 32
 
 struct nj_cpuid {
     uint32_t leaf, subleaf, eax, ebx, ecx, edx;
@@ -19,6 +20,11 @@ struct nj_cpuid {
 
 struct nj_hwprobe {
     int64_t key; /* the kernel answers -1 for a key it does not know */
+    uint64_t value;
+};
+
+struct nj_sysctl {
+    const char *name;
     uint64_t value;
 };
 
@@ -37,6 +43,11 @@ struct nj_cpu_raw {
 
     struct nj_word hwcap, hwcap2; /* AArch64, RISC-V: the auxiliary vector's words */
     struct nj_word sve_vl;        /* AArch64: prctl(PR_SVE_GET_VL) */
+    struct nj_word midr;          /* AArch64: MIDR_EL1 of the core this ran on */
+
+    size_t sysctl_count; /* macOS */
+    struct nj_sysctl sysctl[NJ_SYSCTL_MAX];
+    char brand[64]; /* macOS: machdep.cpu.brand_string */
 
     size_t hwprobe_count; /* RISC-V */
     struct nj_hwprobe hwprobe[NJ_HWPROBE_MAX];
@@ -51,5 +62,6 @@ void nj_cpu_gather(struct nj_cpu_raw *raw);
 void nj_cpu_gather_x86(struct nj_cpu_raw *raw);
 void nj_cpu_gather_aarch64(struct nj_cpu_raw *raw);
 void nj_cpu_gather_riscv(struct nj_cpu_raw *raw);
+void nj_cpu_gather_apple(struct nj_cpu_raw *raw);
 
 #endif

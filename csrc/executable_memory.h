@@ -4,11 +4,12 @@
  * hardened systems (PR_SET_MDWE, SELinux execmem, seccomp) refuse. No single way to avoid it works
  * everywhere, and a sandbox may take one away while the process runs.
  *
- * The idea. Two ways, tried in this order for every mapping; no page is ever both:
+ * The idea. A few ways, tried in this order for every mapping; no page is ever both:
  *   memfd      write the code into an anonymous file, seal the file against any further write, map
  *              it private, readable and executable. The mapping was never writable, so systems that
  *              forbid *making* memory executable still allow it.
  *   mprotect   map anonymous memory readable and writable, copy, then turn it readable and executable.
+ *   MAP_JIT    macOS on Apple silicon: each thread sees a page writable or executable, never both.
  * If neither works there is no JIT ("none"); everything above stays correct through the reference.
  *
  * A refusal (EPERM, EACCES, ENOSYS ...) closes a strategy: it is not asked again. A shortage (no file
@@ -18,13 +19,14 @@
  * Invariants.
  *   - A failed `nj_map` leaves no descriptor, no mapping and no accounting behind.
  *   - After `nj_map` returned, every core that learns the address afterwards executes the new bytes:
- *     the instruction caches are synchronised before the address is handed out.
+ *     the instructions are synchronised (instruction_sync.h) before the address is handed out.
  *   - All state is a handful of atomics: there is no lock, so nothing to repair in a forked child,
  *     which may map and unmap at once (mappings are private, so neither process sees the other's).
  */
 #ifndef NJ_EXECUTABLE_MEMORY_H
 #define NJ_EXECUTABLE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +34,7 @@ typedef enum nj_strategy {
     NJ_STRATEGY_UNTRIED, /* nothing has been mapped yet */
     NJ_STRATEGY_MEMFD,
     NJ_STRATEGY_MPROTECT,
+    NJ_STRATEGY_JIT,  /* MAP_JIT */
     NJ_STRATEGY_NONE, /* the last mapping failed every way */
     NJ_STRATEGY_COUNT
 } nj_strategy;
@@ -44,6 +47,8 @@ typedef enum nj_map_step {
     NJ_STEP_MEMFD_MAP,
     NJ_STEP_ANONYMOUS_MAP,
     NJ_STEP_ANONYMOUS_PROTECT,
+    NJ_STEP_JIT_MAP,
+    NJ_STEP_SYNCHRONISE, /* every core with the new instructions */
     NJ_STEP_COUNT
 } nj_map_step;
 
@@ -78,6 +83,9 @@ void nj_unmap(nj_mapping *mapping);
 nj_strategy nj_current_strategy(void);
 nj_map_failure nj_strategy_failure(nj_strategy strategy);
 nj_memory_usage nj_executable_memory_usage(void);
+
+/* Whether this system has the strategy, even if it refuses it. */
+bool nj_strategy_exists(nj_strategy strategy);
 
 const char *nj_strategy_name(nj_strategy strategy);
 const char *nj_step_name(nj_map_step step);

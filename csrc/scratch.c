@@ -55,13 +55,20 @@ static void *allocate_scratch(size_t *size)
 #endif
     return memory;
 }
-#else
+
+static void free_scratch(void *memory) { free(memory); }
+#else /* Windows: what a thread has is not freed when it ends */
+#include <malloc.h>
+
 static void adopt_scratch(void *memory) { (void)memory; }
+
 static void *allocate_scratch(size_t *size)
 {
     *size = round_up(*size, NJ_SCRATCH_ALIGNMENT);
-    return aligned_alloc(NJ_SCRATCH_ALIGNMENT, *size);
+    return _aligned_malloc(*size, NJ_SCRATCH_ALIGNMENT);
 }
+
+static void free_scratch(void *memory) { _aligned_free(memory); }
 #endif
 
 void *nj_thread_scratch(size_t bytes)
@@ -78,7 +85,7 @@ void *nj_thread_scratch(size_t bytes)
     if (memory == NULL) {
         return NULL;
     }
-    free(thread_scratch.memory);
+    free_scratch(thread_scratch.memory);
     thread_scratch = (scratch){memory, bytes};
     adopt_scratch(memory);
     return memory;

@@ -19,6 +19,7 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
+    from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
+    "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
     "explain_matmul": "neurojit.report.explain",
@@ -51,6 +53,7 @@ __all__ = [
     "linear",
     "matmul",
     "num_threads",
+    "parse",
     "set_num_threads",
 ]
 

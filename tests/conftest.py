@@ -1,8 +1,10 @@
-"""`--bless` writes golden files anew; PeachPy is taken from where `make encodings` put it."""
+"""`--bless` writes golden files anew; PeachPy is taken from where `make encodings` put it; markers that name
+a machine skip a test on any other, with their reason."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from native import EMULATED, PATIENCE
 
 PEACHPY = Path(__file__).parent.parent / "build/peachpy/usr/lib/python3/dist-packages"
 if PEACHPY.is_dir():  # before neurojit is imported, which freezes the configuration
@@ -20,11 +23,23 @@ settings.register_profile("neurojit", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
 settings.load_profile("neurojit")
 
+MACHINES = {"x86_64": ("x86_64", "AMD64"), "aarch64": ("aarch64", "arm64")}
+
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bless", action="store_true", help="write golden files anew")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what a marker says does not belong on this machine: for one reason, the first."""
+    foreign = [name for name, machines in MACHINES.items() if platform.machine() not in machines]
+    for item in items:
+        for name in [*foreign, *(["not_emulated"] if EMULATED else [])]:
+            mark = item.get_closest_marker(name)
+            if mark is not None:
+                item.add_marker(pytest.mark.skip(reason=f"{name.replace('_', ' ')}: {mark.args[0]}"))
 
 
 @pytest.fixture
@@ -35,8 +50,9 @@ def child() -> Child:
         path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
         variables = {**os.environ, "PYTHONPATH": path, **environment}
         return subprocess.run(
-            [sys.executable, "-c", script], env=variables, capture_output=True, text=True, timeout=timeout
-        )
+            [sys.executable, "-c", script],
+            env=variables, capture_output=True, text=True, timeout=timeout * PATIENCE,
+        )  # fmt: skip
 
     return run
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from neurojit.plan.blocking import one_tile
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, Matrix, Output
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.target import Target, host, host_choice, target_for
+from neurojit.target import ISAS, Target, host, host_choice, target_for
 
 Array = np.ndarray[Any, Any]
 
@@ -20,9 +21,12 @@ DTYPES = {"f32": F32, "f64": F64}
 
 def runnable_isas() -> list[str]:
     """Every ISA whose code runs on this machine, best first. `neurojit.target` has no way around XCR0."""
-    best = host_choice().isa.name
-    return {"x86_64-avx512": ["avx512", "avx2"], "x86_64-avx2": ["avx2"]}.get(best, [])
+    best = host_choice().isa
+    lesser = ISAS[ISAS.index(best) :]
+    return [isa.option for isa in lesser if isa.architecture == best.architecture and isa.widest]
 
+
+needs_kernels = pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here")
 
 TARGETS: dict[str, Target] = {name: target_for(name, host()) for name in ("avx512", "avx2")}
 """To plan and emit for. Only `runnable_isas` may be run."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import DTYPES, LAYOUTS, cancelling, plain, runnable_isas
+from operands import DTYPES, LAYOUTS, cancelling, needs_kernels, plain
 from oracle import assert_same_bits, reference
 
 import neurojit as nj
@@ -22,7 +22,7 @@ from neurojit.target import Target, host_target
 
 pytestmark = [
     pytest.mark.usefixtures("cold"),
-    pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here"),
+    needs_kernels,
 ]
 
 

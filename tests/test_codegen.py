@@ -44,6 +44,7 @@ def kernels(isa: str) -> list[Gemm]:
     return found
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @pytest.mark.skipif(not has_peachpy(), reason="PeachPy is not here; `make encodings` fetches it")
 @pytest.mark.parametrize("isa", sorted(TARGETS))
 def test_both_encoders_give_the_same_bytes(isa: str) -> None:

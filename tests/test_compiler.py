@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import TARGETS, Array, plain, runnable_isas
+from operands import TARGETS, Array, needs_kernels, plain, runnable_isas
 from oracle import assert_same_bits, reference
 
 import neurojit as nj
@@ -24,7 +24,7 @@ from neurojit.target import NONE, IsaChoice, Target, host_target
 
 pytestmark = [
     pytest.mark.usefixtures("cold"),
-    pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here"),
+    needs_kernels,
 ]
 
 

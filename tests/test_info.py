@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import plain, runnable_isas
+from operands import needs_kernels, plain, runnable_isas
 
 import neurojit as nj
 from neurojit.config import CONFIG
@@ -33,7 +33,7 @@ def test_it_is_a_copy() -> None:
     assert "mine" not in nj.info().fallbacks
 
 
-@pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here")
+@needs_kernels
 def test_it_counts_kernels_compilations_and_evictions() -> None:
     before = nj.info()
     assert before.kernels == 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import LAYOUTS, plain, runnable_isas
+from operands import LAYOUTS, needs_kernels, plain, runnable_isas
 from oracle import assert_same_bits, reference
 
 import neurojit as nj
@@ -99,7 +99,7 @@ def test_the_operands_live_as_long_as_the_bound_product() -> None:
     assert [sys.getrefcount(x) for x in (a, b, out)] == counts
 
 
-@pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here")
+@needs_kernels
 def test_row_19_evicted_between_and_during_calls() -> None:
     a, b, out = plain(1, (90, 100)), plain(2, (100, 110)), np.zeros((90, 110), np.float32)
     bound, expected = nj.matmul.bind(a, b, out), reference(a, b)

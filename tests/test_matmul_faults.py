@@ -245,26 +245,15 @@ late = Late()
     assert out.split() == ["3.0", "del"]
 
 
-# Row 32: MXCSR ----------------------------------------------------------------------------------------
-
-# mov rax, [rdi]; stmxcsr [rdi]... by hand, since nothing of neurojit may be imported before the first look
-READ_MXCSR = """
-import ctypes, mmap
-page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-page.write(bytes.fromhex("0fae1f c3"))  # stmxcsr [rdi]; ret
-call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
-def control():
-    word = ctypes.c_uint32()
-    call(ctypes.addressof(word))
-    return word.value & 0xFFC0  # without the exception flags
-"""
+# Row 32: MXCSR, FPCR ----------------------------------------------------------------------------------
 
 
-def test_row_32_mxcsr_is_the_same_after_import_and_after_kernels(child: Any) -> None:
+def test_row_32_float_control_is_the_same_after_import_and_after_kernels(child: Any) -> None:
     succeeds(
         child(
-            READ_MXCSR + "before = control()\nassert before == 0x1F80, hex(before)\nimport neurojit\n"
-            "assert control() == before\n"
+            "from float_control import DEFAULT, float_control as control\n"
+            "before = control()\nassert before == DEFAULT, hex(before)\n"
+            "import neurojit\nassert control() == before\n"
             + PRELUDE
             + """
 assert control() == before

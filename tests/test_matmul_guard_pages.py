@@ -14,7 +14,7 @@ import pytest
 from fence import SIDES, Fence
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operands import Array, plain, runnable_isas
+from operands import Array, needs_kernels, plain, runnable_isas
 from oracle import assert_same_bits, reference
 
 import neurojit as nj
@@ -48,6 +48,7 @@ def check(m: int, n: int, k: int, dtype: str, strides: tuple[str, str, str], sid
     assert_same_bits(nj.matmul(a, b), expected)
 
 
+@needs_kernels
 @settings(max_examples=300)
 @given(
     m=st.integers(1, 40),
@@ -63,6 +64,7 @@ def test_row_27_any_shape_and_strides(
     check(m, n, k, dtype, strides, side)
 
 
+@needs_kernels
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ def test_row_27_the_blocked_driver(m: int, n: int, k: int, dtype: str, strides: 
     check(m, n, k, dtype, strides, side)
 
 
+@needs_kernels
 @pytest.mark.parametrize("side", SIDES)
 def test_row_27_vectors_and_batches(side: str) -> None:
     for n in range(1, 71):
@@ -129,6 +132,7 @@ def test_the_whole_of_matmul_on_the_other_isas_of_this_machine(isa: str) -> None
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.not_emulated("it runs again, without kernels, what such a run is made of")
 def test_everything_is_right_without_emitted_code() -> None:
     """NEUROJIT_ISA=none: NumPy answers all, whatever the layout; its bits need not be the reference's."""
     if "NEUROJIT_ISA" in os.environ:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import Array, plain
+from operands import Array, needs_kernels, plain
 
 import neurojit as nj
 
-A, B, OUT = plain(1, (5, 6)), plain(2, (6, 7)), np.empty((5, 7), np.float32)
+A, B, OUT = plain(1, (5, 6)), plain(2, (6, 7)), np.zeros((5, 7), np.float32)
 TRANSPOSED = np.asfortranarray(B)
 STRIDED_OUT = np.empty((5, 14), np.float32)[:, ::2]
 INTEGERS = np.ones((5, 5), int)
@@ -111,6 +111,7 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux only")
+@pytest.mark.not_emulated("a hundred thousand calls take minutes; the tests above count the same things")
 @pytest.mark.parametrize("name", ["new result", "out", "blocked"])
 def test_nothing_leaks_in_a_hundred_thousand_calls(name: str) -> None:
     call = CALLS[name]
@@ -122,6 +123,7 @@ def test_nothing_leaks_in_a_hundred_thousand_calls(name: str) -> None:
     assert resident() - before < 1_000_000, "10 bytes a call"
 
 
+@needs_kernels
 @pytest.mark.parametrize("order", ["c", "f"], ids=["in place", "blocked"])
 def test_with_out_nothing_is_allocated(order: str) -> None:
     matmul, a, out = nj.matmul, A, OUT

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operands import NUMBERS, Array, cancelling, plain, special, wide
+from operands import NUMBERS, Array, cancelling, needs_kernels, plain, special, wide
 from oracle import assert_same_bits, assert_within_bound, reference
 
 import neurojit as nj
+
+pytestmark = needs_kernels
 
 FINITE = sorted(set(NUMBERS) - {"special"})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import plain, runnable_isas
+from operands import needs_kernels, plain
 from oracle import assert_same_bits, reference
 
 import neurojit as nj
@@ -17,7 +17,7 @@ from neurojit.runtime import SLOTS
 
 pytestmark = [
     pytest.mark.usefixtures("cold"),
-    pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here"),
+    needs_kernels,
 ]
 
 

@@ -15,6 +15,7 @@ cdef extern from "executable_memory.h" nogil:
         NJ_STRATEGY_UNTRIED
         NJ_STRATEGY_MEMFD
         NJ_STRATEGY_MPROTECT
+        NJ_STRATEGY_JIT
         NJ_STRATEGY_NONE
         NJ_STRATEGY_COUNT
     ctypedef enum nj_map_step:
@@ -34,6 +35,7 @@ cdef extern from "executable_memory.h" nogil:
     nj_strategy nj_current_strategy()
     nj_map_failure nj_strategy_failure(nj_strategy strategy)
     nj_memory_usage nj_executable_memory_usage()
+    bool nj_strategy_exists(nj_strategy strategy)
     const char *nj_strategy_name(nj_strategy strategy)
     const char *nj_step_name(nj_map_step step)
     void nj_executable_memory_inject(nj_map_step step, int error, int times)

@@ -18,16 +18,17 @@ from neurojit.errors import ExecutableMemoryError
 # ---- executable memory ----
 
 def strategy():
-    """How the latest mapping was made: 'untried', 'memfd', 'mprotect' or 'none'."""
+    """How the latest mapping was made: 'untried', 'memfd', 'mprotect', 'MAP_JIT' or 'none'."""
     return nj_strategy_name(nj_current_strategy()).decode()
 
 
 def failures():
     """The last failure of each strategy that failed, as text."""
     cdef nj_map_failure failure
-    cdef nj_strategy way
+    cdef int number
     reasons = []
-    for way in (NJ_STRATEGY_MEMFD, NJ_STRATEGY_MPROTECT):
+    for number in range(<int>NJ_STRATEGY_UNTRIED + 1, <int>NJ_STRATEGY_NONE):
+        way = <nj_strategy>number
         failure = nj_strategy_failure(way)
         if failure.error:
             name = nj_strategy_name(way).decode()
@@ -40,9 +41,12 @@ def failures():
 
 def closed():
     """Whether every strategy was refused for good."""
-    cdef bint memfd = nj_strategy_failure(NJ_STRATEGY_MEMFD).closed
-    cdef bint mprotect = nj_strategy_failure(NJ_STRATEGY_MPROTECT).closed
-    return memfd and mprotect
+    cdef int number
+    for number in range(<int>NJ_STRATEGY_UNTRIED + 1, <int>NJ_STRATEGY_NONE):
+        way = <nj_strategy>number
+        if nj_strategy_exists(way) and not nj_strategy_failure(way).closed:
+            return False
+    return True
 
 
 def usage():
@@ -73,10 +77,10 @@ cdef extern from "abi_check.h" nogil:
         NJ_ABI_VIOLATION_COUNT
     ctypedef struct nj_abi_report:
         int64_t result
-        uint32_t violations
+        uint64_t violations
     ctypedef struct nj_abi_call:
         unsigned int stack_offset
-        uint32_t mxcsr
+        uint32_t float_control
     bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
                          nj_abi_report *report)
     const char *nj_abi_violation_name(nj_abi_violation violation)
@@ -189,12 +193,13 @@ cdef class Code:
         return result
 
     def call_checked(self, tuple buffers not None, int64_t n=0, *,
-                     unsigned int stack_offset=0, uint32_t mxcsr=0):
+                     unsigned int stack_offset=0, uint32_t float_control=0):
         """Calls the kernel through the ABI check (csrc/abi_check.h), with the GIL held.
 
-        stack_offset: of the caller's stack pointer below a multiple of 64, one of 0, 16, 32, 48. mxcsr: the
-        caller's, 0 for this thread's own. Returns {'result': int, 'violations': names of what it broke};
-        None, and nothing is called, where the check is not written for this CPU and system.
+        stack_offset: of the caller's stack pointer below a multiple of 64, one of 0, 16, 32, 48.
+        float_control: the caller's MXCSR or FPCR, 0 for this thread's own. Returns {'result': int,
+        'violations': names of what it broke}; None, and nothing is called, where the check is not written
+        for this CPU and system.
         """
         if stack_offset not in (0, 16, 32, 48):
             raise ValueError(f"stack_offset {stack_offset}: expected 0, 16, 32 or 48")
@@ -205,7 +210,7 @@ cdef class Code:
         cdef int violation
         fill(&pointers, code.context, buffers)
         how.stack_offset = stack_offset
-        how.mxcsr = mxcsr
+        how.float_control = float_control
         if not nj_call_checked(code.entry, pointers.pointer, n, how, &report):
             return None
         broken = tuple(

@@ -8,9 +8,9 @@ from neurojit.runtime import _runtime
 
 
 class ExecutableMemory(NamedTuple):
-    """strategy: how the latest mapping was made: 'memfd', 'mprotect', 'none', or 'untried' before the first.
-    reasons: for each strategy that failed, what it last failed of. closed: every strategy was refused for
-    good; otherwise a failure was a shortage, which may pass. Byte counts are of whole pages."""
+    """strategy: how the latest mapping was made: 'memfd', 'mprotect', 'MAP_JIT', 'none', or 'untried' before
+    the first. reasons: for each strategy that failed, what it last failed of. closed: every strategy was
+    refused for good; otherwise a failure was a shortage, which may pass. Byte counts are of whole pages."""
 
     strategy: str
     reasons: tuple[str, ...]

@@ -7,6 +7,9 @@ class Gathered(TypedDict):
     hwcap: int | None
     hwcap2: int | None
     sve_vl: int | None
+    midr: int | None
+    sysctl: dict[str, int]
+    brand: str
     hwprobe: list[tuple[int, int]]
     vector_control: int | None
     vlenb: int | None

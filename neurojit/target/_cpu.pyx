@@ -16,6 +16,10 @@ cdef extern from "cpu.h" nogil:
         int64_t key
         uint64_t value
 
+    ctypedef struct nj_sysctl "struct nj_sysctl":
+        const char *name
+        uint64_t value
+
     ctypedef struct nj_word "struct nj_word":
         bint known
         uint64_t value
@@ -28,6 +32,10 @@ cdef extern from "cpu.h" nogil:
         nj_word hwcap
         nj_word hwcap2
         nj_word sve_vl
+        nj_word midr
+        size_t sysctl_count
+        nj_sysctl sysctl[32]
+        char brand[64]
         size_t hwprobe_count
         nj_hwprobe hwprobe[16]
         nj_word vector_control
@@ -55,6 +63,11 @@ def gather():
         "hwcap": optional(raw.hwcap),
         "hwcap2": optional(raw.hwcap2),
         "sve_vl": optional(raw.sve_vl),
+        "midr": optional(raw.midr),
+        "sysctl": {
+            raw.sysctl[i].name.decode("ascii"): raw.sysctl[i].value for i in range(raw.sysctl_count)
+        },
+        "brand": (<bytes>raw.brand).decode("ascii", "replace"),
         "hwprobe": [(raw.hwprobe[i].key, raw.hwprobe[i].value) for i in range(raw.hwprobe_count)],
         "vector_control": optional(raw.vector_control),
         "vlenb": optional(raw.vlenb),

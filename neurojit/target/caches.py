@@ -1,4 +1,5 @@
-"""The caches that one core sees: from sysfs, from CPUID where sysfs is hidden, else assumed.
+"""The caches that one core sees: from sysfs, from CPUID where sysfs is hidden, from sysctl on macOS, else
+assumed.
 
 A planner needs a size whatever the machine hides, so L1d, L1i and L2 are always there and `source`
 says how much to trust them. There may be no L3.
@@ -27,7 +28,7 @@ class Cache(NamedTuple):
 
 @dataclass(frozen=True)
 class Caches:
-    """source: "sysfs", "cpuid", or "assumed"; it holds for the caches that were found."""
+    """source: "sysfs", "cpuid", "sysctl" or "assumed"; it holds for the caches that were found."""
 
     l1d: Cache
     l1i: Cache
@@ -48,7 +49,9 @@ ASSUMED = Caches(
 
 def decode_caches(raw: RawFacts) -> Caches:
     """The hierarchy; what no source tells is taken from ASSUMED."""
-    for source, found in (("sysfs", _from_sysfs(raw)), ("cpuid", _from_cpuid(raw))):
+    sources = {"sysfs": _from_sysfs, "cpuid": _from_cpuid, "sysctl": _from_sysctl}
+    for source, ask in sources.items():
+        found = ask(raw)
         if found:
             return Caches(
                 l1d=found.get((1, "data")) or found.get((1, "unified")) or ASSUMED.l1d,
@@ -88,6 +91,19 @@ def _sysfs_cache(row: Mapping[str, str]) -> Cache | None:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+
+
+def _from_sysctl(raw: RawFacts) -> Found:
+    """Of the performance cores. Their L2 is shared by a cluster; macOS tells of no L3."""
+    line = raw.sysctl.get("hw.cachelinesize", 0) or 128
+    shared_by = raw.sysctl.get("hw.perflevel0.cpusperl2", 0) or 1
+    kinds = {"l1d": (1, "data", 1), "l1i": (1, "instruction", 1), "l2": (2, "unified", shared_by)}
+    found: Found = {}
+    for name, (level, kind, shared) in kinds.items():
+        size = raw.sysctl.get(f"hw.perflevel0.{name}cachesize", 0)
+        if size > 0:
+            found[level, kind] = Cache(level, kind, size, line=line, shared_by=shared)
+    return found
 
 
 # CPUID's cache leaf, the same layout for both vendors: Intel SDM vol. 2A, leaf 4; AMD APM vol. 3,

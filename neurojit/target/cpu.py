@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from neurojit.target.caches import Caches, decode_caches
 from neurojit.target.features import FeatureState, decode_features
-from neurojit.target.microarchitecture import ARM_IMPLEMENTERS, RISCV_VENDORS, arm_names, riscv_name, x86_name
+from neurojit.target.microarchitecture import (
+    ARM_IMPLEMENTERS,
+    RISCV_VENDORS,
+    apple_name,
+    arm_names,
+    riscv_name,
+    x86_name,
+)
 from neurojit.target.pipes import Pipes, pipes_of
 from neurojit.target.raw import RawFacts, gather
 
@@ -78,7 +85,7 @@ def decode(raw: RawFacts) -> Cpu:
     identify = _IDENTIFY.get(raw.architecture)
     identity = identify(raw) if identify else _Identity()
     pipes = [pipes_of(design, raw.architecture) for design in identity.designs]
-    threads = max(len(raw.siblings), 1)
+    threads = max(len(raw.siblings), raw.sysctl.get("hw.logicalcpu", 0), 1)
     return Cpu(
         architecture=raw.architecture if identify else "unknown",
         system=raw.system,
@@ -89,7 +96,7 @@ def decode(raw: RawFacts) -> Cpu:
         features=decode_features(raw),
         caches=decode_caches(raw),
         # Where sysfs hides the topology each thread's text is empty: then a thread is a core.
-        cores=len(set(raw.siblings)) if all(raw.siblings) and raw.siblings else threads,
+        cores=len(set(raw.siblings)) if all(raw.siblings) and raw.siblings else _cores(raw, threads),
         threads=threads,
         usable=max(raw.usable or threads, 1),
         vector_bytes=_vector_bytes(raw),
@@ -129,7 +136,15 @@ def _text(*words: int) -> str:
     return "".join(chr(byte) for byte in data if 0x20 <= byte < 0x7F).strip()
 
 
+def _cores(raw: RawFacts, threads: int) -> int:
+    """Without sysfs: macOS' count, else a core for each thread."""
+    return max(raw.sysctl.get("hw.physicalcpu", 0), 0) or threads
+
+
 def _identify_arm(raw: RawFacts) -> _Identity:
+    if raw.sysctl:
+        family = raw.sysctl.get("hw.cpufamily", 0) & 0xFFFFFFFF
+        return _Identity("Apple", raw.brand, designs=(apple_name(family),))
     if not raw.midr:
         return _Identity()
     implementer = raw.midr[0] >> 24 & 0xFF

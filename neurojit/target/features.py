@@ -178,6 +178,23 @@ def _riscv64() -> Iterator[Feature]:
 
 FEATURES: tuple[Feature, ...] = (*_x86(), *_aarch64(), *_riscv64())
 
+# macOS has names instead of bits; every Apple silicon core has the two that it has no name for.
+SYSCTL_FEATURE = {
+    "atomics": "LSE",
+    "fphp": "FP16",
+    "asimdhp": "FP16",
+    "asimdrdm": "RDM",
+    "fcma": "FCMA",
+    "asimddp": "DotProd",
+    "asimdfhm": "FHM",
+    "i8mm": "I8MM",
+    "bf16": "BF16",
+    "bti": "BTI",
+    "sme": "SME",
+    "sme2": "SME2",
+}
+SYSCTL_ALWAYS = ("fp", "asimd")
+
 HWPROBE_IMA_EXT_0 = 4
 VECTOR_CONTROL_CURRENT = 0b11  # PR_RISCV_V_VSTATE_CTRL_CUR_MASK
 VECTOR_CONTROL_OFF = 1  # PR_RISCV_V_VSTATE_CTRL_OFF
@@ -194,6 +211,10 @@ def _state(feature: Feature, raw: RawFacts) -> FeatureState:
         registers = raw.leaf(where.leaf, where.subleaf)
         present = bool(getattr(registers, where.register) >> where.bit & 1)
         return FeatureState(feature, cpu=present, os=_os_saves(where.state, raw))
+    if isinstance(where, HwcapBit) and raw.sysctl:
+        name = SYSCTL_FEATURE.get(feature.name, "")
+        present = feature.name in SYSCTL_ALWAYS or bool(raw.sysctl.get(f"hw.optional.arm.FEAT_{name}"))
+        return FeatureState(feature, cpu=present, os=present)
     if isinstance(where, HwcapBit):
         # One bit answers both questions: the CPU's answer alone cannot be had from user space.
         present = bool(((raw.hwcap if where.word == 1 else raw.hwcap2) or 0) >> where.bit & 1)

@@ -135,7 +135,7 @@ def choose_isa(cpu: Cpu, cap: str | None = None) -> IsaChoice:
     best = 0 if cap is None else ISAS.index(isa_named(cap))
     passed_over: list[str] = []
     for isa in ISAS[best:]:
-        obstacle = _obstacle(isa, cpu)
+        obstacle = _obstacle(isa, cpu, cap)
         if obstacle is None:
             return IsaChoice(isa, _reason(isa, cpu, cap, passed_over), cap)
         if isa.architecture == cpu.architecture or cap == isa.option:
@@ -143,7 +143,7 @@ def choose_isa(cpu: Cpu, cap: str | None = None) -> IsaChoice:
     raise AssertionError("the row `none` has no needs")
 
 
-def _obstacle(isa: Isa, cpu: Cpu) -> str | None:
+def _obstacle(isa: Isa, cpu: Cpu, cap: str | None) -> str | None:
     """Why code for `isa` cannot run here, or None."""
     if isa is NONE:
         return None
@@ -158,6 +158,8 @@ def _obstacle(isa: Isa, cpu: Cpu) -> str | None:
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
     if not isa.implemented:
         return f"no vector machine for {isa.name} yet"
+    if cpu.system != "linux" and cap != isa.option:
+        return f"its kernels never ran on {cpu.system}; NEUROJIT_ISA={isa.option} tries them"
     return None
 
 

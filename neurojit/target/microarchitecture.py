@@ -2,6 +2,7 @@
 
 x86-64: vendor, display family and display model (Intel SDM vol. 2A, CPUID leaf 1; AMD APM vol. 3).
 AArch64: implementer and part of MIDR_EL1 (Arm ARM, MIDR_EL1). RISC-V: mvendorid and marchid.
+Apple silicon under macOS, where MIDR_EL1 cannot be read: hw.cpufamily (mach/machine.h).
 Models: Intel SDM vol. 4, table 2-1, and Linux arch/x86/include/asm/intel-family.h; AMD's family
 guides and Linux arch/x86/kernel/cpu/amd.c; Linux arch/arm64/include/asm/cputype.h.
 """
@@ -144,6 +145,17 @@ ARM_PARTS: dict[tuple[int, int], str] = {
     (0xC0, 0xAC5): "Ampere-1B",
 }
 
+APPLE_FAMILIES = {
+    0x1B588BB3: "Apple M1 (Firestorm)",
+    0xDA33D83D: "Apple M2 (Avalanche)",
+    0xFA33415E: "Apple M3",
+    0x5F4DEA93: "Apple M3",  # Pro
+    0x72015832: "Apple M3",  # Max
+    0x6F5129AC: "Apple M4",
+    0x17D5B93A: "Apple M4",  # Pro, Max
+}
+"""hw.cpufamily: the performance cores' design."""
+
 RISCV_VENDORS = {0x489: "SiFive", 0x5B7: "T-Head", 0x710: "SpacemiT"}
 RISCV_DESIGNS: dict[tuple[int, int], str] = {
     (0x489, 0x8000000000000007): "SiFive 7 series",
@@ -168,6 +180,11 @@ def arm_names(midr: Iterable[int]) -> tuple[str, ...]:
 def _arm_name(implementer: int, part: int) -> str:
     known = ARM_PARTS.get((implementer, part))
     return known or f"unknown (implementer {implementer:#x} part {part:#x})"
+
+
+def apple_name(family: int) -> str:
+    """The design of the performance cores, or "unknown (cpufamily 0x0)"."""
+    return APPLE_FAMILIES.get(family) or f"unknown (cpufamily {family:#x})"
 
 
 def riscv_name(mvendorid: int, marchid: int) -> str:

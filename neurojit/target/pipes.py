@@ -145,11 +145,17 @@ PIPES: tuple[Pipes, ...] = (
     # makes a chain of FMLAs 2 cycles a step there. 4 is what a schedule may rely on.
     _neon("Cortex-A53", "assumed", pipes=1, latency=8, loads=1),
     _neon("Cortex-A55", "N", pipes=1, latency=8, loads=1),
+    # These two do half of a 128-bit FMA in each of their pipes.
+    _neon("Cortex-A57", "N", pipes=1, latency=10, loads=1),
+    _neon("Cortex-A72", "N", pipes=1, latency=7, loads=1),
     _neon("Cortex-A76", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A77", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A78", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-X1", "N", pipes=4, latency=4, loads=3, stores=2),
     _neon("Cortex-X2", "N", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-X3", "N", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-X4", "N", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-A710", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Neoverse N1", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Neoverse N2", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Neoverse N3", "N", pipes=2, latency=4, loads=2, stores=2),
@@ -159,6 +165,8 @@ PIPES: tuple[Pipes, ...] = (
     _neon("A64FX", "F", pipes=2, latency=9, loads=2),
     _neon("Apple M1 (Firestorm)", "J", pipes=4, latency=4, loads=3, stores=2),
     _neon("Apple M2 (Avalanche)", "J", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Apple M3", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Apple M4", "assumed", pipes=4, latency=4, loads=3, stores=2),
 )
 
 _BY_NAME = {row.name: row for row in PIPES}

@@ -37,8 +37,9 @@ class RawFacts:
     cpuid: (leaf, subleaf) to registers. hwcap, hwcap2: the words of the auxiliary vector. sve_vl: what
     prctl(PR_SVE_GET_VL) returned. hwprobe: riscv_hwprobe key to value. vector_control: what
     prctl(PR_RISCV_V_GET_CONTROL) returned. vlenb: bytes of an RVV register. midr: MIDR_EL1 of each CPU.
-    caches: the text of sysfs' cache/index* files for CPU 0. siblings: for each online CPU, the text of
-    topology/core_cpus_list, equal for the threads of one core. usable: CPUs of the affinity mask.
+    sysctl, brand: macOS' names and values, and its name for the CPU. caches: the text of sysfs' cache/index*
+    files for CPU 0. siblings: for each online CPU, the text of topology/core_cpus_list, equal for the
+    threads of one core. usable: CPUs of the affinity mask.
     """
 
     architecture: str = "unknown"
@@ -52,6 +53,8 @@ class RawFacts:
     vector_control: int | None = None
     vlenb: int | None = None
     midr: tuple[int, ...] = ()
+    sysctl: Mapping[str, int] = field(default_factory=dict)
+    brand: str = ""
     caches: tuple[Mapping[str, str], ...] = ()
     siblings: tuple[str, ...] = ()
     usable: int | None = None
@@ -70,6 +73,8 @@ class RawFacts:
             **{name: _hex(getattr(self, name)) for name in _WORDS},
             "hwprobe": [[key, _hex(value)] for key, value in sorted(self.hwprobe.items())],
             "midr": [_hex(word) for word in self.midr],
+            "sysctl": dict(sorted(self.sysctl.items())),
+            "brand": self.brand,
             "caches": [dict(cache) for cache in self.caches],
             "siblings": list(self.siblings),
             "usable": self.usable,
@@ -90,6 +95,8 @@ class RawFacts:
             **{name: read(name, _optional_word) for name in _WORDS},
             hwprobe=read("hwprobe", lambda rows: {int(key): int(value, 16) for key, value in rows}),
             midr=read("midr", lambda words: tuple(int(word, 16) for word in words)),
+            sysctl=read("sysctl", lambda rows: {str(name): int(value) for name, value in rows.items()}),
+            brand=read("brand", str),
             caches=read("caches", lambda rows: tuple({str(k): str(v) for k, v in r.items()} for r in rows)),
             siblings=read("siblings", lambda rows: tuple(str(row) for row in rows)),
             usable=read("usable", lambda value: None if value is None else int(value)),
@@ -142,8 +149,18 @@ def gather() -> RawFacts:
         hwprobe={key: value for key, value in asked["hwprobe"] if key >= 0},
         vector_control=asked["vector_control"],
         vlenb=asked["vlenb"],
-        midr=sysfs.midr(cpus),
+        midr=_midr(sysfs.midr(cpus), asked["midr"], sysfs.cpuinfo_midr),
+        sysctl=asked["sysctl"],
+        brand=asked["brand"],
         caches=sysfs.caches(),
         siblings=sysfs.siblings(cpus),
         usable=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     )
+
+
+def _midr(
+    of_each: tuple[int, ...], of_this: int | None, from_cpuinfo: Callable[[], tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Every core's MIDR_EL1 from sysfs; where that is hidden, or Linux older than 4.7, from where it can
+    still be had: /proc/cpuinfo has the parts of every core's, MRS reads that of the core this ran on."""
+    return of_each or from_cpuinfo() or (() if of_this is None else (of_this,))

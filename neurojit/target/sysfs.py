@@ -1,4 +1,4 @@
-"""What Linux tells about CPUs in /sys/devices/system/cpu: text, read and not interpreted.
+"""What Linux tells about CPUs in /sys/devices/system/cpu and /proc/cpuinfo: text, read and not interpreted.
 
 A container or a sandbox may hide any of these files; a missing one is an empty answer, not an error.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 ROOT = "/sys/devices/system/cpu"
+CPUINFO = "/proc/cpuinfo"
 CACHE_FIELDS = (
     "level",
     "type",
@@ -46,6 +47,28 @@ def midr(cpus: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(word, 16) for word in words if word.startswith("0x"))
 
 
+# The parts of MIDR_EL1 as /proc/cpuinfo names them, and where each stands (Arm ARM, MIDR_EL1). Bits 16 to 19
+# are 0xf in every AArch64 CPU.
+MIDR_PARTS = {"CPU implementer": 24, "CPU variant": 20, "CPU part": 4, "CPU revision": 0}
+MIDR_ARCHITECTURE = 0xF << 16
+
+
+def cpuinfo_midr(text: str | None = None) -> tuple[int, ...]:
+    """MIDR_EL1 of each CPU on AArch64, put together from /proc/cpuinfo (or from `text`, its content)."""
+    if text is None:
+        text = _read(CPUINFO)
+    words: list[int] = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(":", 1) for line in block.splitlines() if ":" in line)
+        parts = {name.strip(): value.strip() for name, value in fields.items()}
+        try:
+            numbers = [int(parts[name], 0) << place for name, place in MIDR_PARTS.items()]
+        except (KeyError, ValueError):
+            continue  # another architecture's block, or the machine's
+        words.append(sum(numbers) | MIDR_ARCHITECTURE)
+    return tuple(words)
+
+
 def expand(text: str) -> tuple[int, ...]:
     """The CPUs of a kernel list such as "0-3,8,10-11"; what is not of that form is left out."""
     cpus: list[int] = []
@@ -60,7 +83,7 @@ def expand(text: str) -> tuple[int, ...]:
 
 def _read(path: str) -> str:
     try:
-        with open(f"{ROOT}/{path}", encoding="ascii", errors="replace") as file:
+        with open(os.path.join(ROOT, path), encoding="ascii", errors="replace") as file:
             return file.read().strip()
     except OSError:
         return ""

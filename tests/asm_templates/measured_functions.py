@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from native import build
 
 from neurojit.codegen import emit_map
 from neurojit.plan.epilogue import Activation
@@ -40,8 +40,7 @@ class Sweeper:
 
     def __init__(self, folder: Path) -> None:
         library = folder / "ulp_sweep.so"
-        command = ["gcc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-        subprocess.run([*command, "-o", str(library), str(SOURCE), "-lm"], check=True)
+        build(library, [SOURCE], "-O2", "-shared", "-fPIC", "-lm")
         self.library = ctypes.CDLL(str(library))
         self.library.differences_f32.restype = ctypes.c_int64
 

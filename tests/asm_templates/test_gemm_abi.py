@@ -55,7 +55,7 @@ def test_rows_32_33_kernels_keep_the_abi(
         operands = buffers(g, k)
         code = Code.map(Kernel(isa, g).bytes)
         report = code.call_checked(
-            tuple(x.ctypes.data for x in operands), stack_offset=stack_offset, mxcsr=MXCSR[mxcsr]
+            tuple(x.ctypes.data for x in operands), stack_offset=stack_offset, float_control=MXCSR[mxcsr]
         )
         if report is None:
             pytest.skip("no trampoline is written for this platform")

@@ -78,6 +78,7 @@ LEGALLY_DIFFERENT = (
 )
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @needs_as
 def test_assembler_agrees(audited: list[Audited], tmp_path: Path) -> None:
     capstone = pytest.importorskip("capstone")
@@ -114,6 +115,7 @@ def normalized(text: str) -> str:
     return re.sub(r"(?<=[\]a-z0-9}]) \{", "{", text).replace("movabs", "mov")
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 def test_disassembler_agrees(audited: list[Audited]) -> None:
     capstone = pytest.importorskip("capstone", reason="no capstone: the encodings are not read back")
     reader = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

@@ -30,6 +30,7 @@ LOAD = "vmovups zmm{k}{z}, m512 : 62 f1 7c c8 10 00 ; zmm=5.3,5.4,5.5,1.7,1.4 ma
 LOAD += " modrm=5 base=1.5 index=1.6 disp8=64 isa=avx512f"
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @needs_peachpy
 def test_table_is_what_peachpy_says() -> None:
     assert make_encodings.table(verify=False) == ENCODINGS, "run `make encodings`"

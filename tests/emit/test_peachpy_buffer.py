@@ -59,6 +59,7 @@ def random_program(buffer: X86Buffer, seed: int, length: int) -> bytes:
     return buffer.finish()
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @needs_peachpy
 @pytest.mark.parametrize("seed", range(6))
 def test_random_programs_have_the_same_bytes(seed: int) -> None:
@@ -67,6 +68,7 @@ def test_random_programs_have_the_same_bytes(seed: int) -> None:
     assert table.records() == peachpy.records()
 
 
+@pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @needs_peachpy
 def test_audit_cases_have_the_same_bytes() -> None:
     """Every seventh of the audit's 126,000 cases, over every form."""

@@ -1,27 +1,18 @@
-"""What the tests of the runtime share: children, this process's mappings, a clean executable memory."""
+"""Fixtures of the runtime's tests: a child process, a clean executable memory. The rest is in process.py."""
 
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from native import PATIENCE
+from process import Child
 
 from neurojit.runtime import _runtime
-
-MAPS = Path("/proc/self/maps")
-
-needs_x86 = pytest.mark.skipif(
-    not (sys.platform == "linux" and platform.machine() == "x86_64"),
-    reason="the hand-made kernels are x86-64 machine code, and mapping is written for Linux",
-)
-
-Child = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -32,8 +23,9 @@ def child() -> Child:
         here = str(Path(__file__).parent)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, *filter(None, sys.path)])}
         return subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=timeout
-        )
+            [sys.executable, "-c", script],
+            env=environment, capture_output=True, text=True, timeout=timeout * PATIENCE,
+        )  # fmt: skip
 
     return run
 
@@ -44,25 +36,3 @@ def executable_memory_reset() -> Iterator[None]:
     _runtime.reset_executable_memory()
     yield
     _runtime.reset_executable_memory()
-
-
-def writable_and_executable() -> list[str]:
-    """The mappings of this process that are both."""
-    return [line for line in MAPS.read_text().splitlines() if {"w", "x"} <= set(line.split()[1])]
-
-
-def code_mappings() -> int:
-    """Mappings made through memfd."""
-    return MAPS.read_text().count("/memfd:neurojit")
-
-
-def resources() -> tuple[int, int]:
-    """(open file descriptors, executable mappings) of this process."""
-    executable = sum("x" in line.split()[1] for line in MAPS.read_text().splitlines())
-    return len(os.listdir("/proc/self/fd")), executable
-
-
-def in_thread(target: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=target, daemon=True)
-    thread.start()
-    return thread

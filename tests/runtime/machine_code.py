@@ -1,34 +1,70 @@
-"""Kernels of a few bytes, by hand: x86-64, each with its assembly."""
+"""Kernels of a few bytes, by hand, each with its assembly: for x86-64 and AArch64, under the same names."""
 
 from __future__ import annotations
 
+import platform
 import struct
+
+MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+KNOWN = ("x86_64", "aarch64")
+IS_X86 = MACHINE == "x86_64"
+
+
+def words(*text: str) -> bytes:
+    """Instructions of 32 bits, as listings print them."""
+    return b"".join(struct.pack("<I", int(word, 16)) for line in text for word in line.split())
 
 
 def returns(value: int) -> bytes:
-    """endbr64; mov eax, value; ret"""
-    return b"\xf3\x0f\x1e\xfa\xb8" + struct.pack("<i", value) + b"\xc3"
+    """A kernel whose result is `value` as 32 unsigned bits."""
+    if IS_X86:  # endbr64; mov eax, value; ret
+        return b"\xf3\x0f\x1e\xfa\xb8" + struct.pack("<i", value) + b"\xc3"
+    low, high = value & 0xFFFF, value >> 16 & 0xFFFF
+    # bti c; mov w0, low; movk w0, high, lsl 16; ret
+    return words("d503245f", f"{0x52800000 | low << 5:x}", f"{0x72A00000 | high << 5:x}", "d65f03c0")
 
 
-# mov rax, rsi; ret
-RETURNS_N = b"\x48\x89\xf0\xc3"
+X86_64 = {
+    "RETURNS_N": b"\x48\x89\xf0\xc3",  # mov rax, rsi; ret
+    "RETURNS_FIRST_OF_CONTEXT": b"\x48\x8b\x07\x48\x8b\x00\xc3",  # mov rax, [rdi]; mov rax, [rax]; ret
+    "RETURNS_ADDRESS_OF_CONTEXT": b"\x48\x8b\x07\xc3",  # mov rax, [rdi]; ret
+    # mov rax, [rdi+8]; lock inc dword [rax]; again: pause; cmp dword [rax+4], 0; je again; mov eax, 7; ret
+    "WAITS": b"\x48\x8b\x47\x08\xf0\xff\x00\xf3\x90\x83\x78\x04\x00\x74\xf8\xb8\x07\x00\x00\x00\xc3",
+    # mov rax, [rdi+8]; lock inc dword [rax]; again: jmp again
+    "NEVER_RETURNS": b"\x48\x8b\x47\x08\xf0\xff\x00\xeb\xfe",
+    "ILLEGAL": b"\x0f\x0b",  # ud2
+    "READS_NULL": b"\x31\xc0\x48\x8b\x00\xc3",  # xor eax, eax; mov rax, [rax]; ret
+    "TRAP": b"\xcc",  # int3
+}
+AARCH64 = {
+    "RETURNS_N": words("aa0103e0 d65f03c0"),  # mov x0, x1; ret
+    "RETURNS_FIRST_OF_CONTEXT": words("f9400000 f9400000 d65f03c0"),  # ldr x0, [x0]; ldr x0, [x0]; ret
+    "RETURNS_ADDRESS_OF_CONTEXT": words("f9400000 d65f03c0"),  # ldr x0, [x0]; ret
+    # ldr x2, [x0, 8]; once: ldaxr w3, [x2]; add w3, w3, 1; stlxr w4, w3, [x2]; cbnz w4, once;
+    # add x2, x2, 4; again: yield; ldar w3, [x2]; cbz w3, again; mov x0, 7; ret
+    "WAITS": words(
+        "f9400402 885ffc43 11000463 8804fc43 35ffffa4 91001042 d503203f 88dffc43 34ffffc3 d28000e0 d65f03c0"
+    ),
+    # ldr x2, [x0, 8]; once: ldaxr w3, [x2]; add w3, w3, 1; stlxr w4, w3, [x2]; cbnz w4, once; again: b again
+    "NEVER_RETURNS": words("f9400402 885ffc43 11000463 8804fc43 35ffffa4 14000000"),
+    "ILLEGAL": words("00000000"),  # udf 0
+    "READS_NULL": words("d2800000 f9400000 d65f03c0"),  # mov x0, 0; ldr x0, [x0]; ret
+    "TRAP": b"\x00",  # four of them are udf 0
+}
+KERNELS = X86_64 if IS_X86 else AARCH64
 
-# mov rax, [rdi]; mov rax, [rax]; ret
-RETURNS_FIRST_OF_CONTEXT = b"\x48\x8b\x07\x48\x8b\x00\xc3"
-
-# mov rax, [rdi]; ret
-RETURNS_ADDRESS_OF_CONTEXT = b"\x48\x8b\x07\xc3"
+RETURNS_N = KERNELS["RETURNS_N"]
+RETURNS_FIRST_OF_CONTEXT = KERNELS["RETURNS_FIRST_OF_CONTEXT"]
+RETURNS_ADDRESS_OF_CONTEXT = KERNELS["RETURNS_ADDRESS_OF_CONTEXT"]
 
 # Counts itself in at buffers[1][0], then waits until buffers[1][1] is set (32-bit words); returns 7.
-# mov rax, [rdi+8]; lock inc dword [rax]; again: pause; cmp dword [rax+4], 0; je again; mov eax, 7; ret
-WAITS = b"\x48\x8b\x47\x08\xf0\xff\x00\xf3\x90\x83\x78\x04\x00\x74\xf8\xb8\x07\x00\x00\x00\xc3"
+WAITS = KERNELS["WAITS"]
 
 # Counts itself in at buffers[1][0] and never returns.
-# mov rax, [rdi+8]; lock inc dword [rax]; again: jmp again
-NEVER_RETURNS = b"\x48\x8b\x47\x08\xf0\xff\x00\xeb\xfe"
+NEVER_RETURNS = KERNELS["NEVER_RETURNS"]
 
-# ud2
-ILLEGAL = b"\x0f\x0b"
+ILLEGAL = KERNELS["ILLEGAL"]
+READS_NULL = KERNELS["READS_NULL"]
 
-# xor eax, eax; mov rax, [rax]; ret
-READS_NULL = b"\x31\xc0\x48\x8b\x00\xc3"
+# What fills the rest of a page.
+TRAP = KERNELS["TRAP"]

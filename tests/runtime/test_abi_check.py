@@ -1,16 +1,15 @@
-"""The ABI check: kernels that keep the ABI pass, and each way to break it is reported, by name, alone."""
+"""The ABI check on x86-64: kernels that keep the ABI pass; each way to break it is reported, by its name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from conftest import needs_x86
 from machine_code import RETURNS_FIRST_OF_CONTEXT, RETURNS_N, returns
 
 from neurojit.runtime import Code
 
-pytestmark = needs_x86
+pytestmark = pytest.mark.x86_64("its kernels are x86-64 machine code")
 
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FLAGS = set(CPUINFO.read_text().split()) if CPUINFO.exists() else set()
@@ -109,16 +108,16 @@ def test_all_at_once() -> None:
     # xor ebx, ebx; std; mov dword [rsp-4], 0x9fc0; ldmxcsr [rsp-4]; fld1; mov [rsp+8], rsp;
     # pop rdx; pop rcx; jmp rdx
     text = "31dbfdc74424fcc09f00000fae5424fcd9e848896424085a59ffe2"
-    expected = ("rbx", "rsp", "caller's frame", "direction flag", "mxcsr control", "x87 stack")
+    expected = ("caller's frame", "rbx", "rsp", "direction flag", "mxcsr control", "x87 stack")
     assert check(text)[1] == expected
 
 
 def test_the_callers_mxcsr_is_kept_whatever_it_is() -> None:
     # stmxcsr [rsp-4]; mov eax, [rsp-4]; ret
-    assert check("0fae5c24fc8b4424fcc3", mxcsr=UNUSUAL_MXCSR) == (UNUSUAL_MXCSR, ())
+    assert check("0fae5c24fc8b4424fcc3", float_control=UNUSUAL_MXCSR) == (UNUSUAL_MXCSR, ())
     # A kernel that "restores" the default: mov dword [rsp-4], 0x1f80; ldmxcsr [rsp-4]; ret
     assert check("c74424fc801f00000fae5424fcc3")[1] == ()
-    assert check("c74424fc801f00000fae5424fcc3", mxcsr=UNUSUAL_MXCSR)[1] == ("mxcsr control",)
+    assert check("c74424fc801f00000fae5424fcc3", float_control=UNUSUAL_MXCSR)[1] == ("mxcsr control",)
     assert 1.0 / 3.0 * 3.0 == 1.0  # this thread rounds to nearest as before
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 
 import pytest
-from conftest import in_thread, needs_x86
 from machine_code import (
     RETURNS_ADDRESS_OF_CONTEXT,
     RETURNS_FIRST_OF_CONTEXT,
@@ -13,10 +12,11 @@ from machine_code import (
     WAITS,
     returns,
 )
+from process import in_thread, needs_kernels
 
 from neurojit.runtime import Code, SlotTable, executable_memory
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 
 def test_n_and_result_are_64_bit() -> None:

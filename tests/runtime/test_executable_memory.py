@@ -8,22 +8,23 @@ import os
 import threading
 
 import pytest
-from conftest import MAPS, Child, code_mappings, needs_x86, resources, writable_and_executable
-from machine_code import RETURNS_N, returns
+from machine_code import RETURNS_N, TRAP, returns
+from process import MAPS, Child, code_mappings, needs_kernels, resources, writable_and_executable
 
 from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
 from neurojit.runtime._runtime import inject_map_failure, map_steps
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 PAGE = os.sysconf("SC_PAGESIZE")
 MEMFD_STEPS = ("memfd_create", "write", "fcntl(F_ADD_SEALS)", "mmap(memfd, R|X)")
 ANONYMOUS_STEPS = ("mmap(anonymous, R|W)", "mprotect(R|X)")
+SYNCHRONISE = "membarrier(SYNC_CORE)"
 
 
 def test_every_step_is_tested() -> None:
-    assert map_steps() == ("platform", *MEMFD_STEPS, *ANONYMOUS_STEPS)
+    assert map_steps() == ("platform", *MEMFD_STEPS, *ANONYMOUS_STEPS, "mmap(MAP_JIT)", SYNCHRONISE)
 
 
 def test_mapped_code_runs_and_is_given_back() -> None:
@@ -49,7 +50,7 @@ def test_rest_of_the_last_page_traps(length: int, denied: str | None) -> None:
     text = (RETURNS_N + b"\x90" * length)[:length]
     code = Code.map(text)
     assert code.size % PAGE == 0
-    assert ctypes.string_at(code.address, code.size) == text.ljust(code.size, b"\xcc")
+    assert ctypes.string_at(code.address, code.size) == text.ljust(code.size, TRAP)
 
 
 def test_sealed_file_cannot_be_written_through_proc() -> None:
@@ -64,7 +65,7 @@ def test_sealed_file_cannot_be_written_through_proc() -> None:
 def overwrite(path: str) -> None:
     file = os.open(path, os.O_RDWR)
     try:
-        os.write(file, b"\xcc")
+        os.write(file, TRAP)
     finally:
         os.close(file)
 
@@ -153,6 +154,62 @@ def test_never_writable_and_executable_in_a_storm(denied: str | None) -> None:
     assert code_mappings() == before
 
 
+needs_sync = pytest.mark.aarch64("elsewhere cores need no barrier of their own")
+
+
+def permissions(address: int) -> str | None:
+    """Of the mapping that holds the address, as in /proc; None: nothing is mapped there."""
+    for line in MAPS.read_text().splitlines():
+        first, _, end = line.split()[0].partition("-")
+        if int(first, 16) <= address < int(end, 16):
+            return line.split()[1]
+    return None
+
+
+@needs_sync
+def test_addresses_are_given_back_where_cores_can_be_synchronised() -> None:
+    before = resources()
+    for value in range(20):
+        code = Code.map(returns(value))
+        assert code.call(()) == value
+        address = code.address
+        assert permissions(address) == "r-xp"
+        del code
+        assert permissions(address) is None
+    assert resources() == before
+    assert executable_memory().reasons == ()
+
+
+@needs_sync
+@pytest.mark.parametrize("refusal", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
+def test_without_membarrier_no_address_holds_code_twice(refusal: int) -> None:
+    """A core may have fetched what an address held before; nothing tells it to fetch again."""
+    before, usage = resources(), executable_memory()
+    inject_map_failure(SYNCHRONISE, refusal)
+    addresses = set()
+    for value in range(50):
+        code = Code.map(returns(value) + bytes(PAGE))
+        assert code.call(()) == value
+        addresses.add(code.address)
+        del code
+    assert len(addresses) == 50
+    assert {permissions(address) for address in addresses} == {"---p"}
+    after = executable_memory()
+    assert (after.strategy, after.reasons, after.live_bytes) == ("memfd", (), usage.live_bytes)
+    assert resources() == before  # the pages are given back, and nothing there can be executed
+
+
+@needs_sync
+def test_a_barrier_that_fails_once_it_worked_fails_the_mapping() -> None:
+    Code.map(returns(1))
+    before = resources()
+    inject_map_failure(SYNCHRONISE, errno.ENOMEM, 2)
+    with pytest.raises(ExecutableMemoryError, match=r"membarrier\(SYNC_CORE\): Cannot allocate memory"):
+        Code.map(returns(2))
+    assert resources() == before
+    assert Code.map(returns(3)).call(()) == 3
+
+
 DENY_WRITE_EXECUTE = """
 import ctypes
 PR_SET_MDWE, REFUSE_EXEC_GAIN = 65, 1
@@ -197,7 +254,8 @@ print(Code.map(returns(42)).call(()), executable_memory().strategy)
     if "no MDWE" in done.stdout:
         pytest.skip("this kernel has no PR_SET_MDWE")
     refused = (
-        "cannot map 10 bytes of machine code: memfd: memfd_create: Too many open files (EMFILE); "
+        f"cannot map {len(returns(1))} bytes of machine code: "
+        "memfd: memfd_create: Too many open files (EMFILE); "
         "mprotect: mprotect(R|X): Permission denied (EACCES); not tried again\n"
     )
     assert done.stdout == refused * 2 + "none 0\n42 memfd\n", done.stderr
@@ -205,7 +263,7 @@ print(Code.map(returns(42)).call(()), executable_memory().strategy)
 
 LIMITED = """
 import os, resource
-from conftest import resources
+from process import resources
 from neurojit.errors import ExecutableMemoryError
 from neurojit.runtime import Code, executable_memory
 from machine_code import returns
@@ -244,10 +302,11 @@ def test_file_size_limit(child: Child) -> None:
     assert done.stdout == "42 mprotect memfd: write: File too large (EFBIG)\n43 memfd\n", done.stderr
 
 
+@pytest.mark.not_emulated("qemu-user takes no notice of RLIMIT_AS")
 def test_no_address_space(child: Child) -> None:
     done = child(limited("RLIMIT_AS", "used + (32 << 20)", 64 << 20))
     assert done.stdout == (
-        "cannot map 67108874 bytes of machine code: "
+        f"cannot map {(64 << 20) + len(returns(42))} bytes of machine code: "
         "memfd: mmap(memfd, R|X): Cannot allocate memory (ENOMEM); "
         "mprotect: mmap(anonymous, R|W): Cannot allocate memory (ENOMEM)\n43 memfd\n"
     ), done.stderr

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Child, needs_x86
+from process import Child, needs_kernels
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 PRELUDE = """
 import array, os, signal, sys, threading, warnings

@@ -6,9 +6,9 @@ import signal
 import sys
 
 import pytest
-from conftest import Child, needs_x86
+from process import Child, needs_kernels
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 
 @pytest.mark.parametrize(("kernel", "death"), [("ILLEGAL", signal.SIGILL), ("READS_NULL", signal.SIGSEGV)])
@@ -44,18 +44,12 @@ print("ok")
 
 def test_import_leaves_floating_point_control_alone(child: Child) -> None:
     done = child("""
-import ctypes, mmap
-def mxcsr():  # sub rsp, 8; stmxcsr [rsp]; mov eax, [rsp]; add rsp, 8; ret
-    text = bytes.fromhex("4883ec08 0fae1c24 8b0424 4883c408 c3")
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(text)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    return ctypes.CFUNCTYPE(ctypes.c_uint32)(address)() & 0xffc0
-before = mxcsr()
+from float_control import DEFAULT, float_control
+before = float_control()
 import neurojit.runtime as runtime
 from machine_code import returns
 runtime.Code.map(returns(1)).call(())
-assert mxcsr() == before == 0x1f80, (hex(mxcsr()), hex(before))
+assert float_control() == before == DEFAULT, (hex(float_control()), hex(before))
 print("ok")
 """)
     assert done.stdout == "ok\n", done.stderr

@@ -7,12 +7,12 @@ import itertools
 import threading
 
 import pytest
-from conftest import in_thread, needs_x86
 from machine_code import RETURNS_FIRST_OF_CONTEXT, RETURNS_N, WAITS, returns
+from process import in_thread, needs_kernels
 
 from neurojit.runtime import SLOTS, Code, SlotTable, executable_memory
 
-pytestmark = needs_x86
+pytestmark = needs_kernels
 
 
 def key(number: int) -> tuple[int, int, int, int]:

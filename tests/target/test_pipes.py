@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from neurojit.target.microarchitecture import AMD, ARM_PARTS, INTEL
+from neurojit.target.microarchitecture import AMD, APPLE_FAMILIES, ARM_PARTS, INTEL
 from neurojit.target.pipes import PIPES, PerWidth, pipes_of
 
 
 def test_names_are_unique_and_belong_to_a_design():
     names = [row.name for row in PIPES]
     assert len(set(names)) == len(names)
-    designs = {design.name for design in (*INTEL, *AMD)} | set(ARM_PARTS.values())
+    designs = {design.name for design in (*INTEL, *AMD)} | {*ARM_PARTS.values(), *APPLE_FAMILIES.values()}
     assert set(names) <= designs
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from neurojit.errors import RecordingError
 from neurojit.target import RawFacts, Registers, choose_isa, decode, gather, host, target_for
-from neurojit.target.sysfs import expand
+from neurojit.target.raw import _midr
+from neurojit.target.sysfs import cpuinfo_midr, expand
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -30,6 +31,7 @@ def test_this_machine_survives_json():
         (lambda document: {**document, "xcr0": "xyz"}, "field 'xcr0' is malformed"),
         (lambda document: {**document, "cpuid": [["00"]]}, "field 'cpuid' is malformed"),
         (lambda document: {**document, "caches": [3]}, "field 'caches' is malformed"),
+        (lambda document: {**document, "sysctl": {"hw.cpufamily": "x"}}, "field 'sysctl' is malformed"),
         (lambda document: {**document, "hwprobe": None}, "field 'hwprobe' is malformed"),
     ],
 )
@@ -38,6 +40,10 @@ def test_malformed_recordings(spoil, message):
         RawFacts.from_json(spoil(RawFacts().to_json()))
 
 
+SYSCTL_NAMES = [
+    *("hw.cpufamily", "hw.logicalcpu", "hw.physicalcpu", "hw.cachelinesize", "hw.perflevel0.cpusperl2"),
+    *("hw.perflevel0.l1dcachesize", "hw.perflevel0.l2cachesize", "hw.optional.arm.FEAT_FP16"),
+]
 words = st.one_of(st.none(), st.integers(0, 2**64 - 1))
 registers = st.builds(Registers, *[st.integers(0, 2**32 - 1)] * 4)
 leaves = st.sampled_from([0, 1, 4, 7, 0xD, 0x1A, 0x24, *range(0x80000000, 0x80000009), 0x8000001D])
@@ -55,6 +61,8 @@ raw_facts = st.builds(
     vector_control=words,
     vlenb=words,
     midr=st.lists(st.integers(0, 2**64 - 1)).map(tuple),
+    sysctl=st.dictionaries(st.sampled_from(SYSCTL_NAMES), st.integers(-1, 2**64 - 1)),
+    brand=st.text(),
     caches=st.lists(
         st.dictionaries(field_names, st.one_of(st.text(), st.sampled_from(["3", "32K", "0-9"])))
     ).map(tuple),
@@ -90,6 +98,36 @@ def test_cpu_lists():
     assert expand("0-3,8,10-11\n") == (0, 1, 2, 3, 8, 10, 11)
     assert expand("") == ()
     assert len(expand("0-999999999")) == 1 << 16
+
+
+ARM_CPUINFO = """processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd evtstrm crc32 cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd08
+CPU revision\t: 3
+
+processor\t: 1
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0b
+CPU revision\t: 1
+
+Hardware\t: BCM2835
+CPU revision\t: what
+"""
+
+
+def test_midr_comes_from_cpuinfo_or_the_core_itself_without_sysfs():
+    assert cpuinfo_midr(ARM_CPUINFO) == (0x410FD083, 0x414FD0B1)
+    assert cpuinfo_midr("") == cpuinfo_midr("processor\t: 0\nvendor_id\t: AuthenticAMD\n") == ()
+    assert _midr((1, 2), 3, lambda: (4,)) == (1, 2)
+    assert _midr((), 3, lambda: (4, 5)) == (4, 5)
+    assert _midr((), 3, tuple) == (3,)
+    assert _midr((), None, tuple) == ()
 
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="no /proc/cpuinfo")

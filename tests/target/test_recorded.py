@@ -23,6 +23,11 @@ KNOWN = {
     "zen5": ("Zen 5", "x86_64-avx512", 8, 48, 1024, 64),
     "neoverse_n1": ("Neoverse N1", "none", 64, 64, 1024, 16),
     "neoverse_v1": ("Neoverse V1", "none", 64, 64, 1024, 32),
+    "neoverse_v2": ("Neoverse V2", "none", 8, 64, 2048, 32),
+    "neoverse_n2": ("Neoverse N2", "none", 4, 64, 1024, 16),
+    "cortex_a72": ("Cortex-A72", "none", 4, 32, 256, 8),
+    "cortex_x1_a76_a55": ("Cortex-A55 + Cortex-A76 + Cortex-X1", "none", 8, 32, 128, 32),
+    "apple_m1": ("Apple M1 (Firestorm)", "none", 8, 128, 12288, 32),
     "cortex_a76_a55": ("Cortex-A55 + Cortex-A76", "none", 8, 32, 128, 16),
     "spacemit_x60": ("SpacemiT X60", "riscv64-rvv", 8, 32, 512, 8),
 }
@@ -122,6 +127,36 @@ def test_arm_features(recorded):
     assert {"sve", "bf16", "i8mm", "svebf16"} <= v1.allowed
     assert not v1.has("sve2")
     assert (n1.vendor, n1.vector_bytes, v1.vector_bytes) == ("Arm", 0, 32)
+
+
+def test_arm_features_of_younger_and_older_cores(recorded):
+    v2, n2, a72 = (decode(recorded(name)) for name in ("neoverse_v2", "neoverse_n2", "cortex_a72"))
+    assert {"sve2", "bf16", "i8mm", "bti", "asimdfhm"} <= v2.allowed & n2.allowed
+    assert (v2.vector_bytes, n2.vector_bytes) == (16, 16)
+    assert a72.allowed == {"fp", "asimd"}
+    assert (a72.caches.source, a72.pipes.accumulators_needed(128)) == ("assumed", 7)
+
+
+def test_apple_silicon_is_known_by_sysctl_and_not_trusted_untried(recorded, monkeypatch):
+    raw = recorded("apple_m1")
+    cpu = decode(raw)
+    assert (cpu.vendor, cpu.brand, cpu.cores, cpu.threads) == ("Apple", "Apple M1", 8, 8)
+    assert {"fp", "asimd", "atomics", "asimdhp", "asimddp"} <= cpu.allowed
+    assert not {"bf16", "i8mm", "bti", "sve", "sme"} & cpu.allowed
+    assert (cpu.caches.source, cpu.caches.l2.shared_by, cpu.caches.l1d.line) == ("sysctl", 4, 128)
+    unknown = decode(replace(raw, sysctl={"hw.cpufamily": -1}))
+    assert unknown.microarchitecture == "unknown (cpufamily 0xffffffff)"
+    assert (unknown.caches.source, unknown.cores) == ("assumed", 1)
+    assert {"fp", "asimd"} == unknown.allowed
+
+
+def test_kernels_that_never_ran_on_a_system_must_be_asked_for(recorded):
+    raw = recorded("zen4")  # any CPU with an ISA, under a system that has no tests of it
+    elsewhere = decode(replace(raw, system="darwin"))
+    choice = choose_isa(elsewhere)
+    assert choice.isa.name == "none"
+    assert "never ran on darwin; NEUROJIT_ISA=avx512 tries them" in choice.reason
+    assert choose_isa(elsewhere, "avx2").isa.name == "x86_64-avx2"
 
 
 def test_riscv_vector_may_be_switched_off_for_the_process(recorded):
