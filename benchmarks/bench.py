@@ -33,6 +33,7 @@ PARTS = {
     "c_to_c_avx2": Part("c_to_c", {"NEUROJIT_ISA": "avx2"}),
     "irregular": Part("irregular", {}),
     "few_rows": Part("few_rows", {}),
+    "packed": Part("packed", {}),
     "reference_level": Part("reference_level", {}),
     "threads": Part("threads", {}),
     "linear": Part("linear", {}),

@@ -17,6 +17,7 @@ import numpy as np
 
 from neurojit import _dense
 from neurojit._bound import Bound
+from neurojit._packed import PackedWeights
 from neurojit.numpy_matmul import KERNEL_TYPES, fallbacks, for_kernel, matmul, publish, takes_rows
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
 
@@ -80,14 +81,15 @@ def _name_of(given: Any, key: Hashable) -> Hashable:
 
 
 class _Layer(NamedTuple):
-    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes.
+    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes, but
+    for packed weights, which have none.
 
     function, alpha, beta: as given, the factors rounded to the dtype. bias: the index of its kind.
     rows_apart: the row stride of the residual in elements. besides: the epilogue's operands, with the leading
     axes too. y is `out`, or `beside` it, and to be copied there."""
 
     x: Array
-    w: Array
+    w: Array | PackedWeights
     y: Array
     function: Activation
     alpha: float
@@ -156,14 +158,15 @@ def bind(
     call = functools.partial(general, x, w, b, activation, out, alpha=alpha, beta=beta, residual=residual)
     read = layer.x, layer.w, *layer.besides
     own = not layer.beside and all(
-        type(array) is np.ndarray and np.may_share_memory(array, operand)
+        array is operand or (type(array) is np.ndarray and np.may_share_memory(array, operand))
         for array, operand in zip(arrays, read, strict=True)
     )
     if own and layer.y.ndim == 2 and layer.y.size and layer.x.size:
         number = layer.number(activation)
         key, reason = _publish(layer, number)
         if key is not None and reason is None:
-            operands = tuple(array.view() for array in (layer.x, layer.w, layer.y, *layer.besides))
+            as_read = (layer.x, layer.w, layer.y, *layer.besides)
+            operands = tuple(x if isinstance(x, PackedWeights) else x.view() for x in as_read)
             text = f"linear {np.shape(x)} @ {np.shape(w)}"
             return Bound(key, operands, out, call, text, (number, arrays))
     return call
@@ -191,7 +194,7 @@ def _read(
 ) -> tuple[_Layer, tuple[int, ...]]:
     """The layer, and the result's shape. ValueError and TypeError say what does not fit."""
     function = activation_of(activation)
-    x, w = np.asarray(x), np.asarray(w)
+    x, w = np.asarray(x), w if isinstance(w, PackedWeights) else np.asarray(w)
     bias = None if b is None else np.asarray(b)
     residual = None if residual is None else np.asarray(residual)
     shape = _checked_shape(x, w, bias, residual, out)
@@ -201,9 +204,9 @@ def _read(
         raise ValueError(f"linear: beta {beta}: expected an out that it multiplies, got None")
 
     overlaps = out is not None and any(
-        np.may_share_memory(out, array) for array in (x, w, bias, residual) if array is not None
+        np.may_share_memory(out, array) for array in (x, w, bias, residual) if isinstance(array, np.ndarray)
     )
-    x, w = for_kernel(x, dtype), for_kernel(w, dtype)
+    x, w = for_kernel(x, dtype), w if isinstance(w, PackedWeights) else for_kernel(w, dtype)
     if x.ndim == 1:
         x = x[None, :]
     full = (*x.shape[:-1], w.shape[1])
@@ -228,14 +231,15 @@ def _read(
         besides.append(residual)
     if y.ndim > 2:
         axes = y.shape[:-2]
-        w = np.broadcast_to(w, (*axes, *w.shape))
+        if not isinstance(w, PackedWeights):
+            w = np.broadcast_to(w, (*axes, *w.shape))
         if kind:
             besides[0] = np.broadcast_to(besides[0], (*axes, besides[0].size))
     return _Layer(x, w, y, function, alpha, beta, kind, rows_apart, tuple(besides), beside), shape
 
 
 def _checked_shape(
-    x: Array, w: Array, bias: Array | None, residual: Array | None, out: Any
+    x: Array, w: Array | PackedWeights, bias: Array | None, residual: Array | None, out: Any
 ) -> tuple[int, ...]:
     """The result's shape; ValueError and TypeError say what does not fit."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
