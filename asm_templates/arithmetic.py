@@ -37,6 +37,17 @@ class InMemory:
 
 
 @final
+class Lane:
+    """One lane of a vector register, as the scalar of multiply-adds."""
+
+    __slots__ = ("lane", "register")
+
+    def __init__(self, register: int, lane: int) -> None:
+        self.register = register
+        self.lane = lane
+
+
+@final
 class ScalarRegister:
     """One element in a scalar register, where the ISA's multiply-add takes it from there."""
 
@@ -56,7 +67,7 @@ class Mask:
 
 
 Operand = Vector | InMemory
-Scalar = Vector | InMemory | ScalarRegister
+Scalar = Vector | InMemory | Lane | ScalarRegister
 Source = Vector | InMemory | float
 Pointer = int
 """A general register that holds an address (or a count)."""

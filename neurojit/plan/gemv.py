@@ -56,13 +56,13 @@ follow, often at distances that collide in L1, cost more than they hide. Measure
 
 def schedule_gemv(g: Gemv, target: Target) -> GemvSchedule:
     """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be."""
-    isa = target.isa
-    far = g.m * g.k * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2
-    partial = max(PARTIAL_BYTES * 8 // isa.widest, 1)  # registers of a row's sums
+    isa, size = target.isa, ELEMENT_SIZE[g.dtype]
+    far = g.m * g.k * size > target.caches.l2.size // 2
+    partial = PARTIAL_BYTES * 8 // isa.widest  # vectors of partial sums a row has
     most = min(
         FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT,
-        g.lanes,
-        (isa.vector_registers - partial - 1) // partial,
+        isa.widest // 8 // size,  # the sums of all rows stand in one vector
+        (isa.vector_registers - 2) // partial,
     )
     groups = g.k // g.lanes
     return GemvSchedule(cut_equally(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)
