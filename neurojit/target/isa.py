@@ -19,8 +19,7 @@ class Isa:
     """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA's row the
     least that it guarantees, and of a row made for a machine that machine's own. mask_registers: that can
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
-    implemented: neurojit has a vector machine for it. scalars_apart: its multiply-add takes a scalar from
-    registers that are not the vectors'.
+    scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Isa:
     vector_bits: tuple[int, ...]
     mask_registers: int
     needs: tuple[str, ...]
-    implemented: bool
     scalable: bool = False
     scalars_apart: bool = False
 
@@ -60,7 +58,6 @@ AVX512 = Isa(
     vector_bits=(128, 256, 512),
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
-    implemented=True,
 )
 AVX2 = Isa(
     "x86_64-avx2",
@@ -70,7 +67,6 @@ AVX2 = Isa(
     vector_bits=(128, 256),
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
-    implemented=True,
 )
 NEON = Isa(
     "aarch64-neon",
@@ -80,7 +76,6 @@ NEON = Isa(
     vector_bits=(64, 128),
     mask_registers=0,
     needs=("fp", "asimd"),
-    implemented=True,
 )
 RVV = Isa(
     "riscv64-rvv",
@@ -90,7 +85,6 @@ RVV = Isa(
     vector_bits=(128,),  # V 1.0: VLEN >= 128
     mask_registers=1,  # v0
     needs=("fd", "v"),
-    implemented=True,
     scalable=True,
     scalars_apart=True,
 )
@@ -102,7 +96,6 @@ NONE = Isa(
     vector_bits=(),
     mask_registers=0,
     needs=(),
-    implemented=True,
 )
 
 # Best first within an architecture. A cap admits its row and the rows below it.
@@ -156,8 +149,6 @@ def _obstacle(isa: Isa, cpu: Cpu, cap: str | None) -> str | None:
             refused.setdefault(reason, []).append(name)
     if refused:
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
-    if not isa.implemented:
-        return f"no vector machine for {isa.name} yet"
     if cpu.system != "linux" and cap != isa.option:
         return f"its kernels never ran on {cpu.system}; NEUROJIT_ISA={isa.option} tries them"
     return None
