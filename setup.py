@@ -50,6 +50,7 @@ EXTENSIONS = [
             "gemm_strips.c",
             "pack.c",
             "pack_x86.c",
+            "pack_neon.c",
             "scratch.c",
             "thread_pool.c",
         ),

@@ -13,6 +13,7 @@ from neurojit.errors import ConfigurationError
 
 ISA_CHOICES = ("avx512", "avx2", "neon", "rvv", "none")
 ENCODER_CHOICES = ("table", "peachpy")
+DUMP_CHOICES = ("ir", "plan", "asm")
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Config:
     """isa: cap or choose the ISA, None for the best one. encoder: where x86-64 bytes come from.
     peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
     code_cache_bytes: executable bytes kept before the least recently used kernels are evicted.
-    num_threads: most threads a product may use, None for all cores this process may run on."""
+    num_threads: most threads a product may use, None for all cores this process may run on.
+    dump: the stages that print what they made to the standard error: of DUMP_CHOICES."""
 
     isa: str | None = None
     encoder: str = "table"
     peachpy_path: str | None = None
     code_cache_bytes: int = 64 << 20
     num_threads: int | None = None
+    dump: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:
@@ -36,6 +39,7 @@ class Config:
             peachpy_path=environ.get("PEACHPY_PATH") or None,
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
             num_threads=_positive(environ, "NEUROJIT_NUM_THREADS", 0) or None,
+            dump=_choices(environ, "NEUROJIT_DUMP", DUMP_CHOICES),
         )
 
 
@@ -50,6 +54,18 @@ def _choice(
             f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default"
         )
     return value
+
+
+def _choices(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Choices between commas, in the order of `choices`."""
+    values = [value for value in environ.get(name, "").split(",") if value]
+    for value in values:
+        if value not in choices:
+            raise ConfigurationError(
+                f"{name}={environ[name]!r}: expected any of {', '.join(choices)}, got {value!r}; "
+                "unset it to print nothing"
+            )
+    return tuple(choice for choice in choices if choice in values)
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -20,6 +20,7 @@ class Isa:
     least that it guarantees, and of a row made for a machine that machine's own. mask_registers: that can
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
+    multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Isa:
     needs: tuple[str, ...]
     scalable: bool = False
     scalars_apart: bool = False
+    multiplies_lanes: bool = False
 
     @property
     def widest(self) -> int:
@@ -76,6 +78,7 @@ NEON = Isa(
     vector_bits=(64, 128),
     mask_registers=0,
     needs=("fp", "asimd"),
+    multiplies_lanes=True,
 )
 RVV = Isa(
     "riscv64-rvv",
