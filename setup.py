@@ -51,6 +51,7 @@ EXTENSIONS = [
             "pack.c",
             "pack_x86.c",
             "pack_neon.c",
+            "round_rows.c",
             "scratch.c",
             "thread_pool.c",
         ),
@@ -59,6 +60,7 @@ EXTENSIONS = [
     extension("neurojit._bound", numpy_api=True),
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),
+    extension("neurojit._program", "arenas.c", numpy_api=True),
 ]
 
 setup(
