@@ -47,9 +47,11 @@ EXTENSIONS = [
         *(
             "gemm_batch.c",
             "gemm_blocked.c",
+            "gemm_reference.c",
             "gemm_strips.c",
             "pack.c",
             "pack_x86.c",
+            "reference.c",
             "scratch.c",
             "thread_pool.c",
         ),

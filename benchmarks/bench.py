@@ -33,7 +33,7 @@ PARTS = {
     "c_to_c_avx2": Part("c_to_c", {"NEUROJIT_ISA": "avx2"}),
     "irregular": Part("irregular", {}),
     "few_rows": Part("few_rows", {}),
-    "reference_level": Part("reference_level", {}),
+    "levels": Part("levels", {}),
     "threads": Part("threads", {}),
 }
 

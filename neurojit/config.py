@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from neurojit.errors import ConfigurationError
 
 ISA_CHOICES = ("avx512", "avx2", "neon", "rvv", "none")
+LEVEL_CHOICES = ("O0", "O1", "O2", "O3")
 ENCODER_CHOICES = ("table", "peachpy")
 
 
@@ -20,13 +21,15 @@ class Config:
     """isa: cap or choose the ISA, None for the best one. encoder: where x86-64 bytes come from.
     peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
     code_cache_bytes: executable bytes kept before the least recently used kernels are evicted.
-    num_threads: most threads a product may use, None for all cores this process may run on."""
+    num_threads: most threads a product may use, None for all cores this process may run on.
+    level: of optimization, for calls that name none."""
 
     isa: str | None = None
     encoder: str = "table"
     peachpy_path: str | None = None
     code_cache_bytes: int = 64 << 20
     num_threads: int | None = None
+    level: str = "O3"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:
@@ -36,6 +39,7 @@ class Config:
             peachpy_path=environ.get("PEACHPY_PATH") or None,
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
             num_threads=_positive(environ, "NEUROJIT_NUM_THREADS", 0) or None,
+            level=_choice(environ, "NEUROJIT_LEVEL", LEVEL_CHOICES, "O3") or "O3",
         )
 
 

@@ -22,11 +22,13 @@ def test_every_variable_is_read() -> None:
         "NEUROJIT_ENCODER": "peachpy",
         "PEACHPY_PATH": "/somewhere",
         "NEUROJIT_CODE_CACHE_BYTES": "4096",
+        "NEUROJIT_LEVEL": "O1",
     }
-    assert Config.from_environment(environment) == Config("avx2", "peachpy", "/somewhere", 4096)
+    expected = Config("avx2", "peachpy", "/somewhere", 4096, level="O1")
+    assert Config.from_environment(environment) == expected
 
 
-@pytest.mark.parametrize("name", ["NEUROJIT_ISA", "NEUROJIT_ENCODER"])
+@pytest.mark.parametrize("name", ["NEUROJIT_ISA", "NEUROJIT_ENCODER", "NEUROJIT_LEVEL"])
 @pytest.mark.parametrize("value", ["AVX2", "sse", " avx2", "1"])
 def test_an_unknown_choice_is_named_with_the_known_ones(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name}='{value}': expected one of .*unset it"):
