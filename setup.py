@@ -56,6 +56,7 @@ EXTENSIONS = [
             "thread_pool.c",
         ),
     ),
+    extension("neurojit._packed"),
     extension("neurojit._bound", numpy_api=True),
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),

@@ -1,4 +1,4 @@
-"""gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major B and C, any strides of A.
+"""gemm: C[m,n] = A[m,k] @ B[k,n], or C += A @ B. Row-major C, row-major or packed B, any strides of A.
 
     mr x nv accumulators + the shorter of nv vectors of B and mr scalars of A + 1 of the other
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from neurojit.asm_templates import right_operand
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.plan.epilogue import NO_EPILOGUE
@@ -55,6 +56,7 @@ def body(
     beside = EpilogueOperands.of(m, g.epilogue, tuple(others)) if others or g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    right_operand.expect(m, g.b)
     if not _in_passes(g, schedule):
         _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
@@ -70,7 +72,8 @@ def body(
                     at_end = beside if part is last else None
                     _pass(m, part, schedule, (a, b, c), depth, row_stride, at_end, returns=True)
                     m.advance(a, schedule.k_block * g.a.column_stride * size)
-                    m.advance(b, (schedule.k_block * g.b.row_stride - g.n) * size)
+                    whole = right_operand.next_tile(m, g.b, g.n)
+                    m.advance(b, right_operand.steps(m, g.b, schedule.k_block) - whole)
                     m.advance(c, -g.n * size)
     m.forget()
 
@@ -104,14 +107,14 @@ def _pass(
                     steps = _tile(m, g, schedule, height, block.lanes, at, depth, row_stride, beside_rows)
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (height * g.a.row_stride - steps * g.a.column_stride) * size)
-                        m.advance(b, -steps * g.b.row_stride * size)
+                        m.advance(b, -right_operand.steps(m, g.b, steps))
                         m.advance(c_rows, height * g.c.row_stride * size)
                         if beside_rows is not None:
                             beside_rows.next_rows(height)
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
-                m.advance(b, sum(block.lanes) * size)
+                m.advance(b, right_operand.next_tile(m, g.b, sum(block.lanes)))
                 m.advance(c, sum(block.lanes) * size)
                 if beside is not None and beside_rows is not None:
                     beside_rows.release_copy()
@@ -169,8 +172,9 @@ def _tile(
             with m.loop(trips):
                 _steps(m, g, accumulators, columns, a, b, schedule.unroll)
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
-                m.advance(b, schedule.unroll * g.b.row_stride * size)
+                m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
+        right_operand.apply_scales(m, g.b, accumulators, columns, b, moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, row_stride, beside)
@@ -201,25 +205,36 @@ def _steps(
     count: int,
 ) -> None:
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
-    if count == 0:
-        return
+    group = right_operand.group(g.b)
+    a_step = g.a.column_stride * m.element.size
     step = _step_by_columns if len(accumulators) < len(columns) else _step_by_rows
-    with m.repeat(count, {a: g.a.column_stride * m.element.size, b: g.b.row_stride * m.element.size}):
-        step(m, g, accumulators, columns, a, b)
+    groups, rest = divmod(count, group)
+    if groups:
+        with m.repeat(groups, {a: group * a_step, b: right_operand.steps(m, g.b, group)}):
+            for part in range(group):
+                step(m, g, accumulators, columns, (a, part * a_step), (b, 0), part)
+    for part in range(rest):
+        at_a = (a, (count - rest + part) * a_step)
+        at_b = (b, right_operand.steps(m, g.b, count - rest))
+        step(m, g, accumulators, columns, at_a, at_b, part)
+
+
+Place = tuple[Pointer, int]
+"""An address: a register and an offset."""
 
 
 def _step_by_rows(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
 ) -> None:
-    """A row of B in registers; the elements of A pass through one."""
-    size, widest = m.element.size, max(columns)
-    vectors, offset = [], 0
+    """A row of B, part `part` of its group, in registers; the elements of A pass through one."""
+    widest, uses = max(columns), len(accumulators)
+    vectors, column = [], 0
     for lanes in columns:
-        vectors.append(m.vector(lanes, b, offset, uses=len(accumulators)))
-        offset += lanes * size
-    a_row = g.a.row_stride * size
+        vectors.append(right_operand.load(m, g.b, at_b, column, lanes, part, uses))
+        column += lanes
+    (a, offset), a_row = at_a, g.a.row_stride * m.element.size
     for i, row in m.rows(accumulators, {a: a_row}):
-        scalar = m.scalar(widest, a, i * a_row, uses=len(columns))
+        scalar = m.scalar(widest, a, offset + i * a_row, uses=len(columns))
         for accumulator, vector in zip(row, vectors, strict=True):
             m.fma(accumulator, scalar, vector)
         m.drop(scalar)
@@ -227,18 +242,19 @@ def _step_by_rows(
 
 
 def _step_by_columns(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
 ) -> None:
     """A column of A in registers; the vectors of B pass through one."""
-    size, widest, height = m.element.size, max(columns), len(accumulators)
-    scalars = [m.scalar(widest, a, i * g.a.row_stride * size, uses=len(columns)) for i in range(height)]
-    offset = 0
+    widest, height = max(columns), len(accumulators)
+    (a, offset), a_row = at_a, g.a.row_stride * m.element.size
+    scalars = [m.scalar(widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)]
+    across = 0
     for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
-        vector = m.vector(lanes, b, offset, uses=height)
+        vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
         for accumulator, scalar in zip(column, scalars, strict=True):
             m.fma(accumulator, scalar, vector)
         m.drop(vector)
-        offset += lanes * size
+        across += lanes
     m.drop(*scalars)
 
 
@@ -259,12 +275,12 @@ def _dynamic_depth(
         with m.while_positive(depth, unroll):
             _steps(m, g, accumulators, columns, a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * size)
-            m.advance(b, unroll * g.b.row_stride * size)
+            m.advance(b, right_operand.steps(m, g.b, unroll))
         m.advance(depth, unroll - 1)
     with m.skip_unless_at_least(depth, 1), m.while_positive(depth, 1):
         _steps(m, g, accumulators, columns, a, b, 1)
         m.advance(a, g.a.column_stride * size)
-        m.advance(b, g.b.row_stride * size)
+        m.advance(b, right_operand.steps(m, g.b, 1))
 
 
 def _prefetch_tile_below(

@@ -23,7 +23,7 @@ from typing import NoReturn
 from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
 from neurojit.asm_templates.lanes import Lanes
 from neurojit.emit import CodeBuffer
-from neurojit.errors import RegisterPressureError, UnknownIsaError
+from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
@@ -276,6 +276,19 @@ class Machine(Arithmetic, Lanes):
     @abstractmethod
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector read from memory: exactly `lanes` elements are touched."""
+
+    def whole_lanes(self, lanes: int) -> int:
+        """Lanes that the register of a vector of `lanes` holds, where reading them all is cheaper."""
+        return lanes
+
+    def expect_storage(self, storage: str) -> None:
+        """Prepare `load_as` for a storage type. Called before loops."""
+        raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
+
+    def load_as(self, storage: str, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """A fresh vector of `lanes` elements widened from a storage type of neurojit.plan.panels: of the
+        group of steps at this address, the one numbered `part`. `lanes` fill a register."""
+        raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:

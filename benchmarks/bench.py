@@ -34,7 +34,9 @@ PARTS = {
     "irregular": Part("irregular", {}),
     "few_rows": Part("few_rows", {}),
     "levels": Part("levels", {}),
+    "packed": Part("packed", {}),
     "threads": Part("threads", {}),
+    "linear": Part("linear", {}),
 }
 
 

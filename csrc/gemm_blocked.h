@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "beside.h"
+#include "cut.h"
 
 /* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. beside: the addresses, at
  * this tile, of the operands of its epilogue, and of its partial sums; not read by a kernel that has none. */
@@ -41,11 +42,6 @@ typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_
                                    int64_t row_stride_c_bytes, void *const *beside);
 
 enum { NJ_GEMM_NO_MEMORY = -12 }; /* what nj_gemm_blocked_run returns when scratch cannot grow */
-
-/* An extent cut into tiles: count[0] of size[0], then count[1] of size[1]. */
-typedef struct nj_cut {
-    int64_t size[2], count[2];
-} nj_cut;
 
 typedef struct nj_gemm_plan {
     int64_t m, n, k;

@@ -19,7 +19,10 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
+    from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
+    from neurojit.packed import PackedWeights as PackedWeights
+    from neurojit.packed import pack as pack
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
@@ -32,6 +35,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
+    "pack": "neurojit.packed",
+    "PackedWeights": "neurojit.packed",
+    "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
     "explain_matmul": "neurojit.report.explain",
@@ -43,6 +49,7 @@ _PUBLIC = {
 
 __all__ = [
     "Info",
+    "PackedWeights",
     "__version__",
     "errors",
     "explain_matmul",
@@ -51,6 +58,8 @@ __all__ = [
     "linear",
     "matmul",
     "num_threads",
+    "pack",
+    "parse",
     "set_num_threads",
 ]
 

@@ -9,7 +9,7 @@ class Bound:
     def __new__(
         cls,
         key: tuple[int, int, int, int],
-        operands: tuple[Array, ...],
+        operands: tuple[Any, ...],
         out: Array,
         general: Callable[[], Any],
         text: str,

@@ -46,9 +46,10 @@ cdef class Bound:
 
     def __init__(self, tuple key not None, tuple operands not None, out, general, str text not None,
                  keeps=None):
-        """key: of the slot, in which a kernel was published. operands: its arrays in their order; views of
-        this object's own, so that nobody can give them another shape. out: what a call returns. general: a
-        call's meaning, for when the kernel is gone. text: what `repr` says. keeps: what must live as long."""
+        """key: of the slot, in which a kernel was published. operands: its arrays, or packed weights, in
+        their order; views of this object's own, so that nobody can give them another shape. out: what a call
+        returns. general: a call's meaning, for when the kernel is gone. text: what `repr` says. keeps: what
+        must live as long."""
         cdef nj_key words
         cdef int i
         if not 3 <= len(operands) < MOST_BUFFERS:
@@ -59,7 +60,7 @@ cdef class Bound:
         if self.slot is NULL:
             raise ValueError("no kernel was published for these operands")
         for i in range(<int>len(operands)):
-            self.buffers[1 + i] = PyArray_DATA(<array_object *>operands[i])
+            self.buffers[1 + i] = data_of(operands[i])
         self.general, self.out, self.keeps, self.text = general, out, (operands, keeps), text
         self.result = <PyObject *>out
 

@@ -2,6 +2,7 @@
 # that make callables of it (_matmul, _dense), since what stands here is inlined into each hot path.
 
 from cpython.object cimport PyObject, PyTypeObject
+from libc.string cimport memset
 from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, intptr_t, uint32_t, uint64_t, uintptr_t
 
 cimport numpy as cnp
@@ -12,6 +13,9 @@ from neurojit.runtime._runtime cimport (
     nj_slot_is_published, nj_slots_find,
 )
 
+from neurojit._packed cimport PackedWeights
+
+from neurojit._packed import PackedWeights as _PackedWeights
 from neurojit.runtime import SLOTS
 
 cnp.import_array()
@@ -81,6 +85,11 @@ cdef int64_t GIL_WORTH_RELEASING = 500_000
 cdef int64_t EPILOGUES = INT32_MIN
 cdef int64_t MOST_EPILOGUES = 1 << 16
 
+# Packed weights have these in place of strides: see neurojit/plan/panels.py. Arrays with such strides get no
+# kernel.
+cdef int64_t PACKED = INT32_MIN
+cdef int64_t MOST_STORAGES = 16
+
 # One product as the key sees it. Strides in elements.
 cdef struct Product:
     int64_t m, n, k
@@ -91,6 +100,9 @@ cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
 cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
 cdef object _OUT = "out"
 cdef PyObject *OUT = <PyObject *>_OUT
+cdef PyObject *PACKED_WEIGHTS = <PyObject *>_PackedWeights
+cdef intptr_t NO_STEPS[64]
+memset(NO_STEPS, 0, sizeof(NO_STEPS))
 cdef nj_slot_table *TABLE = (<SlotTable>SLOTS).table
 
 
@@ -136,22 +148,26 @@ cdef struct Call:
     void *descr
     void *a
     void *b
+    int b_ndim
     int ndim
     cnp.npy_intp dims[2]
 
 
-cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexcept nogil:
-    """Exact arrays of one native float type, one or two dimensions, not both of one; else False."""
+cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexcept:
+    """Exact arrays of one native float type, one or two dimensions, not both of one; the second may be packed
+    weights. Else False."""
     cdef array_object *a
     cdef array_object *b
+    cdef PackedWeights w
+    cdef bint packed = <PyObject *>Py_TYPE(right) == PACKED_WEIGHTS
     cdef Product *p = &call.p
     cdef cnp.npy_intp *extents
     cdef int a_ndim, b_ndim
-    if Py_TYPE(left) != array_type or Py_TYPE(right) != array_type:
+    if Py_TYPE(left) != array_type or not (packed or Py_TYPE(right) == array_type):
         return False
     a, b = <array_object *>left, <array_object *>right
     call.descr = PyArray_DESCR(a)
-    if call.descr != PyArray_DESCR(b):
+    if not packed and call.descr != PyArray_DESCR(b):
         return False
     if call.descr == FLOAT32:
         p.element = 4
@@ -159,7 +175,7 @@ cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexce
         p.element = 8
     else:
         return False
-    a_ndim, b_ndim = PyArray_NDIM(a), PyArray_NDIM(b)
+    a_ndim, b_ndim = PyArray_NDIM(a), 2 if packed else PyArray_NDIM(b)
     if a_ndim == 2:
         if b_ndim != 2 and b_ndim != 1:
             return False
@@ -169,9 +185,19 @@ cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexce
     extents = PyArray_DIMS(a)
     p.m = extents[0] if a_ndim == 2 else 1
     p.k = extents[a_ndim - 1]
-    extents = PyArray_DIMS(b)
-    p.n = extents[1] if b_ndim == 2 else 1
-    if p.k != extents[0] or p.m == 0 or p.n == 0 or p.k == 0:
+    if packed:
+        w = <PackedWeights><object>right
+        if w.element != p.element or w.k != p.k:
+            return False
+        p.n, p.b_row, p.b_column = w.n, w.row, w.column
+        call.b = w.data
+    else:
+        extents = PyArray_DIMS(b)
+        p.n = extents[1] if b_ndim == 2 else 1
+        if p.k != extents[0]:
+            return False
+        call.b = PyArray_DATA(b)
+    if p.m == 0 or p.n == 0 or p.k == 0:
         return False
 
     # Strides. An extent of 1 has none that matter: it gets the contiguous one, for one key.
@@ -186,7 +212,9 @@ cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexce
             p.a_column = 1
         if p.a_column < EPILOGUES + MOST_EPILOGUES:
             return False  # such keys are those of epilogues
-    if PyArray_FLAGS(b) & C_CONTIGUOUS:
+    if packed:
+        pass
+    elif PyArray_FLAGS(b) & C_CONTIGUOUS:
         p.b_row, p.b_column = p.n, 1
     else:
         if not strides_of(b, p.element, &p.b_row, &p.b_column):
@@ -195,8 +223,11 @@ cdef inline bint read_inputs(PyObject *left, PyObject *right, Call *call) noexce
             p.b_row = p.n
         if p.n == 1:
             p.b_column = 1
+        if p.b_column < PACKED + MOST_STORAGES:
+            return False
     p.c_row = p.n
-    call.a, call.b = PyArray_DATA(a), PyArray_DATA(b)
+    call.a = PyArray_DATA(a)
+    call.b_ndim = b_ndim
     call.ndim = 0
     if a_ndim == 2:
         call.dims[0] = p.m
@@ -230,6 +261,8 @@ cdef inline bint read_out(PyObject *out, Call *call) noexcept nogil:
     span(<char *>call.a, p.m, p.k, p.a_row, p.a_column, p.element, &low, &high)
     if low < c_high and c_low < high:
         return False
+    if p.b_column < PACKED + MOST_STORAGES:
+        return True  # packed weights share their memory with nobody
     span(<char *>call.b, p.k, p.n, p.b_row, p.b_column, p.element, &low, &high)
     return not (low < c_high and c_low < high)
 
@@ -303,14 +336,39 @@ cdef void set_no_memory() noexcept:
                     "no memory for packed panels, out is unchanged; free some memory and call again")
 
 
-cdef inline bint product_of(array_object *a, array_object *b, array_object *c, Product *p) noexcept:
-    """The product of the last two dimensions of three arrays with at least two each."""
-    cdef int da = PyArray_NDIM(a), db = PyArray_NDIM(b), dc = PyArray_NDIM(c)
+cdef inline void *data_of(object x) noexcept:
+    """Where an array's elements or packed weights begin."""
+    return (<PackedWeights>x).data if type(x) is _PackedWeights else PyArray_DATA(<array_object *>x)
+
+
+cdef inline const intptr_t *strides_over(object x) noexcept:
+    """Of its leading dimensions; packed weights are the same for all."""
+    if type(x) is _PackedWeights:
+        return NO_STEPS
+    return <const intptr_t *>PyArray_STRIDES(<array_object *>x)
+
+
+cdef inline bint product_of(array_object *a, object right, array_object *c, Product *p) except -1:
+    """The product of the last two dimensions of three arrays with at least two each, or of packed weights."""
+    cdef int da = PyArray_NDIM(a), db, dc = PyArray_NDIM(c)
     cdef int64_t c_column
+    cdef array_object *b
+    cdef PackedWeights w
     p.element = 4 if cnp.PyArray_ITEMSIZE(<cnp.ndarray><object>c) == 4 else 8
-    p.m, p.k, p.n = PyArray_DIMS(a)[da - 2], PyArray_DIMS(a)[da - 1], PyArray_DIMS(b)[db - 1]
+    p.m, p.k = PyArray_DIMS(a)[da - 2], PyArray_DIMS(a)[da - 1]
     p.a_row, p.a_column = PyArray_STRIDES(a)[da - 2], PyArray_STRIDES(a)[da - 1]
-    p.b_row, p.b_column = PyArray_STRIDES(b)[db - 2], PyArray_STRIDES(b)[db - 1]
+    if type(right) is _PackedWeights:
+        w = right
+        p.n, p.b_row, p.b_column = w.n, w.row * p.element, w.column * p.element
+    elif isinstance(right, cnp.ndarray):
+        b = <array_object *>right
+        db = PyArray_NDIM(b)
+        p.n = PyArray_DIMS(b)[db - 1]
+        p.b_row, p.b_column = PyArray_STRIDES(b)[db - 2], PyArray_STRIDES(b)[db - 1]
+        if p.b_column < (PACKED + MOST_STORAGES) * p.element:
+            return False
+    else:
+        raise TypeError(f"right operand: expected an array or packed weights, got {type(right).__name__}")
     p.c_row, c_column = PyArray_STRIDES(c)[dc - 2], PyArray_STRIDES(c)[dc - 1]
     if (p.a_row | p.a_column | p.b_row | p.b_column | p.c_row) & (p.element - 1):
         return False
@@ -320,17 +378,22 @@ cdef inline bint product_of(array_object *a, array_object *b, array_object *c, P
     p.b_column //= p.element
     p.c_row //= p.element
     if p.k == 1:
-        p.a_column, p.b_row = 1, p.n
+        p.a_column = 1
     if p.m == 1:
         p.a_row, p.c_row = p.k, p.n
     if p.n == 1:
-        p.b_column, c_column = 1, p.element
+        c_column = p.element
+    if p.b_column >= PACKED + MOST_STORAGES:
+        if p.k == 1:
+            p.b_row = p.n
+        if p.n == 1:
+            p.b_column = 1
     if p.a_column < EPILOGUES + MOST_EPILOGUES:
         return False
     return c_column == p.element and p.c_row >= p.n
 
 
-cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c,
+cdef inline int run_products(const Product *p, cnp.ndarray a, b, cnp.ndarray c,
                              tuple besides) except -1:
     """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the slot of p's key.
 
@@ -346,7 +409,6 @@ cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp
     cdef PyThreadState *thread = NULL
     cdef int axis, i
     cdef array_object *x = <array_object *>a
-    cdef array_object *y = <array_object *>b
     cdef array_object *z = <array_object *>c
     if not make_key(p, &key):
         return 0
@@ -354,10 +416,10 @@ cdef inline int run_products(const Product *p, cnp.ndarray a, cnp.ndarray b, cnp
     for i in range(batch.besides):
         batch.beside[i] = <const char *>PyArray_DATA(<array_object *>besides[i])
         batch.beside_stride[i] = <const intptr_t *>PyArray_STRIDES(<array_object *>besides[i])
-    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>PyArray_DATA(y), <char *>PyArray_DATA(z)
+    batch.a, batch.b, batch.c = <char *>PyArray_DATA(x), <char *>data_of(b), <char *>PyArray_DATA(z)
     batch.extent, batch.c_stride = <const intptr_t *>PyArray_DIMS(z), <const intptr_t *>PyArray_STRIDES(z)
     batch.a_stride = <const intptr_t *>PyArray_STRIDES(x)
-    batch.b_stride = <const intptr_t *>PyArray_STRIDES(y)
+    batch.b_stride = strides_over(b)
     work = <double>batch.work
     for axis in range(batch.axes):
         work *= <double>batch.extent[axis]

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from neurojit._packed import PackedWeights
+
 Array = np.ndarray[Any, Any]
 
 BIAS_KINDS: tuple[Literal["none", "row", "column"], ...]
@@ -44,6 +46,8 @@ class Number:
     def __new__(cls, key: Hashable, name: Hashable = None) -> Number: ...
 
 def describe_layer(
-    x: Array, w: Array, y: Array, number: int, bias: int
+    x: Array, w: Array | PackedWeights, y: Array, number: int, bias: int
 ) -> tuple[tuple[int, int, int, int], tuple[int, ...]] | None: ...
-def layers(x: Array, w: Array, y: Array, number: int, bias: int, besides: tuple[Array, ...]) -> bool: ...
+def layers(
+    x: Array, w: Array | PackedWeights, y: Array, number: int, bias: int, besides: tuple[Array, ...]
+) -> bool: ...

@@ -160,7 +160,7 @@ cdef PyObject *linear_vectorcall(PyObject *self, PyObject *const *args, size_t n
     for i in range(3):
         if given[i] == c_None:
             given[i] = NULL
-    if (not read_inputs(args[0], args[1], &call) or PyArray_NDIM(<array_object *>args[1]) != 2
+    if (not read_inputs(args[0], args[1], &call) or call.b_ndim != 2
             or (given[2] is not NULL and not read_out(given[2], &call))):
         return general_call(general, args, nargsf, kwnames)
     if given[0] is not NULL:
@@ -236,13 +236,12 @@ cdef class Linear:
         return "linear"
 
 
-cdef bint read_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias,
-                     Product *p) noexcept:
-    return (product_of(<array_object *>x, <array_object *>w, <array_object *>y, p)
+cdef bint read_layer(cnp.ndarray x, w, cnp.ndarray y, int number, int bias, Product *p) except -1:
+    return (product_of(<array_object *>x, w, <array_object *>y, p)
             and name_epilogue(p, number, bias))
 
 
-def describe_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias):
+def describe_layer(cnp.ndarray x, w, cnp.ndarray y, int number, int bias):
     """As `_matmul.describe`, for an epilogue by its number and the index of its bias in BIAS_KINDS: (key
     words, fields of the product), or None if it has no key."""
     cdef Product p
@@ -250,11 +249,11 @@ def describe_layer(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int 
     if not read_layer(x, w, y, number, bias, &p) or not make_key(&p, &key):
         return None
     words = key.word[0], key.word[1], key.word[2], key.word[3]
-    product_of(<array_object *>x, <array_object *>w, <array_object *>y, &p)  # without the name
+    product_of(<array_object *>x, w, <array_object *>y, &p)  # without the name
     return words, (p.m, p.n, p.k, p.a_row, p.a_column, p.b_row, p.b_column, p.c_row, p.element)
 
 
-def layers(cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int number, int bias, tuple besides not None):
+def layers(cnp.ndarray x, w, cnp.ndarray y, int number, int bias, tuple besides not None):
     """y[...] = epilogue(x[...] @ w[...]) over the leading dimensions of y, as _matmul.products. besides: the
     epilogue's operands, with those dimensions too. False, and y is untouched, when no kernel is published."""
     cdef Product p

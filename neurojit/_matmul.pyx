@@ -93,7 +93,7 @@ cdef void enable_vectorcall():
 enable_vectorcall()
 
 
-def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+def describe(cnp.ndarray a, b, cnp.ndarray c):
     """(key words, fields) of the product of the arrays' last two dimensions, or None if it has no key.
 
     The fields are m, n, k, the strides a_row, a_column, b_row, b_column, c_row in elements, and the
@@ -101,7 +101,7 @@ def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     """
     cdef Product p
     cdef nj_key key
-    if not product_of(<array_object *>a, <array_object *>b, <array_object *>c, &p) or not make_key(&p, &key):
+    if not product_of(<array_object *>a, b, <array_object *>c, &p) or not make_key(&p, &key):
         return None
     return (
         (key.word[0], key.word[1], key.word[2], key.word[3]),
@@ -109,13 +109,13 @@ def describe(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
     )
 
 
-def products(cnp.ndarray a, cnp.ndarray b, cnp.ndarray c):
+def products(cnp.ndarray a, b, cnp.ndarray c):
     """c[...] = a[...] @ b[...] over the leading dimensions of c, by the kernel in the product's slot.
 
     All have the same number of dimensions and native float32 or float64 elements; leading extents are
     c's (broadcast with stride 0). Returns False, and c is untouched, when no kernel is published.
     """
     cdef Product p
-    if not product_of(<array_object *>a, <array_object *>b, <array_object *>c, &p):
+    if not product_of(<array_object *>a, b, <array_object *>c, &p):
         return False
     return run_products(&p, a, b, c, ()) != 0

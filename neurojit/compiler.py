@@ -20,12 +20,13 @@ from dataclasses import replace
 from neurojit.codegen import emit_gemm, emit_gemv, emit_map
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_strips, one_tile
+from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.map import Map
+from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
@@ -64,6 +65,7 @@ def publish_product(
     memory = executable_memory()
     if memory.closed:
         return "no executable memory: " + "; ".join(memory.reasons)
+    level = product.level_at(level)
     if level == Level.O0 and epilogue != NO_EPILOGUE:
         return "level O0 computes products alone"
     if key in _refused:
@@ -102,9 +104,7 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
         publish_reference(slot, tuple(p), plan.lanes if isinstance(plan, Gemv) else 0, release_gil)
         counts["kernels"] += 1
     elif isinstance(plan, Gemm):
-        # One row reads B once, in long runs along its rows, which strips of columns would cut short.
-        alone = p.m == 1 or plan.swapped or level < Level.O3
-        strips = None if alone else cut_strips(p.dtype, p.m, p.n, p.work)
+        strips = _strips(plan, p) if level == Level.O3 else None
         if strips is None:
             SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
         else:
@@ -119,19 +119,26 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
     _keep_within_cache()
 
 
+def _strips(g: Gemm, p: Product) -> Strips | None:
+    """How a product read in place is cut, or None where one kernel computes it."""
+    if isinstance(g.b, Panels):
+        return cut_panels(g)
+    # One row reads B once, in long runs along its rows, which strips of columns would cut short.
+    return None if p.m == 1 or g.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
+
+
 def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Target) -> None:
     """A product read in place, in strips that threads share: a kernel for each size of strip."""
     size = p.element_size
-    # Bytes from one row, or column, to the next in A, B and C; 0 in the operand that all strips share.
-    steps = (p.a_row * size, 0, p.c_row * size) if strips.along_rows else (0, p.b_column * size, size)
-    besides = tuple(down if strips.along_rows else across for down, across in g.epilogue.steps(size))
+    # Strips of packed weights are whole panels, so a column's share of one is as good as where it lies.
+    of_column = g.b.panel_bytes // g.b.width if isinstance(g.b, Panels) else p.b_column * size
+    steps = ((p.a_row * size, 0), (0, of_column), (p.c_row * size, size), *g.epilogue.steps(size))
     kernels = tuple(
-        compile_gemm(replace(g, m=extent) if strips.along_rows else replace(g, n=extent), target)
-        if extent
-        else None
-        for extent in strips.cut.sizes
+        compile_gemm(replace(g, m=height, n=width), target) if height and width else None
+        for height in strips.rows.sizes
+        for width in strips.columns.sizes
     )
-    publish_strips(slot, strips.cut, steps + besides, kernels, p.work, MEMBER_WORK)
+    publish_strips(slot, (strips.rows, strips.columns), steps, kernels, p.work, MEMBER_WORK)
 
 
 def _publish_blocked(

@@ -17,6 +17,7 @@ import numpy as np
 
 from neurojit import _dense
 from neurojit._bound import Bound
+from neurojit._packed import PackedWeights
 from neurojit.numpy_matmul import KERNEL_TYPES, fallbacks, for_kernel, matmul, publish, takes_rows
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
 
@@ -24,6 +25,8 @@ Array = np.ndarray[Any, Any]
 
 DEFAULT_PARAMETERS: dict[str, tuple[float, ...]] = {"leaky_relu": (0.01,), "elu": (1.0,)}
 """Parameters of activations that are given by name alone."""
+BEYOND_FLOAT32 = 2.0**128 - 2.0**103
+"""What float32 rounds to infinity, and all above."""
 MOST_RESIDUAL_BYTES = 1 << 28
 """From first to last element of a residual with rows apart: a kernel's validation lays such a one out."""
 
@@ -32,6 +35,13 @@ def activation_of(given: Any) -> Activation:
     """An activation from None, a name, a tuple of name and parameters, or an Activation; -0 counts as 0.
 
     ValueError for what is none of these, and for parameters that are no numbers."""
+    try:
+        return _known_activation(given)
+    except TypeError:  # not hashable
+        return _activation_of(given)
+
+
+def _activation_of(given: Any) -> Activation:
     if given is None:
         return IDENTITY
     if isinstance(given, str):
@@ -48,6 +58,9 @@ def activation_of(given: Any) -> Activation:
     return Activation(name, tuple(_number(f"activation {name}", parameter) for parameter in parameters))
 
 
+_known_activation = functools.lru_cache(maxsize=256)(_activation_of)
+
+
 def _number(what: str, given: Any) -> float:
     """A float that equals itself, never -0."""
     try:
@@ -59,30 +72,49 @@ def _number(what: str, given: Any) -> float:
     return number + 0.0
 
 
-def _name_of(given: Any, function: Activation) -> Hashable:
+def _name_of(given: Any, key: Hashable) -> Hashable:
     """What the fast path may find the function by: what was given, where that is equal to nothing else."""
-    if isinstance(given, str):
+    if isinstance(given, (str, Activation)):
         return given
     plain = type(given) is tuple and all(type(part) in (str, int, float, bool) for part in given)
-    return given if plain and given == (function.name, *function.parameters) else None
+    return given if plain and given == key else None
 
 
 class _Layer(NamedTuple):
-    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes.
+    """One call as kernels see it: x (..., m, k), w (..., k, n), y (..., m, n) with the same leading axes, but
+    for packed weights, which have none.
 
-    besides: the epilogue's operands, with those axes too. y is `out`, or `beside` it, and to be copied there.
-    copies: whether some operand is a copy of the caller's array."""
+    function, alpha, beta: as given, the factors rounded to the dtype. bias: the index of its kind.
+    rows_apart: the row stride of the residual in elements. besides: the epilogue's operands, with the leading
+    axes too. y is `out`, or `beside` it, and to be copied there."""
 
     x: Array
-    w: Array
+    w: Array | PackedWeights
     y: Array
-    besides: tuple[Array, ...]
-    epilogue: Epilogue
+    function: Activation
+    alpha: float
+    beta: float
     bias: int
-    key: Hashable
-    name: Hashable
+    rows_apart: int | None
+    besides: tuple[Array, ...]
     beside: bool
-    copies: bool
+
+    @property
+    def epilogue(self) -> Epilogue:
+        dtype = self.y.dtype
+        parameters = tuple(_rounded(value, dtype) for value in self.function.parameters)
+        function = Activation(self.function.name, parameters)
+        return Epilogue(self.alpha, self.beta, _dense.BIAS_KINDS[self.bias], self.rows_apart, function)
+
+    def number(self, given: Any) -> _dense.Number:
+        """Of the epilogue, the bias apart, and of the activation as it was given."""
+        function = (self.function.name, *self.function.parameters)
+        if self.alpha == 1 and self.beta == 0 and self.rows_apart is None:
+            key = None if self.function.name == "identity" else function
+            return _dense.Number(key, _name_of(given, function))
+        # Of rows that follow each other it matters that they do, not how far that is.
+        steps = "adjacent" if self.rows_apart == self.y.shape[-1] else self.rows_apart
+        return _dense.Number((function, self.alpha, self.beta, steps))
 
 
 def general(
@@ -97,9 +129,13 @@ def general(
     residual: Any = None,
 ) -> Any:
     """What `nj.linear` is when its fast path does not apply. See Linear for the contract."""
+    if type(x) is np.ndarray and x.ndim > 2 and residual is None and _is(alpha, 1) and _is(beta, 0):
+        y = _as_matrix(x, w, b, activation, out)
+        if y is not None:
+            return y
     layer, shape = _read(x, w, b, activation, out, alpha, beta, residual)
     if layer.y.size:
-        reason = _one_kernel(layer) if layer.x.size else None
+        reason = _one_kernel(layer, activation) if layer.x.size else None
         if reason is not None or not layer.x.size:
             _in_passes(layer)
         if reason is not None:
@@ -120,15 +156,34 @@ def bind(
     arrays = x, w, *(array for array in (b, residual) if array is not None)
     layer, _ = _read(x, w, b, activation, out, alpha, beta, residual)
     call = functools.partial(general, x, w, b, activation, out, alpha=alpha, beta=beta, residual=residual)
-    own = not layer.beside and not layer.copies and all(type(array) is np.ndarray for array in arrays)
+    read = layer.x, layer.w, *layer.besides
+    own = not layer.beside and all(
+        array is operand or (type(array) is np.ndarray and np.may_share_memory(array, operand))
+        for array, operand in zip(arrays, read, strict=True)
+    )
     if own and layer.y.ndim == 2 and layer.y.size and layer.x.size:
-        number = _dense.Number(layer.key, layer.name)
+        number = layer.number(activation)
         key, reason = _publish(layer, number)
         if key is not None and reason is None:
-            operands = tuple(array.view() for array in (layer.x, layer.w, layer.y, *layer.besides))
+            as_read = (layer.x, layer.w, layer.y, *layer.besides)
+            operands = tuple(x if isinstance(x, PackedWeights) else x.view() for x in as_read)
             text = f"linear {np.shape(x)} @ {np.shape(w)}"
             return Bound(key, operands, out, call, text, (number, arrays))
     return call
+
+
+def _as_matrix(x: Array, w: Any, b: Any, activation: Any, out: Any) -> Any:
+    """The layer of all leading axes in one, by the fast path, where that takes no copies; else None."""
+    fits = x.size and x.flags.c_contiguous and type(w) is np.ndarray and w.ndim == 2
+    if not fits or w.shape[0] != x.shape[-1] or (b is not None and np.ndim(b) != 1):
+        return None
+    rows, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], w.shape[1])
+    if out is None:
+        return linear(rows, w, b, activation).reshape(shape)
+    if type(out) is not np.ndarray or not out.flags.c_contiguous or out.shape != shape:
+        return None
+    linear(rows, w, b, activation, out.reshape(-1, w.shape[1]))
+    return out
 
 
 # Reading a call ----------------------------------------------------------------------------------------
@@ -139,71 +194,52 @@ def _read(
 ) -> tuple[_Layer, tuple[int, ...]]:
     """The layer, and the result's shape. ValueError and TypeError say what does not fit."""
     function = activation_of(activation)
-    x, w = np.asarray(x), np.asarray(w)
+    x, w = np.asarray(x), w if isinstance(w, PackedWeights) else np.asarray(w)
     bias = None if b is None else np.asarray(b)
     residual = None if residual is None else np.asarray(residual)
     shape = _checked_shape(x, w, bias, residual, out)
     dtype = w.dtype
-    alpha, beta = (_scalar(name, value, dtype) for name, value in (("alpha", alpha), ("beta", beta)))
+    alpha, beta = _factor("alpha", alpha, dtype), _factor("beta", beta, dtype)
     if beta and out is None:
         raise ValueError(f"linear: beta {beta}: expected an out that it multiplies, got None")
 
-    given = [array for array in (x, w, bias, residual) if array is not None]
-    x, w = (for_kernel(array, dtype) for array in (x, w))
+    overlaps = out is not None and any(
+        np.may_share_memory(out, array) for array in (x, w, bias, residual) if isinstance(array, np.ndarray)
+    )
+    x, w = for_kernel(x, dtype), w if isinstance(w, PackedWeights) else for_kernel(w, dtype)
     if x.ndim == 1:
         x = x[None, :]
     full = (*x.shape[:-1], w.shape[1])
     if residual is not None:
-        residual = np.broadcast_to(residual, shape).reshape(full)
-    overlaps = out is not None and any(np.may_share_memory(out, array) for array in given)
+        if residual.shape != shape:
+            residual = np.broadcast_to(residual, shape)
+        residual = residual.reshape(full)
     y = out.reshape(full) if out is not None and not overlaps and takes_rows(out, full) else None
-    if y is not None and y.ndim > 1 and y.strides[-2] != w.shape[1] * dtype.itemsize and _apart(x):
-        y = None  # its kernel's key has room for the strides of one of the two
+    if y is not None and y.strides[-2] != w.shape[1] * dtype.itemsize and _apart(x):
+        y = None  # the key of its kernel has room for the strides of one of the two
     beside = y is None
     if y is None:
         y = np.array(out, order="C").reshape(full) if beta else np.empty(full, dtype)
     if y.ndim > 2:
         x, y, bias, residual = _together(x, y, bias, residual)
-    axes = y.shape[:-2]
-    column = bias is not None and bias.ndim == 2
-    besides = []
+    kind, rows_apart, besides = 0, None, []
     if bias is not None:
-        vector = np.ascontiguousarray(bias.reshape(-1))
-        besides.append(np.broadcast_to(vector, (*axes, vector.size)))
-    rows_apart = None
+        kind = 2 if bias.ndim == 2 else 1
+        besides.append(np.ascontiguousarray(bias.reshape(-1)))
     if residual is not None:
         residual, rows_apart = _residual_for_kernel(residual)
         besides.append(residual)
-    kind = 0 if bias is None else 2 if column else 1
-    epilogue = Epilogue(
-        alpha,
-        beta,
-        _dense.BIAS_KINDS[kind],
-        rows_apart,
-        Activation(function.name, tuple(_rounded(value, dtype) for value in function.parameters)),
-    )
-    plain = alpha == 1 and beta == 0 and residual is None
-    # Of rows that follow each other it matters that they do, not how far that is.
-    steps = "adjacent" if rows_apart == y.shape[-1] else rows_apart
-    layer = _Layer(
-        np.broadcast_to(x, (*axes, *x.shape[-2:])),
-        np.broadcast_to(w, (*axes, *w.shape)),
-        y,
-        tuple(besides),
-        epilogue,
-        kind,
-        key=(None if function == IDENTITY else function) if plain else (function, alpha, beta, steps),
-        name=_name_of(activation, function) if plain else None,
-        beside=beside,
-        copies=not all(
-            any(np.may_share_memory(operand, array) for array in given) for operand in (x, w, *besides)
-        ),
-    )
-    return layer, shape
+    if y.ndim > 2:
+        axes = y.shape[:-2]
+        if not isinstance(w, PackedWeights):
+            w = np.broadcast_to(w, (*axes, *w.shape))
+        if kind:
+            besides[0] = np.broadcast_to(besides[0], (*axes, besides[0].size))
+    return _Layer(x, w, y, function, alpha, beta, kind, rows_apart, tuple(besides), beside), shape
 
 
 def _checked_shape(
-    x: Array, w: Array, bias: Array | None, residual: Array | None, out: Any
+    x: Array, w: Array | PackedWeights, bias: Array | None, residual: Array | None, out: Any
 ) -> tuple[int, ...]:
     """The result's shape; ValueError and TypeError say what does not fit."""
     if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
@@ -237,13 +273,15 @@ def _checked_shape(
 
 
 def _broadcasts(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    if given == shape:
+        return True
     try:
         return np.broadcast_shapes(given, shape) == shape
     except ValueError:
         return False
 
 
-def _scalar(what: str, given: Any, dtype: np.dtype[Any]) -> float:
+def _factor(what: str, given: Any, dtype: np.dtype[Any]) -> float:
     """A factor, rounded to the dtype and finite there."""
     value = _rounded(_number(f"linear: {what}", given), dtype)
     if math.isinf(value):
@@ -251,9 +289,14 @@ def _scalar(what: str, given: Any, dtype: np.dtype[Any]) -> float:
     return value
 
 
+def _is(given: Any, value: int) -> bool:
+    return type(given) in (int, float) and given == value
+
+
 def _rounded(value: float, dtype: np.dtype[Any]) -> float:
-    with np.errstate(over="ignore"):
-        return float(dtype.type(value))
+    if dtype.itemsize == 8:
+        return value
+    return float(np.float32(value)) if abs(value) < BEYOND_FLOAT32 else math.copysign(math.inf, value)
 
 
 def _apart(x: Array) -> bool:
@@ -299,9 +342,9 @@ def _residual_for_kernel(residual: Array) -> tuple[Array, int]:
 # Computing it ------------------------------------------------------------------------------------------
 
 
-def _one_kernel(layer: _Layer) -> str | None:
+def _one_kernel(layer: _Layer, activation: Any) -> str | None:
     """Compute the layer by one kernel, compiled if need be; or say why that cannot be, with y untouched."""
-    number = _dense.Number(layer.key, layer.name)
+    number = layer.number(activation)
     if number.number < 0:
         return "every number of an epilogue is held by a bound call"
     operands = layer.x, layer.w, layer.y, number.number, layer.bias, layer.besides

@@ -50,6 +50,10 @@ class UnknownIsaError(NeurojitError, LookupError):
     """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""
 
 
+class StorageError(NeurojitError):
+    """Packed weights that no kernel can read: a storage type that an ISA does not widen, or too large."""
+
+
 @dataclass(frozen=True)
 class Span:
     """A piece of a text: lines and columns count from 1, the end is exclusive. column 0: the whole line,

@@ -21,6 +21,7 @@ import numpy as np
 from neurojit import _matmul
 from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
 from neurojit._bound import Bound
+from neurojit._packed import PackedWeights
 from neurojit.plan.level import LEVEL, Key, Level, key_at, level_of
 
 fallbacks: Counter[str] = Counter()
@@ -31,6 +32,8 @@ KERNEL_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 def general(a: Any, b: Any, /, out: Any = None, **keywords: Any) -> Any:
     """What `nj.matmul` is when its fast path does not apply. See Matmul for the contract."""
+    if type(b) is PackedWeights:
+        return _of_packed(a, b, out, keywords)
     reason = _why_not(a, b, out, keywords)
     if reason is None:
         x, y = np.asarray(a), np.asarray(b)
@@ -65,6 +68,8 @@ def _why_not(a: Any, b: Any, out: Any, keywords: dict[str, Any]) -> str | None:
         out = out[0]
     if out is not None and type(out) is not np.ndarray:
         return f"out of type {type(out).__name__}"
+    if type(a) is PackedWeights:
+        raise TypeError("matmul: packed weights are the right operand: x @ w, with x of shape (..., k)")
     for operand in (a, b):
         kind = type(operand)
         if kind is not np.ndarray and (isinstance(operand, np.ndarray) or hasattr(kind, "__array_ufunc__")):
@@ -128,7 +133,61 @@ def _compute(
     return out, None
 
 
-def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> str | None:
+def _of_packed(x: Any, w: PackedWeights, out: Any, keywords: dict[str, Any]) -> Any:
+    """x @ w for packed weights: as for an array, but x and w must agree in dtype, and NumPy, where it has to
+    answer, multiplies by the weights as they are stored."""
+    x, target = np.asarray(x), out[0] if isinstance(out, tuple) and len(out) == 1 else out
+    shape = _checked_shape(x, w, target, keywords)
+    x = for_kernel(x, w.dtype).reshape(math.prod(shape[:-1]), w.shape[0])
+    if not x.flags.c_contiguous and (x.nbytes > FAR_BYTES and x.strides[1] != x.itemsize):
+        x = np.ascontiguousarray(x)
+    in_place = target is not None and takes_rows(target, shape) and not _may_overlap(target, x)
+    full = (x.shape[0], w.shape[1])
+    c = target.reshape(full) if in_place else np.empty(full, w.dtype)
+    if x.size == 0 or c.size == 0:
+        c[...] = 0
+    else:
+        reason = _multiply(x, w, c)
+        if reason is not None:
+            fallbacks[reason] += 1
+            np.matmul(x, w.unpack(), out=c)
+    if target is None:
+        return c if shape == full else c.reshape(shape)
+    if not in_place:
+        target[...] = c.reshape(shape)
+    return target
+
+
+FAR_BYTES = 1 << 15
+"""Of activations whose rows are not runs of memory: from here on, a copy costs less than reading them so."""
+
+
+def _checked_shape(
+    x: np.ndarray[Any, Any], w: PackedWeights, out: Any, keywords: dict[str, Any]
+) -> tuple[int, ...]:
+    """The shape of x @ w; TypeError and ValueError say what does not fit."""
+    if keywords:
+        raise TypeError(f"matmul: keyword {', '.join(sorted(keywords))}: packed weights take out alone")
+    if x.dtype.newbyteorder("=") != w.dtype:
+        raise TypeError(
+            f"matmul: x has dtype {x.dtype}: these packed weights take {w.dtype}; convert x with astype"
+        )
+    if x.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError(f"matmul: x {x.shape} and packed weights {w.shape}: expected (..., k) and (k, n)")
+    shape: tuple[int, ...] = (*x.shape[:-1], w.shape[1])
+    if out is not None:
+        if type(out) is not np.ndarray or out.dtype != w.dtype:
+            kind = getattr(out, "dtype", type(out).__name__)
+            raise TypeError(f"matmul: out: expected an array of {w.dtype}, got {kind}")
+        if out.shape != shape or not out.flags.writeable:
+            state = "" if out.flags.writeable else ", read-only"
+            raise ValueError(f"matmul: out {out.shape}{state}: expected a writeable array of shape {shape}")
+    return shape
+
+
+def _multiply(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]
+) -> str | None:
     """c[...] = a @ b by the kernel for this product, compiled if need be; or why that cannot be."""
     if _matmul.products(a, b, c):
         return None
@@ -138,7 +197,9 @@ def _multiply(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[An
     return reason
 
 
-def _publish(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], c: np.ndarray[Any, Any]) -> str | None:
+def _publish(
+    a: np.ndarray[Any, Any], b: np.ndarray[Any, Any] | PackedWeights, c: np.ndarray[Any, Any]
+) -> str | None:
     """Have a kernel for the product of the last two dimensions in its slot; or why that cannot be."""
     described = _matmul.describe(a, b, c)
     return "extents or strides beyond 32 bits" if described is None else publish(*described)
@@ -161,7 +222,7 @@ def publish(
     product = Product(*fields)
     if epilogue is None:
         return publish_product(key, product, level=level)
-    return publish_product(key, product, epilogue, level)
+    return publish_product(key, product, epilogue, level=level)
 
 
 def for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -187,6 +248,8 @@ def _may_overlap(out: np.ndarray[Any, Any], *operands: np.ndarray[Any, Any]) -> 
 def bind(a: Any, b: Any, out: Any, level: str | None = None) -> Callable[[], Any]:
     """What `nj.matmul.bind` returns; see Matmul.bind."""
     chosen = level_of(level)
+    if type(b) is PackedWeights:
+        return _bind_packed(a, b, out)
     if _why_not(a, b, out, {}) is None and type(a) is type(b) is type(out) is np.ndarray:
         shape, dtype = _result_shape(a, b), _result_dtype(a, b)
         views = [x.view() for x in (a[None, :] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b)]
@@ -210,6 +273,19 @@ def bind(a: Any, b: Any, out: Any, level: str | None = None) -> Callable[[], Any
                     return Bound(key, tuple(views), out, functools.partial(general, a, b, out), text)
     np.matmul(np.zeros_like(a), np.zeros_like(b), out=np.empty_like(out))  # raises what a call would
     return functools.partial(general, a, b, out)
+
+
+def _bind_packed(x: Any, w: PackedWeights, out: Any) -> Callable[[], Any]:
+    shape = _checked_shape(np.asarray(x), w, out, {})
+    if out is None:
+        raise TypeError("matmul.bind: out: expected an array, got None")
+    if type(x) is np.ndarray and x.dtype.isnative and x.ndim <= 2 and out.size and x.size:
+        views = (x[None, :] if x.ndim == 1 else x.view(), w, out[None, :] if out.ndim == 1 else out.view())
+        described = _matmul.describe(*views) if takes_rows(out, shape) and not _may_overlap(out, x) else None
+        if described is not None and publish(*described) is None:
+            text = f"matmul {x.shape} @ packed {w.shape}"
+            return Bound(described[0], views, out, functools.partial(general, x, w, out), text)
+    return functools.partial(general, x, w, out)
 
 
 general.__qualname__ = "matmul"  # how Python's own errors about arguments name it

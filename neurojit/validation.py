@@ -23,7 +23,9 @@ from neurojit.errors import ValidationError
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.gemv import Gemv
+from neurojit.plan.panels import Panels
 from neurojit.runtime import reference_matmul
+from neurojit.storage import Stored, lay_out, store, widen
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., int]
@@ -86,7 +88,7 @@ class _Case(NamedTuple):
 
     dtype: np.dtype[Any]
     shape: tuple[int, int, int]
-    strides: tuple[Matrix, Matrix]
+    strides: tuple[Matrix, Matrix | Panels]
     c_row_stride: int
     accumulate: bool = False
     epilogue: Epilogue = NO_EPILOGUE
@@ -103,8 +105,8 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
     for seed, special in ((1, False), (2, True)):
         every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
         a = _strided(_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
-        b = _strided(_numbers(seed + 2, k * n, dtype, every), k, n, *case.strides[1])
-        inputs = a.tobytes(), b.tobytes()
+        b, in_memory, scales = _right_operand(case.strides[1], seed, k, n, dtype, every)
+        inputs = a.tobytes(), in_memory.tobytes()
         others = _epilogue_operands(epilogue, *((n, m) if case.as_row else (m, n)), seed, dtype, every)
         expected = _frame(m, n, c_row_stride, dtype, BEFORE if case.accumulate or epilogue.beta else np.nan)
         got = expected.copy()
@@ -115,10 +117,12 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
             inside[...] = sums[0]
         with np.errstate(all="ignore"):
             reference(a, b, inside)
-        code = run(a, b, written, *others, *sums)
+            if scales is not None:
+                inside *= scales
+        code = run(a, in_memory, written, *others, *sums)
         if code != 0:
             raise ValidationError(f"{what}: returned {code}, expected 0; it was not published")
-        for name, operand, kept in (("A", a, inputs[0]), ("B", b, inputs[1])):
+        for name, operand, kept in (("A", a, inputs[0]), ("B", in_memory, inputs[1])):
             if operand.tobytes() != kept:
                 raise ValidationError(f"{what}: wrote to {name}; it was not published, please report this")
         with np.errstate(all="ignore"):
@@ -126,6 +130,21 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
                 inside, written = inside.T, written.T
             _apply_epilogue(epilogue, inside, others, written)
         _compare(expected, got, c_row_stride, what)
+
+
+def _right_operand(
+    layout: Matrix | Panels, seed: int, k: int, n: int, dtype: np.dtype[Any], special_every: int
+) -> tuple[Array, Array, Array | None]:
+    """(B, the same as it lies in memory, its scales): packed weights are widened for the reference."""
+    if not isinstance(layout, Panels):
+        b = _strided(_numbers(seed + 2, k * n, dtype, special_every), k, n, *layout)
+        return b, b, None
+    if layout.storage == "int8":
+        integers = np.rint(_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
+        stored = Stored(integers.reshape(k, n), _numbers(seed + 8, n, dtype, special_every))
+    else:
+        stored = store(_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage)
+    return widen(stored, layout.storage), lay_out(stored, layout), stored.scales
 
 
 def _apply_epilogue(e: Epilogue, c: Array, others: list[Array], got: Array) -> None:

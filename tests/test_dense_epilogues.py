@@ -357,6 +357,7 @@ X, W, OUT = np.ones((2, 3), "f4"), np.ones((3, 5), "f4"), np.zeros((2, 5), "f4")
         ({"residual": np.ones((2, 5), "f8")}, TypeError, "dtypes float32, float32, float64"),
         ({"beta": 1.0, "out": None}, ValueError, "beta 1.0: expected an out that it multiplies, got None"),
         ({"alpha": "2"}, ValueError, "alpha: expected a number, got '2'"),
+        ({"x": X[None], "alpha": np.ones(2), "out": None}, ValueError, "alpha: expected a number, got array"),
         ({"alpha": None}, ValueError, "alpha: expected a number, got None"),
         ({"alpha": 10**400}, ValueError, "alpha: expected a number, got 1000"),
         ({"beta": float("nan")}, ValueError, "beta: expected a number, got nan"),
@@ -397,7 +398,9 @@ def test_several_passes_have_the_same_bits_and_say_why(case: Case, monkeypatch: 
     SLOTS.evict_bytes(1 << 62)
     publish = compiler.publish_product
     monkeypatch.setattr(
-        compiler, "publish_product", lambda key, product, *e: "not now" if e else publish(key, product)
+        compiler,
+        "publish_product",
+        lambda key, product, *e, **at: "not now" if e else publish(key, product, **at),
     )
     assert nj.linear(**given, out=before.copy()).tobytes() == fused.tobytes()
     assert nj.info().fallbacks == {"linear in several passes: not now": 1}

@@ -21,7 +21,7 @@ X, W = np.ones((2, 3), "f4"), np.ones((3, 5), "f4")
 
 
 def test_one_meaning_has_one_number() -> None:
-    same = [_dense.Number(activation_of("elu")), _dense.Number(activation_of(("elu", 1)))]
+    same = [_dense.Number(("elu", 1)), _dense.Number(("elu", 1.0), "elu")]
     assert same[0].number == same[1].number
     for name in ("elu", ("elu", 1.0), ("elu", 1)):
         nj.linear(X, W, activation=name)

@@ -66,6 +66,7 @@ class Avx2Machine(Avx2Arithmetic):
         for register in self._masks.values():
             self.vectors.give(register)
         self._masks = {}
+        self.forget_storage()
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         size = vector.lanes * self.element.size

@@ -75,6 +75,7 @@ class Avx512Machine(Avx512Arithmetic):
         for register in self._masks.values():
             self.masks.give(register)
         self._masks = {}
+        self.forget_storage()
 
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]

@@ -92,6 +92,7 @@ FLOATS = (
 INTEGERS = (
     *over("vpaddd vpsubd vpaddq vpsubq vpmulld vpmaxsd vpminsd", "V, V, V | V, V, M", ALL),
     *over("vpslld vpsrld vpsrad vpsllq vpsrlq", "V, V, imm8", ALL),
+    *over("vpslld", "V, M, imm8", EVEX),
     *over("vprold", "V, V, imm8", EVEX),
     *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
     *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
@@ -113,6 +114,7 @@ CONVERSIONS = (
     *over("vcvtph2ps", "ymm, xmm | ymm, m128 | zmm, ymm | zmm, m256"),
     *over("vcvtps2ph", "xmm, ymm, imm8 | m128, ymm, imm8 | ymm, zmm, imm8 | m256, zmm, imm8"),
     *over("vpmovsxbd vpmovzxbd", "ymm, m64 | zmm, m128"),
+    *over("vpmovsxbd", "xmm, m32 | xmm, m32 {evex} | ymm, m64 {evex}"),
     *over("vpmovzxwd", "ymm, m128 | zmm, m256 | ymm, xmm | zmm, ymm"),
 )
 

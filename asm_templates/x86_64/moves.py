@@ -68,6 +68,9 @@ class X86Moves(X86Machine):
         bits = lanes * self.element.size * 8
         return 128 if bits <= 128 else 256 if bits <= 256 else 512
 
+    def whole_lanes(self, lanes: int) -> int:
+        return self.width_of(lanes) // 8 // self.element.size
+
     def is_partial(self, lanes: int) -> bool:
         """Whether so many lanes need a mask."""
         size = lanes * self.element.size

@@ -1,15 +1,19 @@
-"""TensorLang: tensor SSA as frozen values, its op table, its text and its interpreter."""
+"""TensorLang: tensor SSA as frozen values, its op table, its text, its verifier and its interpreter."""
 
 from neurojit.ir.builder import Builder
 from neurojit.ir.interpreter import Evaluation, evaluate
-from neurojit.ir.structure import Block, Dense, Function, Module, Op, Value
+from neurojit.ir.parser import parse, parse_with_diagnostics
+from neurojit.ir.schedule import STEPS, check_schedule, step
+from neurojit.ir.structure import Block, Dense, Function, Module, Op, ScheduleText, Step, Value
 from neurojit.ir.table import LOWERINGS, OPS, Row
 from neurojit.ir.types import ELEMENTS, TensorType, parse_type
+from neurojit.ir.verifier import check_module, verify
 
 __all__ = [
     "ELEMENTS",
     "LOWERINGS",
     "OPS",
+    "STEPS",
     "Block",
     "Builder",
     "Dense",
@@ -18,8 +22,16 @@ __all__ = [
     "Module",
     "Op",
     "Row",
+    "ScheduleText",
+    "Step",
     "TensorType",
     "Value",
+    "check_module",
+    "check_schedule",
     "evaluate",
+    "parse",
     "parse_type",
+    "parse_with_diagnostics",
+    "step",
+    "verify",
 ]

@@ -161,7 +161,7 @@ class Builder:
         """A name no value of this function has yet: the hint, or with a number after it."""
         if hint and NAME.fullmatch(hint) is None:
             raise ValueError(f"name {hint!r}: expected letters, digits, _ . $, no digit first")
-        if not hint:
+        if not hint or (hint.isdigit() and hint in self._names):
             while str(self._next) in self._names:
                 self._next += 1
             hint = str(self._next)

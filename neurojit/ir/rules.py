@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Types = tuple[TensorType, ...]
 
+MOST_CONSTANT = 1 << 16
+"""Elements of a constant; larger ones are weights."""
 MOST_STEPS = 1 << 20
 """Of a scan that has no inputs to count them."""
 
@@ -281,6 +283,10 @@ def random(s: Signature) -> Types:
 
 
 def constant(s: Signature) -> Types:
+    value = s.attributes["value"].type
+    if value.count(0) > MOST_CONSTANT:
+        expected = f"at most {MOST_CONSTANT} elements"
+        raise MisfitError("value of a constant", expected, str(value), "larger ones are weights", at="value")
     return (s.attributes["value"].type,)
 
 

@@ -1,6 +1,6 @@
 """What a program is made of: values, ops, blocks, functions, modules. All frozen.
 
-    Module     named functions, and the schedule beside them
+    Module     named functions, and schedules beside them
     Function   a name and a block; the block's parameters are the inputs, its `return` has the outputs
     Block      parameters, and ops of which the last (return, yield) hands values out
     Op         a row of the table (ir/table.py) applied to values
@@ -153,12 +153,34 @@ class Function:
         return found
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a schedule: how an op is computed. kind: a row of STEPS (ir/schedule.py). op: the name of
+    what the op defines. places: where each parameter was written."""
+
+    kind: str
+    op: str
+    parameters: Mapping[str, Attribute]
+    span: Span | None = field(default=None, compare=False)
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class ScheduleText:
+    """The schedule region of one function. It says how, and can change nothing of what is computed."""
+
+    function: str
+    steps: tuple[Step, ...]
+    span: Span | None = field(default=None, compare=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Module:
-    """functions: at least one; the first is the entry. Two modules are equal if their texts are."""
+    """functions: at least one; the first is the entry. schedules: at most one for each function."""
 
     name: str
     functions: tuple[Function, ...]
+    schedules: tuple[ScheduleText, ...] = ()
 
     @property
     def main(self) -> Function:
@@ -170,6 +192,17 @@ class Module:
             if function.name == name:
                 return function
         raise KeyError(f"function {name!r}: expected one of {', '.join(f.name for f in self.functions)}")
+
+    def schedule(self, function: str) -> ScheduleText:
+        """The schedule of a function, without steps if the module has none."""
+        return next((s for s in self.schedules if s.function == function), ScheduleText(function, ()))
+
+    @property
+    def text(self) -> str:
+        """The module as text; `parse` gives the same module back."""
+        from neurojit.ir.printer import print_module
+
+        return print_module(self)
 
     def with_function(self, changed: Function) -> Module:
         """The same module with the function of that name exchanged."""

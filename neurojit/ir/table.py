@@ -16,8 +16,8 @@ how it lowers and its gradient. `infer` applies the rule after the checks that a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 import numpy as np
@@ -68,10 +68,6 @@ class Row:
     wide: bool = False
     regions: int = 0
     gradient: None = None
-    by_name: Mapping[str, Attr] = field(default_factory=dict, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_name", {attribute.name: attribute for attribute in self.attributes})
 
     def element_of(self, operand: int) -> str:
         """The element type that operand number `operand` must have, "" where it follows the others."""
@@ -181,29 +177,33 @@ def row_named(name: str) -> Row:
     return row
 
 
-def did_you_mean(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name[:64], known, 1)
-    return f"did you mean {near[0]!r}?" if near else ""
+MOST_COMPARED = 500
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint with the nearest of the known names, or none. prefix: what the hint puts before it."""
+    near = difflib.get_close_matches(name[:64], list(known)[:MOST_COMPARED], 1)
+    return f"did you mean {prefix + near[0]!r}?" if near else ""
 
 
 def complete(row: Row, given: Mapping[str, Any]) -> dict[str, Attribute]:
-    """The attributes in the row's order, each of its kind, defaults filled in. MisfitError otherwise."""
+    """The attributes of an op in the row's order, defaults filled in. MisfitError: not those of the row."""
+    return complete_attributes(row.attributes, given)
+
+
+def complete_attributes(known: tuple[Attr, ...], given: Mapping[str, Any]) -> dict[str, Attribute]:
+    """The attributes in the order of `known`, each of its kind, defaults filled in. MisfitError otherwise."""
+    names = [attribute.name for attribute in known]
     for name in given:
-        if name not in row.by_name:
-            expected = ", ".join(row.by_name) or "none"
-            raise MisfitError(
-                f"{row.name} has no attribute {name!r}",
-                expected,
-                hint=did_you_mean(name, row.by_name),
-                at=name,
-            )
+        if name not in names:
+            expected, hint = ", ".join(names) or "none", did_you_mean(name, names)
+            raise MisfitError(f"no attribute {name[:64]!r}", expected, hint=hint, at=name)
     attributes: dict[str, Attribute] = {}
-    for attribute in row.attributes:
+    for attribute in known:
         value = given.get(attribute.name, attribute.default)
         if value is REQUIRED:
-            raise MisfitError(
-                f"{row.name} needs the attribute {attribute.name!r}", f"a value of kind {attribute.kind}"
-            )
+            message = f"the attribute {attribute.name!r} is missing"
+            raise MisfitError(message, f"one of kind {attribute.kind}")
         attributes[attribute.name] = _of_kind(attribute, value)
     return attributes
 

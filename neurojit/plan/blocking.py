@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.plan.panels import Panels
 from neurojit.plan.tiling import UNROLL
 from neurojit.target import Target
 
@@ -87,10 +88,10 @@ def one_tile(g: Gemm, target: Target) -> GemmSchedule:
 
 
 class Strips(NamedTuple):
-    """A product read in place, cut for threads to share: along its rows, or along its columns."""
+    """A product read in place, cut for threads to share: along its rows, its columns, or both."""
 
-    along_rows: bool
-    cut: Cut
+    rows: Cut
+    columns: Cut
 
 
 def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
@@ -100,8 +101,34 @@ def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
         return None
     if m >= 2 * LEAST_STRIP_ROWS:
         height = max(ceil_div(m, count), LEAST_STRIP_ROWS)
-        return Strips(True, cut_equally(m, ceil_div(m, height)))
+        return Strips(cut_equally(m, ceil_div(m, height)), Cut(n, 1))
     width = LEAST_STRIP_COLUMN_BYTES // ELEMENT_SIZE[dtype]
     if n < 2 * width:
         return None
-    return Strips(False, cut_by(n, equal_share(n, ceil_div(n, count), width)))
+    return Strips(Cut(m, 1), cut_by(n, equal_share(n, ceil_div(n, count), width)))
+
+
+PART_WORK = 1 << 22
+"""Multiply-adds of a part of a product with packed weights: what validating its kernel takes, too."""
+PART_ROWS = 48
+"""Rows of a part, at least where there are so many: a panel is fetched for all of them."""
+
+
+def cut_panels(g: Gemm) -> Strips | None:
+    """Parts of whole panels, and of rows where there are many; or None for a product of one.
+
+    What a part reads stays in L2: its rows of A, while the panels of all columns pass by."""
+    assert isinstance(g.b, Panels)
+    assert g.k is not None
+    work = g.m * g.n * g.k
+    if work < 2 * STRIP_WORK:
+        return None
+    columns, rows = Cut(g.n, 1), Cut(g.m, 1)
+    if g.m >= 2 * PART_ROWS:
+        height = max(PART_WORK // (g.k * g.b.width), PART_ROWS) // PART_ROWS * PART_ROWS
+        rows = cut_by(g.m, min(height, ceil_div(ceil_div(g.m, 2), PART_ROWS) * PART_ROWS))
+        columns = cut_by(g.n, g.b.width)
+    elif g.n >= 2 * g.b.width:
+        count = min(work // STRIP_WORK, MOST_STRIPS)
+        columns = cut_by(g.n, equal_share(g.n, ceil_div(g.n, count), g.b.width))
+    return Strips(rows, columns)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from neurojit.plan.cut import Cut
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
+from neurojit.plan.panels import Panels
 
 ELEMENT_SIZE = {"f32": 4, "f64": 8}
 
@@ -36,7 +37,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Gemm:
-    """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns.
+    """C[m,n] = A[m,k] @ B[k,n] (`accumulate`: C += A @ B). B and C have adjacent columns, or B is packed.
 
     k None: the depth is the kernel's dynamic extent. swapped: the kernel's first buffer is B and its
     second A, as for a matrix times a column vector, computed as a row vector times its transpose.
@@ -50,7 +51,7 @@ class Gemm:
     n: int
     k: int | None
     a: Matrix
-    b: Matrix
+    b: Matrix | Panels
     c: Output
     accumulate: bool = False
     swapped: bool = False
@@ -80,6 +81,14 @@ class Gemm:
     @property
     def has_epilogue(self) -> bool:
         return self.epilogue is not NO_EPILOGUE and self.epilogue != NO_EPILOGUE
+
+    @property
+    def b_bytes(self) -> int:
+        """Of B in memory. The depth must be known."""
+        assert self.k is not None
+        if isinstance(self.b, Panels):
+            return self.b.panels(self.n) * self.b.panel_bytes
+        return self.k * self.n * ELEMENT_SIZE[self.dtype]
 
     @property
     def buffers(self) -> int:

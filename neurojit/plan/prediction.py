@@ -14,6 +14,7 @@ from neurojit.plan.cost import L2_LINE_CYCLES, L3_LINE_CYCLES, LINE, Traffic, co
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
 from neurojit.plan.level import Level
+from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.target import Target
@@ -38,10 +39,13 @@ class Prediction(NamedTuple):
 
 
 def predict(p: Product, target: Target, level: Level = Level.O3) -> Prediction:
+    level = p.level_at(level)
     plan = plan_product(p, target, level=level)
     ideal = 2 * p.work / target.pipes.flop_per_cycle(target.isa.widest, 8 * p.element_size)
     if level == Level.O0:
         bounds = {"FMA latency": float(p.work * target.pipes.fma_latency)}
+    elif isinstance(plan, Gemm) and isinstance(plan.b, Panels):
+        bounds = _panel_bounds(plan, plan.b, schedule_gemm(plan, target), target)
     elif isinstance(plan, Gemm):
         bounds = _gemm_bounds(plan, schedule_gemm(plan, target, level), target)
     elif isinstance(plan, Gemv):
@@ -70,6 +74,29 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
             shares[level] += block.tiles * traffic.cycles(block.lanes, block.rows.size, block.rows.tiles)
     largest = max(shares, key=lambda name: shares[name])
     return {largest: max(schedule.cycles, shares[largest])}
+
+
+WIDENING_CYCLES = {"bf16": 0.6, "int8": 1.0}
+"""Cycles for 256 bits of widened weights, in which their multiply-adds for one row hide. Fitted on Zen 4."""
+
+
+def _panel_bounds(g: Gemm, panels: Panels, schedule: GemmSchedule, target: Target) -> dict[str, float]:
+    """Packed weights come from where they lie once, and from L2 for every further tile of rows."""
+    assert g.k is not None
+    model, pipes = cost_model(target, ELEMENT_SIZE[g.dtype]), target.pipes
+    shares = {"FMA ports": 0.0, "FMA latency": 0.0, "widening": 0.0}
+    again = 0.0
+    for block in schedule.columns:
+        cost, sweeps = model.tile(block.lanes), block.tiles * block.rows.tiles
+        shares["FMA ports"] += block.tiles * g.m * g.k * cost.slots_per_row
+        shares["FMA latency"] += sweeps * g.k * pipes.fma_latency
+        wide = sum(block.lanes) * ELEMENT_SIZE[g.dtype] / 32
+        shares["widening"] += sweeps * g.k * wide * WIDENING_CYCLES.get(panels.storage, 0.0)
+        again += (block.rows.tiles - 1) * block.tiles * sum(block.lanes) / g.n
+    lines = g.b_bytes / LINE
+    level = _level(g.b_bytes, target)
+    shares[level] = lines * LINE_CYCLES[level] + (again * lines * LINE_CYCLES["L2"] if level != "L1" else 0.0)
+    return shares
 
 
 def _gemv_bounds(g: Gemv, schedule: GemvSchedule, target: Target) -> dict[str, float]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neurojit.errors import StorageError
 from neurojit.plan.blocking import Blocking, block_gemm, micro_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import LEAST_DEPTH, Gemv
 from neurojit.plan.level import Level
+from neurojit.plan.panels import Panels
 from neurojit.target import Target
 
 
@@ -36,11 +38,26 @@ class Product(NamedTuple):
         return "f32" if self.element_size == 4 else "f64"
 
     @property
+    def panels(self) -> Panels | None:
+        """The layout of B, if it is packed: see plan/panels.py for the strides it then has."""
+        return Panels.of_strides(self.b_row, self.b_column, self.k)
+
+    def level_at(self, asked: Level) -> Level:
+        """The level it is computed at: packed weights are laid out for the highest and have no other."""
+        return Level.O3 if self.panels is not None else asked
+
+    @property
     def work(self) -> int:
         """Multiply-adds."""
         return self.m * self.n * self.k
 
     def __str__(self) -> str:
+        panels = self.panels
+        if panels is not None:
+            return (
+                f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}), "
+                f"B {panels.storage} in panels of {panels.width} columns"
+            )
         return (
             f"{self.dtype} {self.m}x{self.n}x{self.k}, strides A ({self.a_row}, {self.a_column}) "
             f"B ({self.b_row}, {self.b_column}) C ({self.c_row}, 1)"
@@ -53,6 +70,8 @@ ALIASING = 4096  # bytes between rows that put all of them in the same sets of L
 REACH = 1 << 31  # bytes a 32-bit displacement spans
 MOST_READ_SPAN, MOST_WRITTEN_SPAN = 1 << 28, 1 << 26  # bytes: validation lays operands out with these strides
 
+MOST_PANELS_A_TILE = 8
+
 Kernel = Gemm | Gemv | Blocking
 
 
@@ -64,6 +83,9 @@ def plan_product(
     Epilogue and level change nothing in the order of additions. Below O3 only what no vector load can follow
     is packed.
     """
+    panels = p.panels
+    if panels is not None:
+        return _of_panels(p, panels, epilogue)
     column = p.n == 1 and (p.c_row == 1 or p.m == 1)
     row = _transposed(p) if column else p
     of_row = epilogue.transposed(p.m) if column else epilogue
@@ -73,6 +95,15 @@ def plan_product(
         a, b = Matrix(row.a_row, row.a_column), Matrix(row.b_row)
         return Gemm(p.dtype, row.m, row.n, p.k, a, b, Output(row.c_row), swapped=column, epilogue=of_row)
     return block_gemm(p.dtype, p.m, p.n, p.k, target)
+
+
+def _of_panels(p: Product, panels: Panels, epilogue: Epilogue) -> Gemm:
+    """The product with packed weights. StorageError where no displacement reaches from panel to panel."""
+    in_place = p._replace(b_row=0, b_column=0)
+    if not _within_reach(in_place) or MOST_PANELS_A_TILE * panels.panel_bytes >= REACH:
+        raise StorageError(f"{p}: operands or panels too far apart for a kernel; NumPy computes it")
+    a, c = Matrix(p.a_row, p.a_column), Output(p.c_row)
+    return Gemm(p.dtype, p.m, p.n, p.k, a, panels, c, epilogue=epilogue)
 
 
 def _transposed(p: Product) -> Product:

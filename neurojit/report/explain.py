@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from neurojit import _matmul
+from neurojit._packed import PackedWeights
 from neurojit.codegen import gemm_buffer, gemv_buffer
 from neurojit.emit import listing
 from neurojit.numpy_matmul import matmul
+from neurojit.plan.blocking import cut_panels
 from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import Level, level_of
+from neurojit.plan.panels import Panels
 from neurojit.plan.prediction import predict
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
@@ -73,20 +76,21 @@ def explain_matmul(
 ) -> Explanation:
     """How nj.matmul(a, b, out) computes the product of the last two dimensions of these operands.
 
-    a: (..., m, k), b: (..., k, n), float32 or float64 arrays; out: as for nj.matmul, or None for a new
-    array. measure: also run it, for about a quarter of a second, into an array of its own; `a` and `b`
-    are only read. level: "O0" to "O3", None for NEUROJIT_LEVEL's. Of a product that threads share in
-    strips, the one kernel for all of it is described.
+    a: (..., m, k), b: (..., k, n), float32 or float64 arrays, or b packed by nj.pack; out: as for nj.matmul,
+    or None for a new array. measure: also run it, for about a quarter of a second, into an array of its own;
+    `a` and `b` are only read. level: "O0" to "O3", None for NEUROJIT_LEVEL's; packed weights have one. Of a
+    product that threads share in strips, the one kernel for all of it is described.
     Raises ValueError for operands that have no product or no kernel: not float32 or float64, fewer than
     two dimensions, shapes that do not fit, a machine that nothing is emitted for.
     """
-    x, y = np.asarray(a), np.asarray(b)
+    x, y = np.asarray(a), b if isinstance(b, PackedWeights) else np.asarray(b)
     if x.ndim < 2 or y.ndim < 2 or x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
         raise ValueError(
             f"explain_matmul: expected two float32 or float64 arrays of two or more dimensions, got "
             f"{x.dtype} {x.shape} and {y.dtype} {y.shape}; give vectors a second dimension"
         )
-    x, y = x[(0,) * (x.ndim - 2)], y[(0,) * (y.ndim - 2)]
+    x = x[(0,) * (x.ndim - 2)]
+    y = y if isinstance(y, PackedWeights) else y[(0,) * (y.ndim - 2)]
     c = (
         np.empty((x.shape[0], y.shape[1]), x.dtype)
         if out is None
@@ -125,6 +129,7 @@ def _explain(p: Product, target: Target, level: Level, operands: tuple[Any, Any,
 
 def _kernel(p: Product, target: Target, level: Level) -> tuple[str, str, list[str], int, str]:
     """(kernel, reason, schedule in words, bytes of code, listing)."""
+    level = p.level_at(level)
     plan = plan_product(p, target, level=level)
     if level == Level.O0:
         return "reference", "level O0 emits nothing", ["plain loops in C"], 0, ""
@@ -134,6 +139,12 @@ def _kernel(p: Product, target: Target, level: Level) -> tuple[str, str, list[st
         lines = schedule_lines(schedule)
         if schedule.k_block:
             lines.append(f"passes over C  every {schedule.k_block} steps of k, along the rows of B")
+        if isinstance(plan.b, Panels):
+            reason = f"weights packed in panels of {plan.b.width} columns, kept as {plan.b.storage}"
+            strips = cut_panels(plan)
+            if strips is not None:
+                lines.append(f"parts  {strips.rows} rows, {strips.columns} columns")
+            return "gemm, packed", reason, lines, len(buffer.finish()), listing(buffer)
         reason = (
             "a column, computed as a row of the transpose" if plan.swapped else "operands read where they are"
         )

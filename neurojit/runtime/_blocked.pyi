@@ -14,8 +14,8 @@ def publish_blocked(
 ) -> None: ...
 def publish_strips(
     slot: Slot,
-    strips: tuple[int, ...],
-    steps: tuple[int, ...],
+    strips: tuple[tuple[int, ...], tuple[int, ...]],
+    steps: tuple[tuple[int, int], ...],
     kernels: tuple[Code | None, ...],
     work: int,
     member_work: int,

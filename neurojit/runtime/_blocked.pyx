@@ -39,13 +39,14 @@ cdef extern from "gemm_blocked.h":
     int64_t nj_gemm_blocked_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "gemm_strips.h":
+    ctypedef struct nj_step:
+        int64_t row, column
     ctypedef struct nj_gemm_strips:
-        int64_t size[2]
-        int64_t count[2]
-        int64_t a_step, b_step, c_step, work, member_work
-        int besides
-        int64_t beside_step[4]
-        nj_code *kernel[2]
+        nj_cut rows, columns
+        int operands
+        nj_step step[7]
+        int64_t work, member_work
+        nj_code *kernel[2][2]
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "gemm_batch.h":
@@ -141,19 +142,22 @@ cdef struct StripsCode:
 
 cdef void destroy_strips(nj_code *code) noexcept nogil:
     cdef nj_gemm_strips *strips = &(<StripsCode *>code).strips
+    cdef nj_code *kernel
     cdef int i
-    for i in range(2):
-        if strips.kernel[i] is not NULL:
-            strips.kernel[i].destroy(strips.kernel[i])
+    for i in range(4):
+        kernel = strips.kernel[i >> 1][i & 1]
+        if kernel is not NULL:
+            kernel.destroy(kernel)
     free(code)
 
 
-def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kernels not None, int64_t work,
-                   int64_t member_work):
+def publish_strips(Slot slot not None, tuple strips not None, tuple steps not None, tuple kernels not None,
+                   int64_t work, int64_t member_work):
     """Publish a product in strips in a slot, and take over the strips' kernels.
 
-    strips: the Cut of the rows or columns. steps: bytes from one to the next, of A, B, C and what follows.
-    kernels: a Code for each size of strip, or None. work: multiply-adds of the whole.
+    strips: the Cuts of rows and columns. steps: for A, B, C and each operand beside C, the bytes from one
+    row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
+    columns, [rows][columns], or None. work: multiply-adds of the whole.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan
@@ -163,16 +167,16 @@ def publish_strips(Slot slot not None, strips, tuple steps not None, tuple kerne
     plan = &made.strips
     made.code.bytes = sizeof(StripsCode)
     try:
-        plan.size[0], plan.count[0], plan.size[1], plan.count[1] = strips
-        plan.a_step, plan.b_step, plan.c_step = steps[:3]
-        plan.besides = count_of_besides(steps[3:])
-        for i in range(plan.besides):
-            plan.beside_step[i] = steps[3 + i]
+        rows, columns = strips
+        plan.rows, plan.columns = cut_of(rows), cut_of(columns)
+        plan.operands = 3 + count_of_besides(steps[3:])
+        for i in range(plan.operands):
+            plan.step[i].row, plan.step[i].column = steps[i]
         plan.work, plan.member_work = work, member_work
-        for i in range(2):
+        for i in range(4):
             if kernels[i] is not None:
                 made.code.bytes += (<Code?>kernels[i]).owned().bytes
-                plan.kernel[i] = (<Code>kernels[i]).give_up()
+                plan.kernel[i >> 1][i & 1] = (<Code>kernels[i]).give_up()
     except BaseException:
         destroy_strips(&made.code)
         raise

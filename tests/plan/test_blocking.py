@@ -57,9 +57,10 @@ def test_strips(dtype: str, m: int, n: int, k: int) -> None:
     strips = cut_strips(dtype, m, n, m * n * k)
     if strips is None:
         return
-    assert covered(strips.cut) == (m if strips.along_rows else n)
-    assert 2 <= strips.cut.tiles <= MOST_STRIPS + 1
-    assert not strips.along_rows or m >= 2 * LEAST_STRIP_ROWS
+    assert (covered(strips.rows), covered(strips.columns)) == (m, n)
+    assert 1 in (strips.rows.tiles, strips.columns.tiles)
+    assert 2 <= strips.rows.tiles * strips.columns.tiles <= MOST_STRIPS + 1
+    assert strips.rows.tiles == 1 or m >= 2 * LEAST_STRIP_ROWS
 
 
 @given(st.sampled_from(["f32", "f64"]), st.sampled_from(["avx2", "avx512"]), EXTENTS, EXTENTS, EXTENTS)

@@ -1,0 +1,61 @@
+"""Loads of small storage types as float32: bf16 in pairs of k, and int8. See neurojit.plan.panels.
+
+bf16 is the upper half of a float32, so a pair is widened by a shift (the first of it, in the low half) or a
+mask (the second), which a register holds. int8 is extended to 32 bits, then converted, exactly.
+"""
+
+from __future__ import annotations
+
+from neurojit.asm_templates.arithmetic import InMemory
+from neurojit.asm_templates.machine import Pointer, Vector
+from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
+from neurojit.emit import forms
+
+UPPER_HALF = b"\0\0\xff\xff"
+
+
+class X86Widening(X86Arithmetic):
+    """See the module's head."""
+
+    _upper: Vector | None = None
+    """UPPER_HALF in every lane of the widest register."""
+
+    def expect_storage(self, storage: str) -> None:
+        if storage == "bf16":
+            self._upper = self.spread_bits(self.widest_lanes, UPPER_HALF)
+
+    def forget_storage(self) -> None:
+        if self._upper is not None:
+            self.drop(self._upper)
+            self._upper = None
+
+    def load_as(self, storage: str, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        if storage == "int8":
+            return self._load_int8(lanes, pointer, offset)
+        return self._load_bf16(part, lanes, pointer, offset)
+
+    def _load_int8(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        target = Vector(self.vectors.take(), lanes, self.width_of(lanes))
+        extend = f"vpmovsxbd {self.registers[target.width]}, m{target.width // 4}"
+        mark = self.mark if target.width != 512 else ""
+        self.buffer.mem(forms[extend + mark], pointer, offset, target.register)
+        convert = self.form("vcvtdq2", target.width, "V, V")
+        self.buffer.regs(convert, target.register, target.register)
+        return target
+
+    def _load_bf16(self, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        assert self._upper is not None
+        width = self.width_of(lanes)
+        if part == 1:
+            target = Vector(self.vectors.take(), lanes, width)
+            mask = Vector(self._upper.register, lanes, width)
+            self.operate("vand", target, mask, InMemory(pointer, offset))
+        elif self.mark:  # EVEX shifts what is in memory
+            target = Vector(self.vectors.take(), lanes, width)
+            shift = self.integer_form("vpsll", width, "V, M, imm8")
+            self.buffer.mem_imm(shift, pointer, offset, 16, target.register)
+        else:
+            target = self.load(lanes, pointer, offset)
+            shift = self.integer_form("vpsll", width, "V, V, imm8")
+            self.buffer.imm(shift, 16, target.register, target.register)
+        return target

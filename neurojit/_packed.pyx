@@ -1,0 +1,78 @@
+"""`PackedWeights`: weights laid out for kernels, an immutable object. Made by `nj.pack` (packed.py)."""
+
+from libc.stdint cimport uintptr_t
+
+cimport cython
+
+
+@cython.final
+cdef class PackedWeights:
+    """Weights packed by nj.pack, a (k, n) matrix that nj.matmul and nj.linear take as right operand.
+
+    shape: (k, n). dtype: of activations and results. storage: "f32", "f64", "bf16" or "int8". activations:
+    what they are rounded to in the kernel, or None. scales: for int8 a read-only (n,) float32 array, the
+    scale of each column, else None. nbytes: memory of the panels, padding and scales included.
+    `x @ packed` is nj.matmul(x, packed). Immutable: copies are the object itself; pickling keeps the stored
+    weights, never code.
+    """
+
+    __array_ufunc__ = None  # x @ packed comes here, not to an array of objects
+
+    def __init__(self, panels, int64_t n, memory, scales, dtype, activations, multiply):
+        """panels: a Panels (plan/panels.py). memory: its bytes, aligned, owned by this object alone from now
+        on. multiply: what `x @ self` calls."""
+        if self.memory is not None:
+            raise TypeError("packed weights are immutable; pack others with nj.pack")
+        self.panels, self.memory, self.scales, self.multiply = panels, memory, scales, multiply
+        self.dtype, self.storage, self.activations = dtype, panels.storage, activations
+        self.k, self.n = panels.depth, n
+        self.shape = (panels.depth, n)
+        self.row, self.column = panels.strides
+        self.element = dtype.itemsize
+        if memory.size < panels.panels(n) * panels.panel_bytes or (memory.size and memory.ctypes.data % 64):
+            raise ValueError(f"{memory.size} bytes at {memory.ctypes.data:#x} cannot hold these panels")
+        self.data = <void *><uintptr_t>memory.ctypes.data
+        memory.flags.writeable = False
+        if scales is not None:
+            scales.flags.writeable = False
+
+    @property
+    def ndim(self):
+        return 2
+
+    @property
+    def nbytes(self):
+        return self.memory.size
+
+    @property
+    def address(self):
+        """Of the first panel, for kernels."""
+        return <uintptr_t>self.data
+
+    def stored(self):
+        """A Stored (storage.py): fresh arrays of the weights in the storage type, and the scales."""
+        from neurojit.storage import take_out  # with the compiler's tables: not at import
+
+        return take_out(self.memory, self.panels, self.n)
+
+    def unpack(self):
+        """A fresh (k, n) array of `dtype`: the weights as they are stored; of int8, q * scale, rounded."""
+        from neurojit.storage import widen
+
+        stored = self.stored()
+        widened = widen(stored, self.storage)
+        return widened if stored.scales is None else widened * stored.scales
+
+    def __rmatmul__(self, x):
+        return self.multiply(x, self)
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __repr__(self):
+        rounded = "" if self.activations is None else f", activations={self.activations}"
+        return (f"<neurojit.PackedWeights {self.shape[0]}x{self.shape[1]} {self.dtype}, "
+                f"storage={self.storage}{rounded}, {self.nbytes} bytes>")

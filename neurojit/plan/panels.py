@@ -1,0 +1,119 @@
+"""How packed weights lie in memory (`Panels`): columns in panels, each read straight through by a kernel.
+
+A k x n matrix is cut into panels of `width` columns. In a panel the columns of one step of k are adjacent,
+and the steps follow each other, so a tile of a product reads one stream, whatever n is: no two rows collide
+in a cache, and no page is left before it is used up. A panel, 64-byte aligned, is
+
+    weights   depth x width, in the storage type; the last panel filled up with zeros
+    scales    int8 only: `width` float32, one a column
+
+so only stores of C ever need masks. Small storage types are widened to float32 by the kernel. bf16 lies in
+pairs of k: a 32-bit lane holds the weight of an even step in its low half and that of the next in its high
+half, so that widening is one shift or one mask (and vdpbf16ps finds its operands); an odd depth has a zero
+at its end.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurojit.target import Isa
+
+LINE = 64
+"""Bytes that panels are aligned to."""
+SCALE_SIZE = 4
+
+
+class Storage(NamedTuple):
+    """size: bytes of an element. group: steps of k that lie side by side. element: what it is widened to."""
+
+    size: int
+    group: int
+    element: str
+
+
+STORAGES = {
+    "f32": Storage(4, 1, "f32"),
+    "f64": Storage(8, 1, "f64"),
+    "bf16": Storage(2, 2, "f32"),
+    "int8": Storage(1, 1, "f32"),
+}
+
+PACKED = -(1 << 31)
+"""In a key, and in a Product, packed weights have this + the number of their storage for a column stride, and
+the panel's width for a row stride: no array has such strides. Known to _call.pxi too."""
+
+
+class Panels(NamedTuple):
+    """The layout of packed weights of `depth` steps of k. storage: a name of STORAGES."""
+
+    storage: str
+    depth: int
+    width: int
+
+    @classmethod
+    def of_strides(cls, row_stride: int, column_stride: int, depth: int) -> Panels | None:
+        """From the strides in a key; None where they are those of an array."""
+        number = column_stride - PACKED
+        return cls(list(STORAGES)[number], depth, row_stride) if 0 <= number < len(STORAGES) else None
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """(row, column) as they stand in a key."""
+        return self.width, PACKED + list(STORAGES).index(self.storage)
+
+    @property
+    def group(self) -> int:
+        return STORAGES[self.storage].group
+
+    @property
+    def is_widened(self) -> bool:
+        """Whether elements are stored in another type than they are multiplied in."""
+        return STORAGES[self.storage].element != self.storage
+
+    @property
+    def is_scaled(self) -> bool:
+        return self.storage == "int8"
+
+    @property
+    def row_stride(self) -> int:
+        """Elements from one step of k to the next, as in a Matrix."""
+        return self.width
+
+    @property
+    def group_bytes(self) -> int:
+        """From one group of steps of k to the next."""
+        return STORAGES[self.storage].size * self.group * self.width
+
+    @property
+    def scales_at(self) -> int:
+        """Where a panel's scales begin."""
+        return -(-self.steps_bytes(-(-self.depth // self.group) * self.group) // LINE) * LINE
+
+    @property
+    def panel_bytes(self) -> int:
+        return self.scales_at + (-(-self.width * SCALE_SIZE // LINE) * LINE if self.is_scaled else 0)
+
+    def panels(self, n: int) -> int:
+        """How many hold n columns."""
+        return -(-n // self.width)
+
+    def steps_bytes(self, steps: int) -> int:
+        """From one step of k to the `steps`-th after it: whole groups."""
+        return steps // self.group * self.group_bytes
+
+    def column_bytes(self, column: int) -> int:
+        """From the first column to another, in the first group."""
+        panel, rest = divmod(column, self.width)
+        return panel * self.panel_bytes + rest * STORAGES[self.storage].size * self.group
+
+    def scale_bytes(self, column: int) -> int:
+        """From the first column's first weight to another column's scale."""
+        panel, rest = divmod(column, self.width)
+        return panel * self.panel_bytes + self.scales_at + rest * SCALE_SIZE
+
+
+def panel_width(dtype: str, isa: Isa) -> int:
+    """Columns of a panel: the width of the tile that large products are cut into."""
+    lanes = max(isa.widest, 128) // 8 // STORAGES[dtype].size  # without an ISA nothing reads them
+    return (4 if isa.vector_registers == 32 else 2) * lanes

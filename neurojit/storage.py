@@ -1,0 +1,125 @@
+"""What weights become when they are packed: rounded to a storage type, and laid out in panels.
+
+bf16   the upper half of a float32, rounded to nearest, of two the even one; NaN stays NaN
+int8   q * scale, one float32 scale a column: the least that keeps the column's |q| within 127
+
+The layout is that of neurojit.plan.panels; kernels read nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neurojit.plan.panels import LINE, SCALE_SIZE, STORAGES, Panels
+
+Array = np.ndarray[Any, Any]
+
+MOST_INT8 = 127
+TYPES = {"f32": np.float32, "f64": np.float64, "bf16": np.uint16, "int8": np.int8}
+"""Of stored elements in NumPy; bf16 as its bits."""
+
+
+class Stored(NamedTuple):
+    """values: k x n, of the storage type. scales: n float32 for int8, else None."""
+
+    values: Array
+    scales: Array | None
+
+
+def to_bf16(x: Array) -> Array:
+    """The bits of float32 numbers rounded to bf16. Beyond the largest one, 3.39e38, infinite."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
+    quiet = (bits >> 16) | 0x40  # rounding could carry the payload of a NaN out of its fraction
+    return np.where(np.isnan(x), quiet, rounded).astype(np.uint16)
+
+
+def from_bf16(bits: Array) -> Array:
+    widened: Array = (bits.astype(np.uint32) << 16).view(np.float32)
+    return widened
+
+
+def to_int8(x: Array) -> Stored:
+    """Columns of finite float32 numbers, each q * scale: |x - q * scale| <= scale / 2.
+
+    scale is max|x| / 127 rounded up to float32, and 1 for a column of zeros. ValueError: not finite."""
+    finite = np.isfinite(x)
+    if not finite.all():
+        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"pack: w[{row}, {column}] is {x[row, column]}: int8 has a scale for each column, and none for "
+            'infinities or NaN; store as "bf16" or float32'
+        )
+    most = np.abs(x).max(axis=0, initial=0).astype(np.float64)
+    scales = (most / MOST_INT8).astype(np.float32)
+    low = scales.astype(np.float64) * MOST_INT8 < most
+    scales[low] = np.nextafter(scales[low], np.float32(np.inf))
+    scales[most == 0] = 1
+    return Stored(np.rint(x / scales.astype(np.float64)).astype(np.int8), scales)
+
+
+def store(x: Array, storage: str) -> Stored:
+    """k x n numbers in a storage type. ValueError as to_int8."""
+    if storage == "int8":
+        return to_int8(x)
+    return Stored(to_bf16(x) if storage == "bf16" else np.asarray(x, TYPES[storage]), None)
+
+
+def widen(stored: Stored, storage: str) -> Array:
+    """The numbers that the product is of, but for the scales of int8: k x n, float32 or float64."""
+    if storage == "bf16":
+        return from_bf16(stored.values)
+    return stored.values.astype(TYPES[STORAGES[storage].element])
+
+
+def aligned(size: int) -> Array:
+    """So many bytes, zero, from a multiple of LINE on."""
+    memory = np.zeros(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size]
+
+
+def lay_out(stored: Stored, panels: Panels, memory: Array | None = None) -> Array:
+    """The panels in memory, as bytes: in `memory`, which holds zeros, or in fresh, aligned one."""
+    n = stored.values.shape[1]
+    if memory is None:
+        memory = aligned(panels.panels(n) * panels.panel_bytes)
+    for panel, (weights, scales) in enumerate(_views(memory, panels, n)):
+        columns = slice(panel * panels.width, min((panel + 1) * panels.width, n))
+        count = columns.stop - columns.start
+        for part in range(panels.group):
+            of_part = stored.values[part :: panels.group, columns]
+            weights[: of_part.shape[0], :count, part] = of_part
+        if stored.scales is not None:
+            scales[:count] = stored.scales[columns]
+    return memory
+
+
+def take_out(memory: Array, panels: Panels, n: int) -> Stored:
+    """What `lay_out` laid out: fresh arrays."""
+    values = np.empty((panels.depth, n), TYPES[panels.storage])
+    all_scales = np.empty(n, np.float32) if panels.is_scaled else None
+    for panel, (weights, scales) in enumerate(_views(memory, panels, n)):
+        columns = slice(panel * panels.width, min((panel + 1) * panels.width, n))
+        count = columns.stop - columns.start
+        for part in range(panels.group):
+            of_part = values[part :: panels.group, columns]
+            of_part[...] = weights[: of_part.shape[0], :count, part]
+        if all_scales is not None:
+            all_scales[columns] = scales[:count]
+    return Stored(values, all_scales)
+
+
+def _views(memory: Array, panels: Panels, n: int) -> list[tuple[Array, Array]]:
+    """Of each panel: its weights as (groups, columns, steps of a group), and its scales."""
+    views = []
+    groups = -(-panels.depth // panels.group)
+    size = panels.scales_at
+    for panel in range(panels.panels(n)):
+        at = memory[panel * panels.panel_bytes : (panel + 1) * panels.panel_bytes]
+        weights = at[: groups * panels.group_bytes].view(TYPES[panels.storage])
+        scales = at[size : size + (panels.width * SCALE_SIZE if panels.is_scaled else 0)].view(np.float32)
+        views.append((weights.reshape(groups, panels.width, panels.group), scales))
+    return views

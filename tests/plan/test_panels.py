@@ -1,0 +1,76 @@
+"""Schedules and strips of products with packed weights, for every shape, dtype and ISA."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from operands import TARGETS
+
+from neurojit.errors import StorageError
+from neurojit.plan.blocking import PART_WORK, cut_panels
+from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.panels import PACKED, STORAGES, Panels, panel_width
+from neurojit.plan.product import Product, plan_product
+from neurojit.plan.tiling import schedule_gemm
+
+EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
+
+
+def packed_gemm(storage: str, isa: str, m: int, n: int, k: int) -> Gemm:
+    dtype = STORAGES[storage].element
+    panels = Panels(storage, k, panel_width(dtype, TARGETS[isa].isa))
+    return Gemm(dtype, m, n, k, Matrix(k), panels, Output(n))
+
+
+products = given(st.sampled_from(list(STORAGES)), st.sampled_from(list(TARGETS)), EXTENTS, EXTENTS, EXTENTS)
+
+
+@products
+def test_tiles_cover_c_and_begin_with_a_panel(storage: str, isa: str, m: int, n: int, k: int) -> None:
+    g, target = packed_gemm(storage, isa, m, n, k), TARGETS[isa]
+    assert isinstance(g.b, Panels)
+    schedule = schedule_gemm(g, target)
+    start = 0
+    for block in schedule.columns:
+        width = sum(block.lanes)
+        assert start % g.b.width == 0
+        assert block.tiles == 1 or width % g.b.width == 0
+        column = 0
+        for lanes in block.lanes:
+            assert column // g.b.width == (column + lanes - 1) // g.b.width, "a vector in two panels"
+            column += lanes
+        assert sum(height * tiles for height, tiles in block.rows.groups) == m
+        start += width * block.tiles
+    assert start == n
+    assert schedule.k_block % g.b.group == 0
+    assert not (g.b.is_scaled and schedule.k_block)
+
+
+@products
+def test_parts_cover_c_in_whole_panels(storage: str, isa: str, m: int, n: int, k: int) -> None:
+    g = packed_gemm(storage, isa, m, n, k)
+    assert isinstance(g.b, Panels)
+    strips = cut_panels(g)
+    if strips is None:
+        return
+    rows, columns = strips
+    assert sum(height * tiles for height, tiles in rows.groups) == m
+    assert sum(width * tiles for width, tiles in columns.groups) == n
+    assert columns.tiles == 1 or columns.size % g.b.width == 0
+    if rows.tiles > 1:
+        assert rows.size * columns.size * k <= max(PART_WORK, 48 * g.b.width * k)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_layout_in_a_key(storage: str) -> None:
+    panels = Panels(storage, 7, 16)
+    assert Panels.of_strides(*panels.strides, 7) == panels
+    assert Panels.of_strides(16, 1, 7) is None
+    assert Panels.of_strides(16, PACKED + 99, 7) is None
+
+
+def test_panels_beyond_the_reach_of_displacements() -> None:
+    p = Product(1, 64, 1 << 28, 1 << 28, 1, *Panels("f32", 1 << 28, 64).strides, 64, 4)
+    with pytest.raises(StorageError, match="too far apart"):
+        plan_product(p, TARGETS["avx512"])
