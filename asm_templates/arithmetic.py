@@ -36,6 +36,17 @@ class InMemory:
         self.offset = offset
 
 
+@final
+class Lane:
+    """One lane of a vector register, as the scalar of multiply-adds."""
+
+    __slots__ = ("lane", "register")
+
+    def __init__(self, register: int, lane: int) -> None:
+        self.register = register
+        self.lane = lane
+
+
 class Mask:
     """A truth value for each lane, in a register of whichever kind the ISA compares into."""
 
@@ -46,6 +57,7 @@ class Mask:
 
 
 Operand = Vector | InMemory
+Scalar = Vector | InMemory | Lane
 Source = Vector | InMemory | float
 Pointer = int
 """A general register that holds an address (or a count)."""

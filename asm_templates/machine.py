@@ -20,14 +20,24 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn
 
-from neurojit.asm_templates.arithmetic import Arithmetic, InMemory, Mask, Operand, Pointer, Source, Vector
+from neurojit.asm_templates.arithmetic import (
+    Arithmetic,
+    InMemory,
+    Lane,
+    Mask,
+    Operand,
+    Pointer,
+    Scalar,
+    Source,
+    Vector,
+)
 from neurojit.asm_templates.lanes import Lanes
 from neurojit.emit import CodeBuffer
 from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [
-    "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Machine", "Mask", "Operand",
-    "Pointer", "RegisterPool", "Source", "Tile", "Vector",
+    "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Lane", "Machine", "Mask",
+    "Operand", "Pointer", "RegisterPool", "Scalar", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 
@@ -307,11 +317,22 @@ class Machine(Arithmetic, Lanes):
         """A vector operand of multiply-adds that will use it `uses` times in all."""
 
     @abstractmethod
-    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
         """One element, spread over up to `lanes` lanes, for `uses` multiply-adds."""
 
+    @property
+    def scalars_at_once(self) -> int:
+        """How many adjacent scalars one load brings for multiply-adds: more than 1 where those can take any
+        lane of a register, which a template may use to load fewer."""
+        return 1
+
+    def scalars(self, count: int, pointer: Pointer, offset: int) -> list[Scalar]:
+        """`count` adjacent elements, each an operand of `fma`; to be dropped all at once. Only where
+        `scalars_at_once` is more than 1."""
+        raise NotImplementedError(f"{type(self).__name__} multiplies by whole vectors alone")
+
     @abstractmethod
-    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+    def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:
         """accumulator += scalar * vector, rounded once. At most one of the two is in memory."""
 
     @abstractmethod
@@ -321,8 +342,13 @@ class Machine(Arithmetic, Lanes):
         Rows are whole registers of the widest kind. Lane l is added to lane l + half, until one is left.
         """
 
-    def drop(self, *operands: Operand) -> None:
-        """Give back the registers of operands that are no longer needed."""
+    def drop(self, *operands: Scalar) -> None:
+        """Give back the registers of operands that are no longer needed; of lanes, all that were loaded."""
+        lanes = set()
         for operand in operands:
             if type(operand) is Vector:
                 self.vectors.give(operand.register)
+            elif type(operand) is Lane:
+                lanes.add(operand.register)
+        for register in sorted(lanes):
+            self.vectors.give(register)

@@ -2,16 +2,17 @@
 
 #include <string.h>
 
-nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
+/* The word of checked values; *label: the label it names, or -1. */
+static nj_emit_status encode(nj_code_buffer *code, const nj_word_form *form, const int64_t *values,
+                             uint32_t *word, int *label)
 {
-    uint32_t word = form->pattern;
-    int label = -1;
     nj_emit_status status;
-    if (code->size % NJ_WORD_BYTES != 0) return NJ_MISALIGNED;
+    *word = form->pattern;
+    *label = -1;
     for (int i = 0; i < form->fields; i++) {
         if (i == form->label) {
-            label = (int)values[i];
-            status = nj_code_check_label(code, label == values[i] ? label : -1);
+            *label = (int)values[i];
+            status = nj_code_check_label(code, *label == values[i] ? *label : -1);
             if (status != NJ_OK) return status;
             continue;
         }
@@ -20,15 +21,46 @@ nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int 
             code->fault.operand = i;
             return status;
         }
-        word = nj_field_insert(&form->field[i], word, values[i]);
+        *word = nj_field_insert(&form->field[i], *word, values[i]);
     }
-    status = nj_code_reserve(code, NJ_WORD_BYTES);
+    return NJ_OK;
+}
+
+nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
+{
+    uint32_t word;
+    int label;
+    if (code->size % NJ_WORD_BYTES != 0) return NJ_MISALIGNED;
+    nj_emit_status status = encode(code, form, values, &word, &label);
+    if (status == NJ_OK) status = nj_code_reserve(code, NJ_WORD_BYTES);
     if (status != NJ_OK) return status;
     memcpy(code->bytes + code->size, &word, sizeof word);
     nj_operands operands = {.registers = {-1, -1, -1, -1}, .base = -1, .index = -1, .label = label};
     operands.address = label >= 0 ? NJ_ADDRESS_LABEL : NJ_ADDRESS_NONE;
     if (label >= 0) nj_code_add_fixup(code, 0, 0, label, form->field[form->label]);
     nj_code_commit(code, id, &operands, NJ_WORD_BYTES);
+    return NJ_OK;
+}
+
+nj_emit_status nj_word_replace(nj_code_buffer *code, size_t record, const nj_word_form *form, int id,
+                               const int64_t *values)
+{
+    uint32_t word;
+    int label;
+    if (record >= code->record_count || code->records[record].address != NJ_ADDRESS_NONE)
+        return NJ_WRONG_SHAPE;
+    nj_emit_status status = encode(code, form, values, &word, &label);
+    if (status == NJ_OK) status = nj_code_reserve(code, 0); /* for the fixup */
+    if (status != NJ_OK) return status;
+    nj_record *r = &code->records[record];
+    memcpy(code->bytes + r->offset, &word, sizeof word);
+    r->form = (uint16_t)id;
+    if (label < 0) return NJ_OK;
+    r->address = NJ_ADDRESS_LABEL;
+    r->displacement = label;
+    nj_fixup *fixup = &code->fixups[code->fixup_count++];
+    *fixup =
+        (nj_fixup){.at = r->offset, .origin = r->offset, .label = label, .field = form->field[form->label]};
     return NJ_OK;
 }
 

@@ -30,6 +30,11 @@ typedef struct {
  * in its field.  On failure fault.operand says which field. */
 nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values);
 
+/* The same in place of the instruction of a record, whose own names no label: a gap left for what turns
+ * out later, such as a branch to code that saves registers. */
+nj_emit_status nj_word_replace(nj_code_buffer *code, size_t record, const nj_word_form *form, int id,
+                               const int64_t *values);
+
 /* The fields of a word that the form's pattern matches; of a label, the distance it holds so far. */
 void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values);
 

@@ -12,6 +12,7 @@ from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates import program as program_template
 from neurojit.asm_templates import reduce as reduce_template
+from neurojit.asm_templates.aarch64.neon import NeonMachine
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
@@ -28,6 +29,7 @@ from neurojit.target import Isa
 MACHINES: dict[str, type[Machine]] = {
     "x86_64-avx2": Avx2Machine,
     "x86_64-avx512": Avx512Machine,
+    "aarch64-neon": NeonMachine,
 }
 
 

@@ -14,6 +14,7 @@ from neurojit.errors import ConfigurationError
 ISA_CHOICES = ("avx512", "avx2", "neon", "rvv", "none")
 LEVEL_CHOICES = ("O0", "O1", "O2", "O3")
 ENCODER_CHOICES = ("table", "peachpy")
+DUMP_CHOICES = ("ir", "plan", "asm")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Config:
     peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
     code_cache_bytes: executable bytes kept before the least recently used kernels are evicted.
     num_threads: most threads a product may use, None for all cores this process may run on.
+    dump: the stages that print what they made to the standard error: of DUMP_CHOICES.
     level: of optimization, for calls that name none."""
 
     isa: str | None = None
@@ -29,6 +31,7 @@ class Config:
     peachpy_path: str | None = None
     code_cache_bytes: int = 64 << 20
     num_threads: int | None = None
+    dump: tuple[str, ...] = ()
     level: str = "O3"
 
     @classmethod
@@ -39,6 +42,7 @@ class Config:
             peachpy_path=environ.get("PEACHPY_PATH") or None,
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
             num_threads=_positive(environ, "NEUROJIT_NUM_THREADS", 0) or None,
+            dump=_choices(environ, "NEUROJIT_DUMP", DUMP_CHOICES),
             level=_choice(environ, "NEUROJIT_LEVEL", LEVEL_CHOICES, "O3") or "O3",
         )
 
@@ -54,6 +58,18 @@ def _choice(
             f"{name}={value!r}: expected one of {', '.join(choices)}; unset it for the default"
         )
     return value
+
+
+def _choices(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Choices between commas, in the order of `choices`."""
+    values = [value for value in environ.get(name, "").split(",") if value]
+    for value in values:
+        if value not in choices:
+            raise ConfigurationError(
+                f"{name}={environ[name]!r}: expected any of {', '.join(choices)}, got {value!r}; "
+                "unset it to print nothing"
+            )
+    return tuple(choice for choice in choices if choice in values)
 
 
 def _positive(environ: Mapping[str, str], name: str, default: int) -> int:

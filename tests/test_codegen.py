@@ -66,10 +66,10 @@ def test_a_listing_has_every_byte_of_the_code(isa: str) -> None:
     assert listing.rstrip().count("\n") > 20
 
 
-def test_every_implemented_isa_of_x86_has_its_machine() -> None:
-    from neurojit.target import ISAS
+def test_every_implemented_isa_has_its_machine() -> None:
+    from neurojit.target import ISAS, NONE
 
-    assert set(MACHINES) == {isa.name for isa in ISAS if isa.implemented and isa.architecture == "x86_64"}
+    assert set(MACHINES) >= {isa.name for isa in ISAS if isa.implemented and isa is not NONE}
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))

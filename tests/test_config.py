@@ -22,10 +22,19 @@ def test_every_variable_is_read() -> None:
         "NEUROJIT_ENCODER": "peachpy",
         "PEACHPY_PATH": "/somewhere",
         "NEUROJIT_CODE_CACHE_BYTES": "4096",
+        "NEUROJIT_NUM_THREADS": "3",
+        "NEUROJIT_DUMP": "plan,,ir",
         "NEUROJIT_LEVEL": "O1",
     }
-    expected = Config("avx2", "peachpy", "/somewhere", 4096, level="O1")
+    expected = Config("avx2", "peachpy", "/somewhere", 4096, 3, ("ir", "plan"), "O1")
     assert Config.from_environment(environment) == expected
+
+
+def test_an_unknown_stage_is_named_with_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^NEUROJIT_DUMP='ir,il': expected any of ir, plan, asm, got 'il'"
+    ):
+        Config.from_environment({"NEUROJIT_DUMP": "ir,il"})
 
 
 @pytest.mark.parametrize("name", ["NEUROJIT_ISA", "NEUROJIT_ENCODER", "NEUROJIT_LEVEL"])

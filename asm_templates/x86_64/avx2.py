@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import Element, Operand, Pointer, Vector
+from neurojit.asm_templates.machine import Element, Operand, Pointer, Scalar, Vector
 from neurojit.asm_templates.x86_64.avx2_arithmetic import Avx2Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx2
 from neurojit.emit import forms
@@ -93,10 +93,10 @@ class Avx2Machine(Avx2Arithmetic):
         else:
             self.buffer.mem(self.f.store_scalar[size], pointer, offset, register)
 
-    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
         return self.broadcast(lanes, pointer, offset)
 
-    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+    def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:
         assert type(scalar) is Vector
         width = accumulator.width
         if type(vector) is Vector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Vector
+from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Scalar, Vector
 from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
 from neurojit.emit import forms
@@ -92,15 +92,15 @@ class Avx512Machine(Avx512Arithmetic):
         else:
             self.buffer.mem(self.f.store[vector.width], pointer, offset, vector.register)
 
-    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Operand:
+    def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
         if uses <= MOST_EMBEDDED_USES:
             return InMemory(pointer, offset)
         return self.broadcast(lanes, pointer, offset)
 
-    def fma(self, accumulator: Vector, scalar: Operand, vector: Operand) -> None:
+    def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:
         width = accumulator.width
         if type(vector) is Vector:
-            if type(scalar) is Vector:
+            if type(scalar) is not InMemory:
                 self.buffer.regs(self.f.fma[width], accumulator.register, scalar.register, vector.register)
             else:
                 self.buffer.mem(
@@ -112,9 +112,9 @@ class Avx512Machine(Avx512Arithmetic):
                 )
             return
         spread = (
-            scalar
-            if type(scalar) is Vector
-            else self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
+            self.broadcast(accumulator.lanes, scalar.pointer, scalar.offset)
+            if type(scalar) is InMemory
+            else scalar
         )
         self.buffer.mem(
             self.f.fma_memory[width], vector.pointer, vector.offset, accumulator.register, spread.register

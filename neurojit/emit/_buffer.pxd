@@ -147,6 +147,8 @@ cdef extern from "word_encoder.h":
         nj_field field[6]
 
     nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
+    nj_emit_status nj_word_replace(nj_code_buffer *code, size_t record, const nj_word_form *form, int id,
+                                   const int64_t *values)
     void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values)
     nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
                                   const int64_t *shift, int *refused)
@@ -184,3 +186,4 @@ cdef class WordBuffer(CodeBuffer):
     cdef readonly WordRows forms
     cdef nj_word_form *rows
     cdef uint32_t nop
+    cdef int check_count(self, int form, int64_t *values) except -1

@@ -80,18 +80,33 @@ cdef class WordBuffer(CodeBuffer):
              long long e=ABSENT, long long f=ABSENT):
         """One instruction."""
         cdef int64_t[7] values = [a, b, c, d, e, f, ABSENT]
-        cdef int fields
-        cdef nj_emit_status status
+        self.check_count(form, values)
+        cdef nj_emit_status status = nj_word_emit(&self.buffer, &self.rows[form], form, values)
+        if status != NJ_OK:
+            self.refuse(status, form, NULL)
+
+    def replace(self, size_t record, int form, long long a=ABSENT, long long b=ABSENT, long long c=ABSENT,
+                long long d=ABSENT, long long e=ABSENT, long long f=ABSENT):
+        """Another instruction in place of the one that stands at `record`, a `mark`; that names no label."""
+        cdef int64_t[7] values = [a, b, c, d, e, f, ABSENT]
+        self.check_count(form, values)
+        cdef nj_emit_status status = nj_word_replace(&self.buffer, record, &self.rows[form], form, values)
+        if status == NJ_WRONG_SHAPE:
+            raise EncodeError(f"replace: record {record} is no instruction that can be replaced")
+        if status != NJ_OK:
+            self.refuse(status, form, NULL)
+
+    cdef int check_count(self, int form, int64_t *values) except -1:
+        """That there is a value for each field of the form."""
+        cdef int fields, i
         if not 0 <= form < self.forms.count:
             last = self.forms.count - 1
             raise EncodeError(f"form {form}: expected an id from 0 to {last}, as forms[name] gives")
         fields = self.rows[form].fields
         if values[fields] != ABSENT or (fields and values[fields - 1] == ABSENT):
-            given = sum([value != ABSENT for value in (a, b, c, d, e, f)])
+            given = sum([values[i] != ABSENT for i in range(NJ_WORD_FIELDS)])
             raise EncodeError(f"{self.describe(form)}: {given} operands given, expected {fields}")
-        status = nj_word_emit(&self.buffer, &self.rows[form], form, values)
-        if status != NJ_OK:
-            self.refuse(status, form, NULL)
+        return 0
 
     def align(self, long long alignment):
         """Pads with NOPs to a multiple of `alignment`, a power of two up to 4096."""

@@ -68,6 +68,38 @@ def _dynamic_extent(function: Function, inputs: list[Any]) -> int:
     return next(iter(extents), 0)
 
 
+def evaluate_op(op: Op, arrays: list[Array], extent: int = 0, exact: bool = False) -> Array:
+    """The result of one op that has a meaning in its row, from its operands as the interpreter holds them."""
+    row, element = OPS[op.name], op.result.type.element
+    assert row.meaning is not None, op.name
+    if row.wide:
+        arrays = [
+            array.astype(ELEMENTS[_held(value.type.element, exact)].wide)
+            if value.type.element in FLOATS
+            else array
+            for array, value in zip(arrays, op.operands, strict=True)
+        ]
+    with np.errstate(all="ignore"):
+        computed = row.meaning(*arrays, **_plain_attributes(op, arrays, extent))
+    return to_element(np.asarray(computed), _held(element, exact))
+
+
+def _held(element: str, exact: bool) -> str:
+    return "f64" if exact and element in FLOATS else element
+
+
+def _plain_attributes(op: Op, arrays: list[Array], extent: int) -> dict[str, Any]:
+    """Floats rounded to the element type and then as precise as the operands, shapes as they are."""
+    attributes: dict[str, Any] = dict(op.attributes)
+    for name, value in attributes.items():
+        if isinstance(value, float):
+            rounded = to_element(np.asarray(value), op.operands[0].type.element)
+            attributes[name] = arrays[0].dtype.type(rounded)
+    if "shape" in attributes:
+        attributes["shape"] = op.result.type.static_shape(extent)
+    return attributes
+
+
 def held_as_float32(array: Array) -> Array:
     """bf16 numbers, from their bits or from ml_dtypes."""
     if array.dtype == np.uint16:
@@ -105,7 +137,7 @@ class _Run:
                 self.states[name] = self.hold(start, type_, f"state {name!r}", None)
 
     def held(self, element: str) -> str:
-        return "f64" if self.exact and element in FLOATS else element
+        return _held(element, self.exact)
 
     def round(self, array: Any, element: str) -> Array:
         return to_element(np.asarray(array), self.held(element))
@@ -135,27 +167,8 @@ class _Run:
         special = _SPECIAL.get(op.name)
         if special is not None:
             return special(self, op)
-        row, result = OPS[op.name], op.result
-        assert row.meaning is not None, op.name
-        arrays = [self.values[operand] for operand in op.operands]
-        if row.wide:
-            arrays = [self.widen(array, v.type.element) for array, v in zip(arrays, op.operands, strict=True)]
-        computed = row.meaning(*arrays, **self._attributes(op, arrays))
-        return [self.round(computed, result.type.element)]
-
-    def widen(self, array: Array, element: str) -> Array:
-        return array.astype(ELEMENTS[self.held(element)].wide) if element in FLOATS else array
-
-    def _attributes(self, op: Op, arrays: list[Array]) -> dict[str, Any]:
-        """Floats rounded to the element type and then as precise as the operands, shapes as they are."""
-        attributes: dict[str, Any] = dict(op.attributes)
-        for name, value in attributes.items():
-            if isinstance(value, float):
-                rounded = to_element(np.asarray(value), op.operands[0].type.element)
-                attributes[name] = arrays[0].dtype.type(rounded)
-        if "shape" in attributes:
-            attributes["shape"] = op.result.type.static_shape(self.extent)
-        return attributes
+        computed = evaluate_op(op, [self.values[operand] for operand in op.operands], self.extent, self.exact)
+        return [computed]
 
     def _constant(self, op: Op) -> list[Array]:
         value = op.attributes["value"]

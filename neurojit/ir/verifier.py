@@ -14,16 +14,18 @@ from neurojit.ir.structure import NAME, Block, Function, Module, Op, Value
 from neurojit.ir.table import complete, infer, row_named
 
 
-def verify(module: Module) -> None:
-    """TensorLangError: what does not hold."""
-    found = check_module(module)
+def verify(module: Module, verified: set[Op] | None = None) -> None:
+    """TensorLangError: what does not hold. verified: ops known to fit their rows, to which those found so now
+    are added; ops never change, so passes need not ask again."""
+    found = check_module(module, verified)
     if found:
         raise TensorLangError(found)
 
 
-def check_module(module: Module) -> list[Diagnostic]:
-    """What does not hold, the schedules included."""
-    found = [diagnostic for function in module.functions for diagnostic in _check_structure(function)]
+def check_module(module: Module, verified: set[Op] | None = None) -> list[Diagnostic]:
+    """What does not hold, the schedules included. verified: as `verify` takes it."""
+    known: set[Op] = set() if verified is None else verified
+    found = [diagnostic for function in module.functions for diagnostic in _check_structure(function, known)]
     return found or [*check_data(module), *check_schedules(module)]
 
 
@@ -88,8 +90,8 @@ def _check_extents(function: Function) -> list[Diagnostic]:
     return []
 
 
-def _check_structure(function: Function) -> list[Diagnostic]:
-    check = _Structure()
+def _check_structure(function: Function, verified: set[Op]) -> list[Diagnostic]:
+    check = _Structure(verified)
     if NAME.fullmatch(function.name) is None or function.name.isdigit():
         check.found.append(
             Diagnostic(None, "name of a function", "letters, digits, _ . $", repr(function.name))
@@ -99,7 +101,8 @@ def _check_structure(function: Function) -> list[Diagnostic]:
 
 
 class _Structure:
-    def __init__(self) -> None:
+    def __init__(self, verified: set[Op]) -> None:
+        self.verified = verified
         self.found: list[Diagnostic] = []
         self.names: set[str] = set()
         self.defined: set[Value] = set()
@@ -138,7 +141,8 @@ class _Structure:
                 self.found.append(Diagnostic(op.span, f"{op.name}: {operand} {where}"))
         for region in op.regions:
             self.block(region, "yield", visible)
-        if all(region.ops and region.ops[-1].name == "yield" for region in op.regions):
+        ended = all(region.ops and region.ops[-1].name == "yield" for region in op.regions)
+        if ended and op not in self.verified:
             self.types(op)
         for value in op.results:
             self.define(value, visible, op.span)
@@ -156,6 +160,8 @@ class _Structure:
             message = f"{op.name}: {misfit.message}"
             self.found.append(Diagnostic(op.span, message, misfit.expected, misfit.got, misfit.hint))
             return
-        if types != stated:
-            expected, got = (", ".join(map(str, listed)) or "none" for listed in (types, stated))
-            self.found.append(Diagnostic(op.span, f"{op.name}: type of the result", expected, got))
+        if types == stated:
+            self.verified.add(op)
+            return
+        expected, got = (", ".join(map(str, listed)) or "none" for listed in (types, stated))
+        self.found.append(Diagnostic(op.span, f"{op.name}: type of the result", expected, got))

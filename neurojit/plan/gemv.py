@@ -59,8 +59,13 @@ def schedule_gemv(g: Gemv, target: Target, level: Level = Level.O3) -> GemvSched
     """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be; O1: one."""
     if level < Level.O2:
         return GemvSchedule(Cut(1, g.m), 1)
-    isa = target.isa
-    far = g.m * g.k * ELEMENT_SIZE[g.dtype] > target.caches.l2.size // 2
-    most = min(FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT, g.lanes)
+    isa, size = target.isa, ELEMENT_SIZE[g.dtype]
+    far = g.m * g.k * size > target.caches.l2.size // 2
+    partial = PARTIAL_BYTES * 8 // isa.widest  # vectors of partial sums a row has
+    most = min(
+        FAR_HEIGHT if far or isa.vector_registers < 32 else NEAR_HEIGHT,
+        isa.widest // 8 // size,  # the sums of all rows stand in one vector
+        (isa.vector_registers - 2) // partial,
+    )
     groups = g.k // g.lanes
     return GemvSchedule(cut_equally(g.m, ceil_div(g.m, most)), groups if groups <= 4 else 2)

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{extent}", type=_extent, required=True, metavar=extent.upper())
     parser.add_argument("--dtype", choices=("f32", "f64"), default="f32")
     parser.add_argument(
-        "--target", metavar="ISA", help="x86_64-avx2, x86_64-avx512; this machine's if not given"
+        "--target",
+        metavar="ISA",
+        help="x86_64-avx2, x86_64-avx512, aarch64-neon; this machine's if not given",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 

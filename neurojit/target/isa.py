@@ -65,7 +65,7 @@ NEON = Isa(
     vector_bits=(64, 128),
     mask_registers=0,
     needs=("fp", "asimd"),
-    implemented=False,
+    implemented=True,
 )
 RVV = Isa(
     "riscv64-rvv",

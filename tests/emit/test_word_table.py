@@ -266,6 +266,24 @@ def test_the_words_of_a_buffer(buffer: WordBuffer) -> None:
         buffer.word_at(4)
 
 
+def test_a_gap_is_filled_later(buffer: WordBuffer) -> None:
+    end = buffer.new_label()
+    gap = buffer.mark
+    buffer.emit(aarch64_forms["nop"])
+    buffer.emit(RET)
+    buffer.replace(gap, aarch64_forms["b label"], end)
+    with pytest.raises(EncodeError, match="record 0 is no instruction that can be replaced"):
+        buffer.replace(gap, RET)
+    with pytest.raises(EncodeError, match="record 2 is no instruction"):
+        buffer.replace(2, RET)
+    buffer.replace(1, ADD, 1, 2, 3)
+    with pytest.raises(EncodeError, match="operand 0"):
+        buffer.replace(1, ADD, 32, 2, 3)
+    buffer.bind(end)
+    assert buffer.finish().hex(" ", 4) == "02000014 4100038b"
+    assert listing(buffer).splitlines()[0] == "0000  14000002    b L0"
+
+
 def test_out_of_memory_leaves_nothing_half_done() -> None:
     for failing in range(3):
         buffer = aarch64_forms.buffer()

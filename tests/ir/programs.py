@@ -21,6 +21,7 @@ SHAPES = [(), (3,), (2, 3), (3, 2), (1, 3), (None, 3), (None, 2, 3), (2, 2, 3), 
 PICKED = [
     row.name for row in OPS.values() if row.lowering in ("map", "gemm", "reduce", "view", "move", "random")
 ]
+PICKED += ["matmul"] * 5 + ["transpose"] * 2  # few operands fit a product
 FLOAT_VALUES = (0.0, -0.0, 1.0, 0.5, -2.0, 1e-5, 0.1, float("inf"))
 
 

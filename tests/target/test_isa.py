@@ -37,8 +37,8 @@ def test_needs_are_rows_of_the_feature_table():
         ("haswell", "avx2", "x86_64-avx2", "NEUROJIT_ISA=avx2"),
         ("haswell", "neon", "none", "this CPU's architecture is x86_64"),
         ("haswell", "rvv", "none", "this CPU's architecture is x86_64"),
-        ("neoverse_n1", "neon", "none", "no vector machine for aarch64-neon yet"),
-        ("neoverse_n1", "avx512", "none", "this CPU's architecture is aarch64"),
+        ("neoverse_n1", "neon", "aarch64-neon", "NEUROJIT_ISA=neon"),
+        ("neoverse_n1", "avx512", "aarch64-neon", "this CPU's architecture is aarch64"),
         ("spacemit_x60", "none", "none", "NEUROJIT_ISA=none"),
     ],
 )
