@@ -51,6 +51,7 @@ EXTENSIONS = [
             "gemm_strips.c",
             "pack.c",
             "pack_x86.c",
+            "pack_neon.c",
             "reference.c",
             "scratch.c",
             "thread_pool.c",
@@ -60,6 +61,7 @@ EXTENSIONS = [
     extension("neurojit._bound", numpy_api=True),
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),
+    extension("neurojit._program", "arenas.c", numpy_api=True),
 ]
 
 setup(

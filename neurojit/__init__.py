@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.packed import PackedWeights as PackedWeights
     from neurojit.packed import pack as pack
+    from neurojit.program import Program as Program
+    from neurojit.program import compile as compile
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Program": "neurojit.program",
+    "compile": "neurojit.program",
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
     "pack": "neurojit.packed",
@@ -50,7 +54,9 @@ _PUBLIC = {
 __all__ = [
     "Info",
     "PackedWeights",
+    "Program",
     "__version__",
+    "compile",
     "errors",
     "explain_matmul",
     "get_num_threads",

@@ -1,11 +1,9 @@
 # How a call is read and run: from Python objects to a key, a slot and its code. Included by the modules
 # that make callables of it (_matmul, _dense), since what stands here is inlined into each hot path.
 
-from cpython.object cimport PyObject, PyTypeObject
-from libc.string cimport memset
-from libc.stdint cimport INT32_MAX, INT32_MIN, int64_t, intptr_t, uint32_t, uint64_t, uintptr_t
+include "_arrays.pxi"
 
-cimport numpy as cnp
+from libc.string cimport memset
 
 from neurojit.runtime._blocked cimport nj_gemm_batch, run_batch
 from neurojit.runtime._runtime cimport (
@@ -18,64 +16,6 @@ from neurojit._packed cimport PackedWeights
 from neurojit._packed import PackedWeights as _PackedWeights
 from neurojit.runtime import SLOTS
 
-cnp.import_array()
-
-cdef extern from "Python.h":
-    ctypedef struct PyThreadState
-    PyThreadState *PyEval_SaveThread() noexcept
-    void PyEval_RestoreThread(PyThreadState *) noexcept
-    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
-    Py_ssize_t PyVectorcall_NARGS(size_t) noexcept nogil
-    PyObject *PyVectorcall_Call(PyObject *, PyObject *, PyObject *) noexcept
-    PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *) noexcept
-    void PyType_Modified(PyTypeObject *) noexcept
-    PyTypeObject *Py_TYPE(PyObject *) noexcept nogil
-    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t) noexcept nogil
-    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) noexcept
-    long PyLong_AsLong(PyObject *) noexcept
-    void PyErr_Clear() noexcept
-    Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept nogil
-    void Py_DECREF(PyObject *) noexcept
-    void c_incref "Py_INCREF"(PyObject *) noexcept
-    PyObject *c_None "Py_None"
-    void PyErr_SetString(PyObject *, const char *) noexcept
-    PyObject *PyExc_MemoryError
-    PyObject *PyExc_TypeError
-
-cdef extern from *:
-    """
-    /* The slots Cython's PyTypeObject declaration leaves out. */
-    static void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
-        type->tp_vectorcall_offset = offset;
-        type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
-        type->tp_call = PyVectorcall_Call;
-        PyType_Modified(type);
-    }
-    """
-    void nj_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset) noexcept
-
-cdef extern from "numpy/arrayobject.h":
-    PyTypeObject *array_type "&PyArray_Type"
-    ctypedef struct array_object "PyArrayObject":
-        pass
-    int PyArray_NDIM(array_object *) noexcept nogil
-    int PyArray_FLAGS(array_object *) noexcept nogil
-    void *PyArray_DATA(array_object *) noexcept nogil
-    cnp.npy_intp *PyArray_DIMS(array_object *) noexcept nogil
-    cnp.npy_intp *PyArray_STRIDES(array_object *) noexcept nogil
-    void *PyArray_DESCR(array_object *) noexcept nogil
-    void *PyArray_DescrFromType(int) noexcept
-    PyObject *PyArray_NewFromDescr(PyTypeObject *, void *, int, cnp.npy_intp *, cnp.npy_intp *, void *, int,
-                                   PyObject *) noexcept
-
-cdef enum:
-    C_CONTIGUOUS = 0x0001  # NPY_ARRAY_C_CONTIGUOUS
-    WRITEABLE = 0x0400     # NPY_ARRAY_WRITEABLE
-
-cdef enum:
-    MOST_BESIDE = 2            # operands after C: a bias, a residual
-    MOST_BUFFERS = 4 + MOST_BESIDE  # context, A, B, C and those
-
 # Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives.
 cdef int64_t GIL_WORTH_RELEASING = 500_000
 
@@ -84,6 +24,10 @@ cdef int64_t GIL_WORTH_RELEASING = 500_000
 # negative that no stride has them.
 cdef int64_t EPILOGUES = INT32_MIN
 cdef int64_t MOST_EPILOGUES = 1 << 16
+
+cdef enum:
+    MOST_BESIDE = 2            # operands after C: a bias, a residual
+    MOST_BUFFERS = 4 + MOST_BESIDE  # context, A, B, C and those
 
 # Packed weights have these in place of strides: see neurojit/plan/panels.py. Arrays with such strides get no
 # kernel.
@@ -98,8 +42,6 @@ cdef struct Product:
 
 cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
 cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
-cdef object _OUT = "out"
-cdef PyObject *OUT = <PyObject *>_OUT
 cdef PyObject *PACKED_WEIGHTS = <PyObject *>_PackedWeights
 cdef intptr_t NO_STEPS[64]
 memset(NO_STEPS, 0, sizeof(NO_STEPS))
@@ -323,12 +265,6 @@ cdef inline PyObject *run(const Call *call, void *beside, PyObject *out, bint *c
         set_no_memory()
         return NULL
     return result
-
-
-cdef inline PyObject *general_call(object general, PyObject *const *args, size_t nargsf,
-                                   PyObject *kwnames) noexcept:
-    """Everything that is not the common case. `args` is passed on as it came."""
-    return PyObject_Vectorcall(<PyObject *>general, args, PyVectorcall_NARGS(nargsf), kwnames)
 
 
 cdef void set_no_memory() noexcept:

@@ -70,7 +70,7 @@ def validate_map(dtype: str, function: Activation, run: Callable[[Array, Array],
     """The same for one function over contiguous elements; `run` takes x and y, which may be x."""
     for length in MAP_LENGTHS:
         for every in (0, 5):
-            x = _numbers(length, length, DTYPES[dtype], every)
+            x = special_numbers(length, length, DTYPES[dtype], every)
             expected = _frame(1, length, length, DTYPES[dtype], np.nan)
             got = expected.copy()
             inside, out = _inside(expected, 1, length, length), _inside(got, 1, length, length)
@@ -104,7 +104,7 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
     dtype, (m, n, k), c_row_stride, epilogue = case.dtype, case.shape, case.c_row_stride, case.epilogue
     for seed, special in ((1, False), (2, True)):
         every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
-        a = _strided(_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
+        a = _strided(special_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
         b, in_memory, scales = _right_operand(case.strides[1], seed, k, n, dtype, every)
         inputs = a.tobytes(), in_memory.tobytes()
         others = _epilogue_operands(epilogue, *((n, m) if case.as_row else (m, n)), seed, dtype, every)
@@ -113,7 +113,7 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
         inside, written = _inside(expected, m, n, c_row_stride), _inside(got, m, n, c_row_stride)
         sums = []
         if case.partial is not None:
-            sums.append(_strided(_numbers(seed + 8, m * n, dtype, every), m, n, case.partial, 1))
+            sums.append(_strided(special_numbers(seed + 8, m * n, dtype, every), m, n, case.partial, 1))
             inside[...] = sums[0]
         with np.errstate(all="ignore"):
             reference(a, b, inside)
@@ -137,13 +137,13 @@ def _right_operand(
 ) -> tuple[Array, Array, Array | None]:
     """(B, the same as it lies in memory, its scales): packed weights are widened for the reference."""
     if not isinstance(layout, Panels):
-        b = _strided(_numbers(seed + 2, k * n, dtype, special_every), k, n, *layout)
+        b = _strided(special_numbers(seed + 2, k * n, dtype, special_every), k, n, *layout)
         return b, b, None
     if layout.storage == "int8":
-        integers = np.rint(_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
-        stored = Stored(integers.reshape(k, n), _numbers(seed + 8, n, dtype, special_every))
+        integers = np.rint(special_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
+        stored = Stored(integers.reshape(k, n), special_numbers(seed + 8, n, dtype, special_every))
     else:
-        stored = store(_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage)
+        stored = store(special_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage)
     return widen(stored, layout.storage), lay_out(stored, layout), stored.scales
 
 
@@ -177,9 +177,9 @@ def _epilogue_operands(
     """Numbers for the bias and the residual, as far as there are any."""
     operands = []
     if e.bias != "none":
-        operands.append(_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
+        operands.append(special_numbers(seed + 4, n if e.bias == "row" else m, dtype, special_every))
     if e.residual is not None:
-        numbers = _numbers(seed + 6, m * n, dtype, special_every)
+        numbers = special_numbers(seed + 6, m * n, dtype, special_every)
         operands.append(_strided(numbers, m, n, e.residual, 1))
     return operands
 
@@ -197,7 +197,7 @@ def _compare(expected: Array, got: Array, c_row_stride: int, what: str) -> None:
     )
 
 
-def _numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
+def special_numbers(seed: int, count: int, dtype: np.dtype[Any], special_every: int) -> Array:
     """`count` numbers of both signs, the same on every call: no generator, whose import costs 10 ms.
 
     special_every: one in so many is special, and the others are tiny; 0 for ordinary numbers.

@@ -164,6 +164,7 @@ def test_each_thread_has_its_own_scratch() -> None:
     assert not wrong
 
 
+@pytest.mark.not_emulated("too much arithmetic")
 def test_scratch_is_freed_with_its_thread() -> None:
     a, b = plain(1, (600, 900)), np.asfortranarray(plain(2, (900, 900)))
     in_a_fresh_thread(lambda: nj.matmul(a, b))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from fence import SIDES, Fence
+from machine_code import RETURN
 from operands import (
     Array,
     c_order,
@@ -414,7 +415,7 @@ def test_each_cause_of_several_passes_is_told_from_the_others(monkeypatch: pytes
         patch.setattr(compiler, "_keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
         nj.linear(X, W, activation="relu")
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "emit_gemm", lambda *_: b"\xc3")
+        patch.setattr(compiler, "emit_gemm", lambda *_: RETURN)
         nj.linear(X, W, activation="relu")
         nj.linear(X, W, activation="relu")
     compiler.forget_refusals()

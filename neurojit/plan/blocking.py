@@ -71,11 +71,14 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
 
 
 def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
-    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2.
+    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2, 8 x 12 of NEON.
 
-    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A.
+    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A. Where
+    multiply-adds take lanes, a step of eight rows loads two vectors of A (four of doubles) and three of B.
     """
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
+    if target.isa.multiplies_lanes:
+        return 8, 3 * lanes
     return 6, (4 if target.isa.vector_registers == 32 else 2) * lanes
 
 

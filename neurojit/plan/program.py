@@ -14,6 +14,7 @@ beyond rounding but the payloads and the places: schedules may be exchanged free
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -119,12 +120,13 @@ class Weight:
 
 @dataclass(frozen=True)
 class State:
-    """A buffer that persists between calls, in the state block. It starts as zeros."""
+    """A buffer that persists between calls, in the state block, all elements `initial` before the first."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     offset: int
+    initial: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,11 @@ class ProgramPlan:
     @property
     def is_dynamic(self) -> bool:
         return any(operand.shape[:1] == (None,) for operand in (*self.inputs, *self.outputs))
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of a call, of each row where the extent is dynamic. Elementwise ops count alike."""
+        return _work(self.body)
 
     @property
     def frame_bytes(self) -> int:
@@ -196,6 +203,23 @@ def _nodes(body: tuple[Node, ...]) -> Iterator[Node]:
 
 def _steps(body: tuple[Node, ...]) -> Iterator[Step]:
     return (node for node in _nodes(body) if isinstance(node, Step))
+
+
+def _work(body: tuple[Node, ...]) -> int:
+    total = 0
+    for node in body:
+        if isinstance(node, Loop):
+            total += node.trips * _work(node.body)
+        elif isinstance(node, Rows):
+            total += _work(node.parts[-1].body)  # for one row
+        elif isinstance(node.kernel, Gemm):
+            total += node.kernel.m * node.kernel.n * (node.kernel.k or 0)
+        elif isinstance(node.kernel, Gemv):
+            total += node.kernel.m * node.kernel.k
+        else:
+            elements = math.prod(extent or node.count for extent in node.kernel.shape)
+            total += elements * node.kernel.expression.weight()
+    return total
 
 
 def _depth(body: tuple[Node, ...]) -> int:

@@ -18,6 +18,7 @@ from neurojit.target.cpu import Cpu
 class Isa:
     """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA the
     least that it guarantees. mask_registers: that can hold a mask (k0 means "no mask" in EVEX, so 7).
+    multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
     needs: features without which its code cannot run. implemented: neurojit has a vector machine for it.
     """
 
@@ -30,6 +31,7 @@ class Isa:
     needs: tuple[str, ...]
     implemented: bool
     scalable: bool = False
+    multiplies_lanes: bool = False
 
     @property
     def widest(self) -> int:
@@ -66,6 +68,7 @@ NEON = Isa(
     mask_registers=0,
     needs=("fp", "asimd"),
     implemented=True,
+    multiplies_lanes=True,
 )
 RVV = Isa(
     "riscv64-rvv",

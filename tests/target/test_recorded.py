@@ -27,7 +27,7 @@ KNOWN = {
     "neoverse_n2": ("Neoverse N2", "aarch64-neon", 4, 64, 1024, 16),
     "cortex_a72": ("Cortex-A72", "aarch64-neon", 4, 32, 256, 8),
     "cortex_x1_a76_a55": ("Cortex-A55 + Cortex-A76 + Cortex-X1", "aarch64-neon", 8, 32, 128, 32),
-    "apple_m1": ("Apple M1 (Firestorm)", "aarch64-neon", 8, 128, 12288, 32),
+    "apple_m1": ("Apple M1 (Firestorm)", "none", 8, 128, 12288, 32),
     "cortex_a76_a55": ("Cortex-A55 + Cortex-A76", "aarch64-neon", 8, 32, 128, 16),
     "spacemit_x60": ("SpacemiT X60", "none", 8, 32, 512, 8),
 }

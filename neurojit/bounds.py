@@ -1,0 +1,399 @@
+"""How far what is computed may be from what is meant: for each value, the exact one and a bound.
+
+Each op is evaluated in the next higher precision, and beside it a bound on the absolute error of emitted
+code: what the errors of its operands become, plus the op's own roundings. The rules are those of running
+error analysis (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3): u is the
+distance from 1 to the next number of the element type, k roundings in any order cost k u / (1 - k u) of the
+sum of magnitudes. So the bound holds for every order of additions, fused or not, and for every
+schedule; it depends on op, extents and element type, and on the numbers at hand.
+
+Where an error could change a decision (a comparison of nearly equal numbers, the place of a maximum), the
+bound is infinite: there nothing is asked of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neurojit.functions import BOUND, RELATIVE_TO_ARGUMENT
+from neurojit.ir.structure import Block, Dense, Function, Op, Value
+from neurojit.ir.table import OPS
+
+Array = np.ndarray[Any, Any]
+
+
+class Bounded(NamedTuple):
+    """The exact value in a wide precision, and how far a result may be from it."""
+
+    value: Array
+    error: Array
+
+
+class UnboundedError(Exception):
+    """An op for which no rule is known."""
+
+
+def bounds(
+    function: Function,
+    inputs: Iterable[Array],
+    weights: Mapping[str, Array],
+    states: Mapping[str, Array],
+    extent: int = 0,
+) -> tuple[list[Bounded], dict[str, Bounded]]:
+    """(each output, each state after the call) with its bound. All arrays are of their element types."""
+    walk = _Walk(function, weights, states, extent)
+    for parameter, array in zip(function.parameters, inputs, strict=True):
+        walk.known[parameter] = _exact(array)
+    with np.errstate(all="ignore"):
+        outputs = walk.block(function.block)
+    after = {name: _exact(array) for name, array in states.items()}
+    return outputs, {**after, **walk.written}
+
+
+def agrees(got: Array, expected: Bounded) -> Array:
+    """Elementwise: within the bound, NaN where NaN is meant, infinite or nearly so where that is."""
+    value, error = expected
+    if got.dtype.kind in "bi":
+        same: Array = (got == value) | (error > 0)
+        return same
+    beyond = (
+        value.dtype.type(2) ** np.finfo(got.dtype).maxexp
+    )  # an infinity counts as the first number too large
+    with np.errstate(all="ignore"):
+        distance = np.abs(np.clip(got.astype(value.dtype), -beyond, beyond) - np.clip(value, -beyond, beyond))
+        near: Array = (distance <= error) | (np.isnan(value) & np.isnan(got)) | np.isinf(error)
+    return near
+
+
+def _exact(array: Array) -> Bounded:
+    wide = array.astype(_wide(array.dtype)) if array.dtype.kind == "f" else array
+    return Bounded(wide, np.zeros(array.shape))
+
+
+def _wide(dtype: np.dtype[Any]) -> Any:
+    return np.longdouble if dtype.itemsize == 8 else np.float64
+
+
+class _Walk:
+    """One evaluation: what is known so far."""
+
+    def __init__(
+        self, function: Function, weights: Mapping[str, Array], states: Mapping[str, Array], extent: int
+    ) -> None:
+        self.weights, self.states, self.extent = weights, states, extent
+        self.known: dict[Value, Bounded] = {}
+        self.written: dict[str, Bounded] = {}
+
+    def block(self, block: Block) -> list[Bounded]:
+        for op in block.body:
+            for value, bounded in zip(op.results, self.op(op), strict=True):
+                self.known[value] = bounded
+        return [self.known[value] for value in block.terminator.operands]
+
+    def op(self, op: Op) -> list[Bounded]:
+        if op.name == "constant":
+            value = op.attributes["value"]
+            assert isinstance(value, Dense)
+            return [_exact(value.array)]
+        if op.name == "weight":
+            return [_exact(self.weights[str(op.attributes["name"])])]
+        if op.name == "state_read":
+            return [_exact(self.states[str(op.attributes["name"])])]
+        if op.name == "state_write":
+            self.written[str(op.attributes["name"])] = self.known[op.operands[0]]
+            return []
+        if op.name == "assert":
+            return []
+        if op.name == "scan":
+            return self._scan(op)
+        rule = RULES.get(op.name)
+        if rule is None:
+            raise UnboundedError(f"{op}: no rule says how far a result may be from the exact one")
+        operands = [self.known[value] for value in op.operands]
+        element = next((v.type.element for v in op.operands if v.type.element != "i1"), "i1")
+        result = rule(_Call(op, operands, self._attributes(op, operands), UNIT.get(element, 0.0)))
+        error = np.where(np.isfinite(result.value), result.error, 0.0)  # infinities and NaN have no error
+        return [Bounded(result.value, np.where(np.isnan(error), np.inf, error))]
+
+    def _attributes(self, op: Op, operands: list[Bounded]) -> dict[str, Any]:
+        """As the interpreter passes them: floats rounded to the element type, then wide."""
+        attributes: dict[str, Any] = dict(op.attributes)
+        for name, value in attributes.items():
+            if isinstance(value, float) and operands:
+                rounded = np.float32(value) if op.operands[0].type.element == "f32" else value
+                attributes[name] = operands[0].value.dtype.type(rounded)
+        if "shape" in attributes:
+            attributes["shape"] = op.result.type.static_shape(self.extent)
+        return attributes
+
+    def _scan(self, op: Op) -> list[Bounded]:
+        (block,) = op.regions
+        carried = int(op.attributes["carried"])  # type: ignore[arg-type]
+        state = [self.known[value] for value in op.operands[:carried]]
+        sequences = [self.known[value] for value in op.operands[carried:]]
+        length = len(sequences[0].value) if sequences else int(op.attributes["length"])  # type: ignore[arg-type]
+        rows: list[list[Bounded]] = []
+        order = range(length)[:: -1 if op.attributes["reverse"] else 1]
+        for step in order:
+            slices = [Bounded(value[step], error[step]) for value, error in sequences]
+            self.known.update(zip(block.parameters, [*state, *slices], strict=True))
+            handed = self.block(block)
+            state = handed[:carried]
+            rows.append(handed[carried:])
+        if op.attributes["reverse"]:
+            rows.reverse()
+        outputs = []
+        for number, result in enumerate(op.results[carried:]):
+            if rows:
+                values, errors = zip(*(row[number] for row in rows), strict=True)
+                outputs.append(Bounded(np.stack(values), np.stack(errors)))
+            else:
+                outputs.append(_exact(np.zeros(result.type.static_shape(self.extent))))
+        return [*state, *outputs]
+
+
+UNIT = {"f32": 2.0**-23, "f64": 2.0**-52, "bf16": 2.0**-7}
+LEAST = {2.0**-23: 2.0**-149, 2.0**-52: 2.0**-1074, 2.0**-7: 2.0**-133}
+"""By unit: the least denormal number, which a rounding may cost too."""
+GREATEST = {2.0**-23: 2.0**127, 2.0**-52: 2.0**1023, 2.0**-7: 2.0**127}
+"""By unit: half the range."""
+
+
+class _Call(NamedTuple):
+    """One op at hand. u: the unit of its element type."""
+
+    op: Op
+    operands: list[Bounded]
+    attributes: dict[str, Any]
+    u: float
+
+    @property
+    def value(self) -> Array:
+        """What the op's row in the table says, in the wide precision."""
+        meaning = OPS[self.op.name].meaning
+        assert meaning is not None
+        return np.asarray(meaning(*(operand.value for operand in self.operands), **self.attributes))
+
+    def rounded(self, magnitude: Array, roundings: float = 1.0) -> Array:
+        """What so many roundings of numbers of this magnitude cost at most. Where that reaches beyond the
+        greatest number, an intermediate result may be infinite, which it then stays."""
+        cost: Array = magnitude * (roundings * self.u / (1 - min(0.5, roundings * self.u)))
+        cost = cost + roundings * LEAST.get(self.u, 0.0)
+        return np.where(magnitude < GREATEST.get(self.u, np.inf), cost, np.inf)
+
+
+Rule = Callable[[_Call], Bounded]
+
+
+def _matmul(c: _Call) -> Bounded:
+    (a, ea), (b, eb) = c.operands
+    if c.attributes["transpose_a"]:
+        a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
+    if c.attributes["transpose_b"]:
+        b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
+    value = np.matmul(a, b)
+    size = np.matmul(np.abs(a) + ea, np.abs(b) + eb)
+    spread = size - np.matmul(np.abs(a), np.abs(b)) if ea.any() or eb.any() else 0.0 * size
+    return Bounded(value, np.maximum(spread, 0) * (1 + 2.0**-20) + c.rounded(size, a.shape[-1] + 1))
+
+
+def _add(c: _Call) -> Bounded:
+    (x, ex), (y, ey) = c.operands
+    # twice, since additions that follow each other may be made in another order
+    return Bounded(c.value, ex + ey + 2 * c.rounded(np.abs(x) + ex + np.abs(y) + ey))
+
+
+def _mul(c: _Call) -> Bounded:
+    (x, ex), (y, ey) = c.operands
+    value = c.value
+    return Bounded(value, np.abs(x) * ey + np.abs(y) * ex + ex * ey + c.rounded(np.abs(value)))
+
+
+def _div(c: _Call) -> Bounded:
+    (_, ex), (y, ey) = c.operands
+    value = c.value
+    least = np.abs(y) - ey
+    spread = np.where(least > 0, (ex + np.abs(value) * ey) / least, np.where(ey > 0, np.inf, 0.0))
+    return Bounded(value, spread + c.rounded(np.abs(value), 2))
+
+
+def _same(c: _Call) -> Bounded:
+    """Exact, and errors stay as they are."""
+    return Bounded(c.value, c.operands[0].error)
+
+
+def _extreme(c: _Call) -> Bounded:
+    (_, ex), (_, ey) = c.operands
+    return Bounded(c.value, np.maximum(ex, ey))
+
+
+def _function(c: _Call) -> Bounded:
+    """A function of one element: over the interval its argument lies in, and its own bound."""
+    ((x, ex),) = c.operands
+    meaning = OPS[c.op.name].meaning
+    assert meaning is not None
+    value = c.value
+    magnitude = np.abs(value)
+    if c.op.name in LIPSCHITZ:
+        spread = LIPSCHITZ[c.op.name] * ex
+    elif not ex.any():
+        spread = ex
+    else:  # monotone
+        above, below = (meaning(x + sign * ex, **c.attributes) for sign in (1, -1))
+        spread = np.maximum(np.abs(above - value), np.abs(below - value))
+        magnitude = np.maximum(np.abs(above), np.abs(below))
+    if c.op.name in RELATIVE_TO_ARGUMENT:
+        magnitude = np.maximum(magnitude, np.abs(x) / 2)
+    own = c.rounded(magnitude, BOUND.get(c.op.name, 1.0) + 3)
+    if c.op.name == "silu":
+        own = own + c.rounded(0 * magnitude, 1 << 10)
+    return Bounded(value, spread + own)
+
+
+LIPSCHITZ = {"silu": 1.1, "gelu": 1.13, "gelu_tanh": 1.13}
+"""Of functions that are not monotone, the greatest slope."""
+
+
+def _compare(c: _Call) -> Bounded:
+    (x, ex), (y, ey) = c.operands
+    unsure = (np.abs(x - y) <= ex + ey) & (ex + ey > 0)
+    return Bounded(c.value, np.where(unsure, np.inf, 0.0))
+
+
+def _logic(c: _Call) -> Bounded:
+    value = c.value
+    return Bounded(value, np.broadcast_to(sum(operand.error for operand in c.operands), value.shape))
+
+
+def _select(c: _Call) -> Bounded:
+    (_, unsure), (x, ex), (y, ey) = c.operands
+    value = c.value
+    chosen = np.where(c.operands[0].value, ex, ey)
+    either = np.abs(x - y) + np.maximum(ex, ey)
+    return Bounded(value, np.where(unsure > 0, either, chosen))
+
+
+def _sum(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    axes, keep = c.attributes["axes"], c.attributes["keepdims"]
+    size = np.sum(np.abs(x) + ex, axis=axes, keepdims=keep)
+    count = math.prod(x.shape[axis] for axis in axes)
+    error = np.sum(ex, axis=axes, keepdims=keep) + c.rounded(size, count + 1)
+    return Bounded(c.value, error / count if c.op.name == "mean" and count else error)
+
+
+def _greatest(c: _Call) -> Bounded:
+    ((_, ex),) = c.operands
+    value = c.value
+    error = np.max(ex, axis=c.attributes["axes"], keepdims=c.attributes["keepdims"], initial=0.0)
+    return Bounded(value, error)
+
+
+def _argmax(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    axis = c.attributes["axis"]
+    value = c.value
+    at = value if c.attributes["keepdims"] else np.expand_dims(value, axis)
+    best, best_error = np.take_along_axis(x, at, axis), np.take_along_axis(ex, at, axis)
+    near = np.sum(x + ex >= best - best_error, axis=axis, keepdims=True) > 1
+    unsure = near & (np.max(ex, axis=axis, keepdims=True) > 0)
+    return Bounded(value, np.where(unsure, np.inf, 0.0).reshape(value.shape))
+
+
+def _softmax(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    axis = c.attributes["axis"]
+    value = c.value
+    spread = np.expm1(2 * np.max(ex, axis=axis, keepdims=True))
+    # the exponents are differences, each rounded, of numbers as large as the range
+    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=True)
+    far = np.minimum(2 * top, 1 / max(c.u, 1e-300)) * c.u
+    return Bounded(value, value * spread + c.rounded(value, x.shape[axis] + 8) + value * 2 * far)
+
+
+def _logsumexp(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    axis, keep = c.attributes["axis"], c.attributes["keepdims"]
+    value = c.value
+    error = np.max(ex, axis=axis, keepdims=keep)
+    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=keep)
+    return Bounded(value, error + c.rounded(1 + top + np.abs(value), x.shape[axis] + 8))
+
+
+def _norm(c: _Call) -> Bounded:
+    """layer_norm and rms_norm: the centred numbers, then their root mean square, then the quotient."""
+    (x, ex), (w, ew), *rest = c.operands
+    n = x.shape[-1]
+    centred, error = x, ex
+    if c.op.name == "layer_norm":
+        centred = x - np.mean(x, axis=-1, keepdims=True)
+        mean_error = np.mean(ex, axis=-1, keepdims=True) + c.rounded(
+            np.mean(np.abs(x), axis=-1, keepdims=True), n + 2
+        )
+        error = ex + mean_error + c.rounded(np.abs(x) + np.abs(centred))
+    square = np.mean(centred * centred, axis=-1, keepdims=True) + c.attributes["epsilon"]
+    square_error = np.mean((2 * np.abs(centred) + error) * error, axis=-1, keepdims=True) + c.rounded(
+        square, n + 4
+    )
+    relative = square_error / np.maximum(square - square_error, LEAST.get(c.u, 0.0))
+    root = np.sqrt(square)
+    quotient = np.abs(centred) / root
+    quotient_error = error / root * (1 + relative) + quotient * relative + c.rounded(quotient, 4)
+    value = c.value
+    scaled = quotient_error * (np.abs(w) + ew) + quotient * ew + c.rounded(quotient * np.abs(w), 2)
+    for bias, eb in rest:
+        scaled = scaled + eb + 2 * c.rounded(np.abs(value) + np.abs(bias))
+    return Bounded(value, scaled)
+
+
+def _cumsum(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    axis = c.attributes["axis"]
+    size = np.cumsum(np.abs(x) + ex, axis=axis)
+    return Bounded(c.value, np.cumsum(ex, axis=axis) + c.rounded(size, x.shape[axis] + 1))
+
+
+def _move(c: _Call) -> Bounded:
+    """Values go elsewhere, and their errors with them."""
+    meaning = OPS[c.op.name].meaning
+    assert meaning is not None
+    attributes = dict(c.attributes)
+    if c.op.name == "pad":
+        attributes["value"] = 0.0
+    data = 1 if c.op.name == "gather" else len(c.operands)
+    errors = [operand.error for operand in c.operands[:data]]
+    indices = [operand.value for operand in c.operands[data:]]
+    return Bounded(c.value, np.asarray(meaning(*errors, *indices, **attributes)))
+
+
+def _convert(c: _Call) -> Bounded:
+    ((x, ex),) = c.operands
+    target = c.op.result.type.element
+    if target in UNIT:
+        wide = x.astype(np.longdouble if target == "f64" else np.float64)
+        return Bounded(wide, ex + np.abs(wide) * UNIT[target] + LEAST[UNIT[target]])
+    from neurojit.ir.numbers import to_element
+
+    value = to_element(x, target)
+    nearest = np.abs(x - np.rint(x)) if x.dtype.kind == "f" else 0.0
+    return Bounded(value, np.where((ex > 0) & (nearest <= ex), np.inf, 0.0))
+
+
+RULES: dict[str, Rule] = {
+    "matmul": _matmul, "outer": _mul, "add": _add, "sub": _add, "mul": _mul, "div": _div,
+    "maximum": _extreme, "minimum": _extreme, "neg": _same, "abs": _same, "compare": _compare,
+    "and": _logic, "or": _logic, "not": _logic, "select": _select, "convert": _convert,
+    **dict.fromkeys(
+        ("sqrt", "rsqrt", "exp", "log", "tanh", "sigmoid", "erf", "silu", "gelu", "gelu_tanh", "elu", "relu",
+         "leaky_relu", "clamp"),
+        _function,
+    ),
+    "sum": _sum, "mean": _sum, "max": _greatest, "min": _greatest, "argmax": _argmax, "softmax": _softmax,
+    "logsumexp": _logsumexp, "layer_norm": _norm, "rms_norm": _norm, "cumsum": _cumsum,
+    **dict.fromkeys(("reshape", "transpose", "broadcast", "slice", "concat", "pad", "gather"), _move),
+}  # fmt: skip
+"""Op -> its rule."""

@@ -1,0 +1,385 @@
+"""Everything about a program that is not its hot path.
+
+A `Contract` knows the function, its plan, its weights and its state. It answers the calls that `_program`
+does not take in the common case: other layouts, overlapping outputs, wrong arguments, code that was evicted,
+and programs that could not be compiled, which the interpreter runs.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from neurojit._program import BoundProgram, Program
+from neurojit.codegen import list_program
+from neurojit.errors import AssertFailedError
+from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
+from neurojit.ir.printer import print_module
+from neurojit.plan.program import ProgramPlan
+from neurojit.planner import plan_program
+from neurojit.planner.tensors import UnplannedError
+from neurojit.program_compiler import publish_program
+from neurojit.runtime import Slot
+from neurojit.target import host_choice, host_target
+from neurojit.weight_block import aligned, constants_of, packed
+
+Array = np.ndarray[Any, Any]
+
+GIL_WORTH_RELEASING = 500_000
+"""Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives."""
+NEVER = 1 << 62
+
+
+class Contract:
+    """One program: types, plan, weights, state, and how a call is answered in general."""
+
+    def __init__(self, module: Module, weights: Mapping[str, Any]) -> None:
+        self.module = module
+        self.function: Function = module.main
+        self.arrays = _checked_weights(self.function, weights)
+        self.constants = constants_of(self.function)
+        self.plan: ProgramPlan | None = None
+        self.reason = ""
+        self.slot: Slot | None = None
+        self._plan_and_publish()
+        self.block: Array | None = None
+        if self.plan is not None:
+            self.block = packed(self.plan, {**self.arrays, **self.constants})
+        self._make_state()
+
+    def _plan_and_publish(self) -> None:
+        choice = host_choice()
+        if choice.isa.name == "none":
+            self.reason = f"no ISA: {choice.reason}"
+            return
+        try:
+            self.plan = plan_program(self.function, host_target())
+        except UnplannedError as error:
+            self.reason = str(error)
+            return
+        self.slot, self.reason = publish_program(self.plan, self.function, host_target())
+
+    def program(self) -> Program:
+        """What the user calls."""
+        f = self.function
+        operands = [(_dtype(v.type), _shape_or_dynamic(v.type)) for v in (*f.parameters, *f.outputs)]
+        program = Program(self, self._general_of, operands, len(f.parameters))
+        self._attach(program)
+        return program
+
+    def _attach(self, program: Program) -> None:
+        if self.slot is not None and self.plan is not None:
+            block = self.state_block if self.plan.states else None
+            program.use(self.slot, self.plan.block_bytes, self.block, block, self._extent_worth_releasing())
+
+    def _extent_worth_releasing(self) -> int:
+        assert self.plan is not None
+        if not self.plan.is_dynamic:
+            return 0 if self.plan.work > GIL_WORTH_RELEASING else NEVER
+        return 1 + GIL_WORTH_RELEASING // max(1, self.plan.work)
+
+    # Calls that are not the common case ---------------------------------------------------------------
+
+    def _general_of(self, program: weakref.ref[Program]) -> Callable[..., Any]:
+        return partial(self._general, program)
+
+    def _general(self, reference: weakref.ref[Program], /, *arrays: Any, out: Any = None) -> Any:
+        """The whole meaning of a call."""
+        program = reference()
+        assert program is not None, "a program lives while it is called"
+        f = self.function
+        count = len(f.parameters)
+        given: tuple[Any, ...] = arrays[count:]
+        if len(arrays) < count or (given and (out is not None or len(given) != len(f.outputs))):
+            both = count + len(f.outputs)
+            raise TypeError(
+                f"{self.signature}: got {len(arrays)} arrays: expected {count}, or {both} with out"
+            )
+        if out is not None:
+            given = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+            if len(given) != len(f.outputs):
+                raise TypeError(f"{self.signature}: out: {len(given)} arrays, expected {len(f.outputs)}")
+        inputs = [self._input(i, array) for i, array in enumerate(arrays[:count])]
+        extent = self._extent(inputs)
+        shapes = [value.type.static_shape(extent) for value in f.outputs]
+        for number, (array, shape) in enumerate(zip(given, shapes, strict=False)):
+            self._check_output(number, array, shape)
+        results = [self._place(number, given, inputs, shape) for number, shape in enumerate(shapes)]
+        self._run(program, inputs, results, extent)
+        for array, result in zip(given, results, strict=False):
+            if array is not result:
+                array[...] = result
+        answers = given or tuple(results)
+        return answers[0] if len(answers) == 1 else answers
+
+    def _input(self, number: int, array: Any) -> Array:
+        value = self.function.parameters[number]
+        dtype = _dtype(value.type)
+        made: Array = array if isinstance(array, np.ndarray) else np.asarray(array, dtype)
+        if made.dtype != dtype and made.dtype.newbyteorder("=") != dtype:
+            raise TypeError(
+                f"{self._name('input', number)}: expected {dtype}, got {made.dtype}; convert with astype"
+            )
+        shape = value.type.shape
+        fits = len(shape) == made.ndim and all(e in (None, n) for e, n in zip(shape, made.shape, strict=True))
+        if not fits:
+            raise ValueError(f"{self._name('input', number)}: expected {value.type}, got shape {made.shape}")
+        if type(made) is np.ndarray and made.dtype == dtype and made.flags.c_contiguous:
+            return made
+        contiguous: Array = np.ascontiguousarray(made, dtype).reshape(made.shape)
+        return contiguous
+
+    def _extent(self, inputs: list[Array]) -> int:
+        extents: dict[int, int] = {}
+        for number, (value, array) in enumerate(zip(self.function.parameters, inputs, strict=True)):
+            if value.type.is_dynamic:
+                extents.setdefault(len(array), number)
+        if len(extents) > 1:
+            (first, one), (second, other) = list(extents.items())[:2]
+            raise ValueError(
+                f"{self._name('input', other)}: leading extent {second}, expected {first} as in "
+                f"{self._name('input', one)}; all ? of a program are one extent"
+            )
+        return next(iter(extents), 1)
+
+    def _check_output(self, number: int, array: Any, shape: tuple[int, ...]) -> None:
+        name = self._name("output", number)
+        dtype = _dtype(self.function.outputs[number].type)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            raise TypeError(
+                f"{name}: expected an array of {dtype}, got {getattr(array, 'dtype', type(array))}"
+            )
+        if array.shape != shape or not array.flags.writeable:
+            state = "" if array.flags.writeable else ", read-only"
+            raise ValueError(
+                f"{name}: shape {array.shape}{state}: expected a writeable array of shape {shape}"
+            )
+
+    def _place(
+        self, number: int, given: tuple[Any, ...], inputs: list[Array], shape: tuple[int, ...]
+    ) -> Array:
+        """Where an output is computed: in the array that was given, if nothing stands against it."""
+        if given:
+            array: Array = given[number]
+            beside = (*inputs, *given[:number], *given[number + 1 :])
+            if array.flags.c_contiguous and not any(np.may_share_memory(array, other) for other in beside):
+                return array
+        return np.empty(shape, _dtype(self.function.outputs[number].type))
+
+    def _run(self, program: Program, inputs: list[Array], outputs: list[Array], extent: int) -> None:
+        if self.slot is not None:
+            addresses = tuple(array.ctypes.data for array in (*inputs, *outputs))
+            status = program.run(addresses, extent)
+            if status is None and self.plan is not None:  # evicted: compiled again
+                self.slot, self.reason = publish_program(self.plan, self.function, host_target())
+                status = program.run(addresses, extent)
+            if status:
+                raise self._failed(status)
+            if status == 0:
+                return
+        done = evaluate(self.function, inputs, self.arrays, self.states)
+        for output, result in zip(outputs, done.outputs, strict=True):
+            output[...] = result
+        for name, state in done.states.items():
+            self.states[name][...] = state
+
+    def assertion(self, number: int) -> str:
+        """What to say when the assert of this number failed."""
+        return str(self._failed(number))
+
+    def _failed(self, number: int) -> AssertFailedError:
+        op = self.function.asserts[number - 1]
+        return AssertFailedError(number, str(op.attributes["text"]), op.span)
+
+    def bind(self, program: Program, arrays: tuple[Any, ...]) -> Callable[[], Any]:
+        """See Program.bind."""
+        count = len(self.function.parameters)
+        if len(arrays) not in (count, count + len(self.function.outputs)):
+            raise TypeError(f"{self.signature}: bind got {len(arrays)} arrays")
+        inputs = [self._input(i, array) for i, array in enumerate(arrays[:count])]
+        shapes = [value.type.static_shape(self._extent(inputs)) for value in self.function.outputs]
+        outputs = arrays[count:] or tuple(
+            np.empty(shape, _dtype(value.type))
+            for shape, value in zip(shapes, self.function.outputs, strict=True)
+        )
+        for number, (array, shape) in enumerate(zip(outputs, shapes, strict=True)):
+            self._check_output(number, array, shape)
+        result = outputs[0] if len(outputs) == 1 else outputs
+        direct = all(self._place(n, outputs, inputs, shape) is outputs[n] for n, shape in enumerate(shapes))
+        if direct and all(given is array for given, array in zip(arrays, inputs, strict=False)):
+            try:
+                return BoundProgram(program, (*inputs, *outputs), result)
+            except ValueError:
+                pass  # not the common case after all
+        return partial(program, *arrays[:count], *outputs)
+
+    # Weights and state --------------------------------------------------------------------------------
+
+    def weights(self, program: Program) -> Weights:
+        return Weights(self, program)
+
+    def set_weight(self, program: Program, name: str, array: Any) -> None:
+        """Another array for a weight: packed into a new block, which calls that begin from now on read."""
+        changed = {**self.arrays, name: _checked_weight(self.function, name, array)}
+        if self.plan is not None:
+            self.block = packed(self.plan, changed, self.block, name)
+            if self.slot is not None:
+                program.use_weights(self.block)
+        self.arrays = changed
+
+    def _make_state(self) -> None:
+        self.states: dict[str, Array] = {}
+        offsets = {} if self.plan is None else {state.name: state.offset for state in self.plan.states}
+        block = aligned(0 if self.plan is None else self.plan.state_bytes)
+        for name, type_ in self.function.states.items():
+            shape, dtype = type_.static_shape(0), _dtype(type_)
+            begin = offsets.get(name)
+            if begin is None:
+                self.states[name] = np.empty(shape, dtype)
+            else:
+                size = math.prod(shape) * dtype.itemsize
+                self.states[name] = block[begin : begin + size].view(dtype).reshape(shape)
+        self.state_block = block
+        self.reset()
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        return MappingProxyType(self.states)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """KeyError: names that differ. ValueError: a shape that does. Nothing changes then."""
+        if set(saved) != set(self.states):
+            raise KeyError(f"{self.signature}: state: expected {sorted(self.states)}, got {sorted(saved)}")
+        for name, array in saved.items():
+            if np.shape(array) != self.states[name].shape:
+                raise ValueError(
+                    f"state {name!r}: expected shape {self.states[name].shape}, got {np.shape(array)}"
+                )
+        for name, array in saved.items():
+            self.states[name][...] = array
+
+    def reset(self) -> None:
+        start = {
+            str(op.attributes["name"]): float(op.attributes["initial"])  # type: ignore[arg-type]
+            for op in self.function.block.walk()
+            if op.name == "state_read"
+        }
+        for name, array in self.states.items():
+            array[...] = start.get(name, 0.0)
+
+    def clone(self) -> Program:
+        made = object.__new__(Contract)
+        made.__dict__.update(self.__dict__)
+        made._make_state()
+        made.restore(self.states)
+        return made.program()
+
+    # What it says about itself ------------------------------------------------------------------------
+
+    @property
+    def signature(self) -> str:
+        f = self.function
+        takes = ", ".join(f"{value.name}: {value.type}" for value in f.parameters)
+        gives = ", ".join(str(value.type) for value in f.outputs)
+        return f"{f.name}({takes}) -> {gives}"
+
+    @property
+    def ir(self) -> str:
+        return print_module(self.module)
+
+    @property
+    def schedule(self) -> str:
+        if self.plan is None:
+            return f"interpreted: {self.reason}"
+        return "\n".join(f"{step.name}: {step.schedule}" for step in self.plan.steps())
+
+    def listing(self) -> str:
+        if self.plan is None:
+            return f"no machine code: {self.reason}\n"
+        return list_program(self.plan, host_target().isa)
+
+    def explain(self, program: Program) -> str:
+        lines = [self.signature]
+        if program.compiled:
+            lines.append(f"one native function for {host_target().isa.name}")
+        else:
+            lines.append(
+                f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
+            )
+        if self.plan is not None:
+            lines += [f"  {step.name}: {step.kernel}" for step in self.plan.steps()]
+        return "\n".join(lines) + "\n"
+
+    def memory_map(self) -> str:
+        if self.plan is None:
+            return f"no memory of its own: {self.reason}\n"
+        p = self.plan
+        lines = [f"weights  {p.weight_bytes} bytes"]
+        lines += [f"  {w.offset:8d}  {w.name}: {w.rows} x {w.columns} {w.dtype}" for w in p.weights]
+        lines.append(f"state    {p.state_bytes} bytes")
+        lines += [f"  {s.offset:8d}  {s.name}: {s.shape} {s.dtype}" for s in p.states]
+        lines.append(f"arena    {p.block_bytes} bytes, of which {p.frame_bytes} are the frame")
+        return "\n".join(lines) + "\n"
+
+    def _name(self, kind: str, number: int) -> str:
+        values = self.function.parameters if kind == "input" else self.function.outputs
+        return f"{self.function.name}: {kind} {number} ({values[number].name})"
+
+
+class Weights(MutableMapping[str, Array]):
+    """The weights of a program by name. Reading gives a read-only array; assigning re-packs."""
+
+    def __init__(self, contract: Contract, program: Program) -> None:
+        self._contract, self._program = contract, program
+
+    def __getitem__(self, name: str) -> Array:
+        return self._contract.arrays[name]
+
+    def __setitem__(self, name: str, array: Any) -> None:
+        self._contract.set_weight(self._program, name, array)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"weight {name!r}: a program keeps all its weights")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._contract.function.weights)
+
+    def __len__(self) -> int:
+        return len(self._contract.function.weights)
+
+
+def _dtype(type_: TensorType) -> np.dtype[Any]:
+    return np.dtype(np.uint16 if type_.element == "bf16" else ELEMENTS[type_.element].dtype)
+
+
+def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:
+    return tuple(-1 if extent is None else extent for extent in type_.shape)
+
+
+def _checked_weights(function: Function, given: Mapping[str, Any]) -> dict[str, Array]:
+    unknown = sorted(set(given) - set(function.weights))
+    missing = [name for name in function.weights if name not in given]
+    if unknown or missing:
+        raise KeyError(f"{function.name}: weights: missing {missing or 'none'}, unknown {unknown or 'none'}")
+    return {name: _checked_weight(function, name, given[name]) for name in function.weights}
+
+
+def _checked_weight(function: Function, name: str, given: Any) -> Array:
+    """A read-only copy of the right type and shape."""
+    if name not in function.weights:
+        raise KeyError(f"{function.name}: weight {name!r}: expected one of {list(function.weights)}")
+    type_ = function.weights[name]
+    array = np.asarray(given)
+    if array.dtype.newbyteorder("=") != _dtype(type_):
+        raise TypeError(f"weight {name!r}: expected {_dtype(type_)}, got {array.dtype}; convert with astype")
+    if array.shape != type_.shape:
+        raise ValueError(f"weight {name!r}: expected shape {type_.shape}, got {array.shape}")
+    kept: Array = np.array(array, _dtype(type_), order="C")
+    kept.flags.writeable = False
+    return kept

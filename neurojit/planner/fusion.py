@@ -1,0 +1,265 @@
+"""Fusion: which ops become one kernel.
+
+A `Product` is a matmul with what follows it while that is used once: a bias of one row, a residual, and an
+activation, all applied to the tile of accumulators. A `Pointwise` is as many elementwise ops of one shape as
+can be computed together: values that only they use stay in registers. Every other op is a kernel, or a view,
+by itself (`Single`).
+
+Ops join the group of an operand unless a path from that group leads to them through another group: then the
+two groups could not follow each other. Such paths are found with sets of groups, as bits of integers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from neurojit.ir.structure import Block, Op, Value
+from neurojit.ir.table import OPS
+from neurojit.plan.epilogue import FUNCTIONS, IDENTITY, Activation
+
+
+@dataclass(eq=False)
+class Product:
+    """result: the value of the last op. bias, residual: the values added. activation: applied at the end."""
+
+    op: Op
+    result: Value
+    bias: Value | None = None
+    residual: Value | None = None
+    activation: Activation = IDENTITY
+    ops: list[Op] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Pointwise:
+    """Elementwise ops of one result shape, in order. outputs: their values that are needed outside."""
+
+    ops: list[Op]
+    outputs: list[Value] = field(default_factory=list)
+
+    @property
+    def element(self) -> str:
+        """The element type that its ops compute in; truth is 1 or 0 of it, of f32 where there is no other."""
+        return next((element for element in map(_element_of, self.ops) if element != "i1"), "f32")
+
+    def takes(self, op: Op) -> bool:
+        """Whether another op has its shape and element type."""
+        alike = {*map(_element_of, self.ops), _element_of(op)} - {"i1"}
+        return len(alike) <= 1 and self.ops[0].result.type.shape == op.result.type.shape
+
+
+@dataclass(eq=False)
+class Single:
+    op: Op
+
+    @property
+    def ops(self) -> list[Op]:
+        return [self.op]
+
+
+Group = Product | Pointwise | Single
+
+SOURCES = ("constant", "weight", "state_read")
+"""Ops whose results lie in memory before the call."""
+MOST_FUSED = 64
+
+
+def group(block: Block, most: int = MOST_FUSED) -> list[Group]:
+    """The block's ops as groups, each after those it depends on; sources and the terminator are in none.
+
+    most: elementwise ops in one group; of 0, nothing is fused at all."""
+    uses = count_uses(block)
+    users: dict[Value, list[Op]] = {}
+    for op in block.ops:
+        for operand in op.operands:
+            users.setdefault(operand, []).append(op)
+    made_here = {value for op in block.body if op.name not in SOURCES for value in op.results}
+    given = {value for op in block.ops for value in op.operands} - made_here
+    groups = _Groups(given, {id(op): place for place, op in enumerate(block.ops)})
+    for op in block.body:
+        if op.name in SOURCES or groups.has(op):
+            continue
+        if op.name == "matmul":
+            groups.open(_product(op, uses, users, groups) if most else Product(op, op.result, ops=[op]))
+        elif OPS[op.name].lowering != "map":
+            groups.open(Single(op))
+        elif not groups.join(op, most):
+            groups.open(Pointwise([op]))
+    for made in groups.made:
+        if isinstance(made, Pointwise) and made.ops:
+            inside = Counter(operand for op in made.ops for operand in op.operands)
+            made.outputs = [op.result for op in made.ops if uses[op.result] > inside[op.result]]
+    return groups.in_order()
+
+
+def count_uses(block: Block) -> Counter[Value]:
+    """How often each value is used, in nested blocks too."""
+    return Counter(operand for op in block.walk() for operand in op.operands)
+
+
+def _product(op: Op, uses: Counter[Value], users: dict[Value, list[Op]], groups: _Groups) -> Product:
+    """The matmul, and what follows it as far as its epilogue goes."""
+    product = Product(op, op.result, ops=[op])
+    if op.operands[1].type.rank != 2:
+        return product  # many products: what follows them is no epilogue of one
+    while uses[product.result] == 1 and product.activation == IDENTITY and users.get(product.result):
+        (user,) = users[product.result]
+        if user.name == "add":
+            left, right = user.operands
+            other = right if left is product.result else left
+            if not groups.is_known(other) or not _add(product, other):
+                break
+        elif user.name in FUNCTIONS:
+            product.activation = activation_of(user)
+        else:
+            break
+        product.ops.append(user)
+        product.result = user.result
+    return product
+
+
+def activation_of(op: Op) -> Activation:
+    """The function of one element that an op applies."""
+    names = (attribute.name for attribute in OPS[op.name].attributes)
+    return Activation(op.name, tuple(float(op.attributes[name]) for name in names))  # type: ignore[arg-type]
+
+
+def _add(product: Product, other: Value) -> bool:
+    """Whether the sum fits the epilogue, in which the bias comes before the residual."""
+    shape, added = product.result.type.shape, other.type.shape
+    one_row = shape[:-1] == (1,) * (len(shape) - 1)
+    if len(added) > len(shape):
+        return False
+    is_row = added[-1:] == shape[-1:] and added[:-1] == (1,) * (len(added) - 1)
+    if is_row and product.bias is None:
+        product.bias = other
+    elif product.residual is None and (added == shape or (is_row and one_row)):
+        product.residual = other
+    else:
+        return False
+    return True
+
+
+class _Groups:
+    """Groups in the making, and what each depends on."""
+
+    def __init__(self, given: set[Value], order: dict[int, int]) -> None:
+        self.given = given
+        self.order = order  # id of an op -> its place in the text
+        self.made: list[Group] = []
+        self.producer: dict[Value, int] = {}
+        self.needs: list[int] = []  # of each group: the bits of those it depends on, directly or not
+        self.ops: set[int] = set()  # ids of those that are in a group
+
+    def has(self, op: Op) -> bool:
+        return id(op) in self.ops
+
+    def is_known(self, value: Value) -> bool:
+        """Whether the value is there already: made by an earlier op, or in memory before the call."""
+        return value in self.producer or value in self.given
+
+    def open(self, made: Group) -> None:
+        number = len(self.made)
+        self.made.append(made)
+        self.needs.append(0)
+        for op in made.ops:
+            self._put(op, number)
+
+    def join(self, op: Op, most: int) -> bool:
+        """Put an elementwise op into the group of an operand, and make its operands' groups one where they
+        fit. False: there is none."""
+        candidates = sorted({self.producer[v] for v in op.operands if v in self.producer}, reverse=True)
+        home = None
+        for number in candidates:
+            made = self.made[number]
+            if not isinstance(made, Pointwise) or not made.takes(op) or len(made.ops) >= most:
+                continue
+            if home is None:
+                if self._may_be_one(1 << number, self._needed(op)):
+                    made.ops.append(op)
+                    self._put(op, number)
+                    home = number
+            elif self._may_be_one(1 << number | 1 << home, 0):
+                into = self.made[home]
+                assert isinstance(into, Pointwise)
+                if len(into.ops) + len(made.ops) <= most and into.takes(made.ops[0]):
+                    self._merge(number, home)
+        return home is not None
+
+    def _may_be_one(self, groups: int, needed: int) -> bool:
+        """Whether no other group that these would need needs one of them."""
+        for number in _bits(groups):
+            needed |= self.needs[number]
+        return not any(self.needs[other] & groups for other in _bits(needed & ~groups))
+
+    def _merge(self, number: int, into: int) -> None:
+        """The ops of one group go to another; the first is empty from then on."""
+        one, other = self.made[number], self.made[into]
+        assert isinstance(one, Pointwise)
+        assert isinstance(other, Pointwise)
+        other.ops = sorted(one.ops + other.ops, key=lambda op: self.order[id(op)])
+        one.ops = []
+        for value, producer in self.producer.items():
+            if producer == number:
+                self.producer[value] = into
+        self.needs[into] = (self.needs[into] | self.needs[number]) & ~(1 << number | 1 << into)
+        self.needs[number] = 0
+        for later, needs in enumerate(self.needs):
+            if needs >> number & 1:
+                self.needs[later] = needs & ~(1 << number) | 1 << into
+        for later, needs in enumerate(self.needs):
+            if needs >> into & 1:
+                self.needs[later] |= self.needs[into]
+
+    def _put(self, op: Op, number: int) -> None:
+        self.ops.add(id(op))
+        added = self._needed(op) & ~(1 << number)
+        for other in _bits(added):
+            added |= self.needs[other]
+        self.needs[number] |= added & ~(1 << number)
+        for later in range(len(self.needs)):
+            if self.needs[later] >> number & 1:
+                self.needs[later] |= self.needs[number]
+        for value in op.results:
+            self.producer[value] = number
+
+    def _needed(self, op: Op) -> int:
+        bits = 0
+        for value in _reads(op):
+            if value in self.producer:
+                bits |= 1 << self.producer[value]
+        return bits
+
+    def in_order(self) -> list[Group]:
+        """Each group after all that it needs, else in the order of the text."""
+        done, ordered, left = 0, [], list(range(len(self.made)))
+        while left:
+            number = next(n for n in left if not self.needs[n] & ~done)
+            left.remove(number)
+            done |= 1 << number
+            ordered.append(self.made[number])
+        return [made for made in ordered if made.ops]
+
+
+def _element_of(op: Op) -> str:
+    """The element type that an elementwise op computes in, i1 for logic."""
+    elements = [value.type.element for value in (*op.operands, op.result)]
+    return next((element for element in elements if element != "i1"), "i1")
+
+
+def _reads(op: Op) -> list[Value]:
+    """The op's operands, and what its nested blocks use from outside."""
+    values = list(op.operands)
+    for region in op.regions:
+        values += [value for nested in region.walk() for value in nested.operands]
+    return values
+
+
+def _bits(bits: int) -> list[int]:
+    found = []
+    while bits:
+        low = bits & -bits
+        found.append(low.bit_length() - 1)
+        bits ^= low
+    return found

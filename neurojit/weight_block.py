@@ -1,0 +1,56 @@
+"""Packed weights: the block of bytes that a program reads its weights from, as its plan lays them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from neurojit.ir import ELEMENTS, Dense, Function
+from neurojit.plan.program import LINE, ProgramPlan, Weight
+
+Array = np.ndarray[Any, Any]
+
+
+def packed(
+    plan: ProgramPlan, arrays: Mapping[str, Array], old: Array | None = None, only: str | None = None
+) -> Array:
+    """The block of packed weights; or a copy of the old block in which one weight is exchanged."""
+    block = aligned(plan.weight_bytes)
+    if old is not None:
+        block[...] = old
+    for weight in plan.weights:
+        if only is None or weight.name == only:
+            _pack(block, weight, arrays)
+    return block
+
+
+def _pack(block: Array, weight: Weight, arrays: Mapping[str, Array]) -> None:
+    dtype = np.dtype(ELEMENTS[weight.dtype].dtype)
+    array = arrays[weight.name]
+    matrix = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    if weight.transposed:
+        matrix = matrix.T
+    size = (weight.rows - 1) * weight.row_bytes + weight.columns * dtype.itemsize
+    place = block[weight.offset : weight.offset + size].view(dtype)
+    target = np.lib.stride_tricks.as_strided(
+        place, (weight.rows, weight.columns), (weight.row_bytes, dtype.itemsize)
+    )
+    target[...] = matrix[:, weight.first_column : weight.first_column + weight.columns]
+
+
+def aligned(size: int) -> Array:
+    """So many zero bytes, 64-byte aligned."""
+    store = np.zeros(size + LINE, np.uint8)
+    begin = -store.ctypes.data % LINE
+    return store[begin : begin + size]
+
+
+def constants_of(function: Function) -> dict[str, Array]:
+    """The constants of a function under the names that plans give them."""
+    return {
+        f"%{op.result.name}": value.array
+        for op in function.block.walk()
+        if op.name == "constant" and isinstance(value := op.attributes["value"], Dense)
+    }
