@@ -53,6 +53,7 @@ EXTENSIONS = [
             "pack_x86.c",
             "pack_neon.c",
             "reference.c",
+            "round_rows.c",
             "scratch.c",
             "thread_pool.c",
         ),

@@ -179,7 +179,7 @@ def _tile(
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
-        right_operand.apply_scales(m, g.b, accumulators, columns, b, moved)
+        right_operand.finish(m, g, accumulators, columns, a, b, moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, row_stride, beside)
@@ -272,9 +272,9 @@ def _step_by_rows(
         column += lanes
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
     for i, row in m.rows(accumulators, {a: a_row}):
-        scalar = m.scalar(widest, a, offset + i * a_row, uses=len(columns))
+        scalar = right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns))
         for accumulator, vector in zip(row, vectors, strict=True):
-            m.fma(accumulator, scalar, vector)
+            right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(scalar)
     m.drop(*vectors)
 
@@ -285,7 +285,9 @@ def _step_by_columns(
     """A column of A in registers; the vectors of B pass through one."""
     widest, height = max(columns), len(accumulators)
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
-    scalars = [m.scalar(widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)]
+    scalars = [
+        right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)
+    ]
     _multiply_columns(m, g, accumulators, columns, scalars, at_b, part)
     m.drop(*scalars)
 
@@ -312,7 +314,7 @@ def _multiply_columns(
     for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
         vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
         for accumulator, scalar in zip(column, scalars, strict=True):
-            m.fma(accumulator, scalar, vector)
+            right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(vector)
         across += lanes
 

@@ -300,6 +300,10 @@ class Machine(Arithmetic, Lanes):
         group of steps at this address, the one numbered `part`. `lanes` fill a register."""
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
+    def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
+        """accumulator += scalar * vector, of integers in 32-bit lanes, exactly: see neurojit.plan.panels."""
+        raise StorageError(f"this machine does not multiply {storage}; give nj.pack no activations")
+
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         """A fresh vector with one element of memory in every lane."""

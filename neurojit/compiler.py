@@ -5,9 +5,9 @@
     codegen   machine code for the target        emit_gemm, emit_gemv
     map       sealed executable memory           Code.map
     validate  bit for bit against the reference  validate_gemm, validate_gemv
-    publish   one release store into the slot    SLOTS.publish, publish_strips, publish_blocked
+    publish   one release store into the slot    SLOTS.publish, publish_blocked
 
-Level O0 publishes the reference itself (publish_reference); lower levels than O3 take presets of the plans.
+Level O0 publishes the reference itself (reference_code); lower levels than O3 take presets of the plans.
 
 Stages exchange frozen values; nothing is published that did not pass the gate before it. One thread
 compiles a key; the others are answered by NumPy until the kernel is there.
@@ -34,8 +34,9 @@ from neurojit.runtime._blocked import (
     call_micro_kernel,
     keep_mapped,
     publish_blocked,
-    publish_reference,
-    publish_strips,
+    reference_code,
+    rounded_code,
+    strips_code,
 )
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
@@ -101,14 +102,20 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
     release_gil = p.work > GIL_WORTH_RELEASING
     plan = plan_product(p, target, epilogue, level)
     if level == Level.O0:
-        publish_reference(slot, tuple(p), plan.lanes if isinstance(plan, Gemv) else 0, release_gil)
+        lanes = plan.lanes if isinstance(plan, Gemv) else 0
+        SLOTS.publish(slot, reference_code(tuple(p), lanes, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and isinstance(plan.b, Panels):
+        SLOTS.publish(slot, _compile_packed(p, plan, plan.b, target, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and level < Level.O3:
+        SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
         counts["kernels"] += 1
     elif isinstance(plan, Gemm):
-        strips = _strips(plan, p) if level == Level.O3 else None
-        if strips is None:
-            SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
-        else:
-            _publish_strips(slot, p, plan, strips, target)
+        # One row reads B once, in long runs along its rows, which strips of columns would cut short.
+        in_one = p.m == 1 or plan.swapped
+        strips = None if in_one else cut_strips(p.dtype, p.m, p.n, p.work)
+        SLOTS.publish(slot, _compile_strips(plan, strips, p.b_column * p.element_size, target, release_gil))
         counts["kernels"] += 1
     elif isinstance(plan, Gemv):
         SLOTS.publish(slot, compile_gemv(plan, target, release_gil, level))
@@ -119,26 +126,39 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
     _keep_within_cache()
 
 
-def _strips(g: Gemm, p: Product) -> Strips | None:
-    """How a product read in place is cut, or None where one kernel computes it."""
-    if isinstance(g.b, Panels):
-        return cut_panels(g)
-    # One row reads B once, in long runs along its rows, which strips of columns would cut short.
-    return None if p.m == 1 or g.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
+def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
+    """A product with packed weights; for products of integers the activations are rounded before it."""
+    # Strips are whole panels, so a column's share of one is as good as where it lies.
+    product = _compile_strips(g, cut_panels(g), panels.panel_bytes // panels.width, target, release_gil)
+    if not panels.is_dot:
+        return product
+    words, besides = panels.storage == "int8 words", g.epilogue.buffers
+    shape, strides = (p.m, p.k), (p.a_row, p.a_column)
+    return rounded_code(shape, strides, panels.row_bytes, words, besides, product, release_gil)
 
 
-def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Target) -> None:
-    """A product read in place, in strips that threads share: a kernel for each size of strip."""
-    size = p.element_size
-    # Strips of packed weights are whole panels, so a column's share of one is as good as where it lies.
-    of_column = g.b.panel_bytes // g.b.width if isinstance(g.b, Panels) else p.b_column * size
-    steps = ((p.a_row * size, 0), (0, of_column), (p.c_row * size, size), *g.epilogue.steps(size))
+def _compile_strips(
+    g: Gemm, strips: Strips | None, of_column: int, target: Target, release_gil: bool
+) -> Code:
+    """A product read in place: one kernel, or strips that threads share and a kernel for each size of them.
+    of_column: bytes from one column of B to the next."""
+    if strips is None:
+        return compile_gemm(g, target, release_gil)
+    size = ELEMENT_SIZE[g.dtype]
+    assert g.c.row_stride is not None
+    assert g.k is not None
+    steps = (
+        (g.a.row_stride * size, 0),
+        (0, of_column),
+        (g.c.row_stride * size, size),
+        *g.epilogue.steps(size),
+    )
     kernels = tuple(
         compile_gemm(replace(g, m=height, n=width), target) if height and width else None
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    publish_strips(slot, (strips.rows, strips.columns), steps, kernels, p.work, MEMBER_WORK)
+    return strips_code((strips.rows, strips.columns), steps, kernels, g.m * g.n * g.k, MEMBER_WORK)
 
 
 def _publish_blocked(

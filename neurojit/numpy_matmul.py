@@ -150,7 +150,7 @@ def _of_packed(x: Any, w: PackedWeights, out: Any, keywords: dict[str, Any]) -> 
         reason = _multiply(x, w, c)
         if reason is not None:
             fallbacks[reason] += 1
-            np.matmul(x, w.unpack(), out=c)
+            c[...] = w.numpy_product(x)
     if target is None:
         return c if shape == full else c.reshape(shape)
     if not in_place:

@@ -93,6 +93,8 @@ INTEGERS = (
     *over("vpaddd vpsubd vpaddq vpsubq vpmulld vpmaxsd vpminsd", "V, V, V | V, V, M", ALL),
     *over("vpslld vpsrld vpsrad vpsllq vpsrlq", "V, V, imm8", ALL),
     *over("vpslld", "V, M, imm8", EVEX),
+    *over("vpsllw vpsraw", "V, V, imm8", ALL),
+    *over("vpmaddwd", "V, V, V", ALL),
     *over("vprold", "V, V, imm8", EVEX),
     *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
     *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
