@@ -17,18 +17,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurojit.codegen import emit_gemm, emit_gemv, emit_map
+import numpy as np
+
+from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
+from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.map import Map
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
+from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
+from neurojit.row_validation import validate_gather, validate_random, validate_rows
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,
@@ -233,6 +239,30 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         _maps[key] = kernel
         keep_mapped(kernel)
     return _maps[key]
+
+
+def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
+    """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
+    RegisterPressureError where too many values are alive at a time."""
+    kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
+    what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
+    if isinstance(g, Gather):
+        validate_gather(g, kernel.call, what)
+    elif isinstance(g, Random):
+        validate_random(g, kernel.call, what)
+    else:
+        validate_rows(g, kernel.call, what, _emitted_function)
+    return kernel
+
+
+def _emitted_function(activation: Activation, x: Array) -> Array:
+    """The function by its own kernel, which was held against its bound."""
+    kernel = map_kernel("f32" if x.itemsize == 4 else "f64", activation)
+    if kernel is None:
+        return apply_function(activation, x)
+    y = np.empty_like(x)
+    kernel.call((x.ctypes.data, y.ctypes.data), x.size)
+    return y
 
 
 def _buffers(swapped: bool, a: Array, b: Array, c: Array) -> tuple[int, int, int]:

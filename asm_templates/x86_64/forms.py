@@ -148,6 +148,7 @@ SHUFFLES = (
     *over("vinsertf32x4 vinsertf64x2", "zmm, zmm, xmm, imm8"),
     *over("vinsertf32x8 vinsertf64x4", "zmm, zmm, ymm, imm8"),
     *over("vshuff32x4 vshuff64x2 valignd", "zmm, zmm, zmm, imm8"),
+    *over("vshuff32x4", "ymm, ymm, ymm, imm8"),
     *over("vinsertps", "xmm, xmm, xmm, imm8 | xmm, xmm, m32, imm8"),
     *over("vpshufb", "ymm, ymm, ymm"),
 )
