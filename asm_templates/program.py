@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from neurojit.asm_templates import gemm, gemv
+from neurojit.asm_templates import gemm, gemv, reduce
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
 from neurojit.plan.gemm import Gemm, GemmSchedule
@@ -31,6 +31,7 @@ from neurojit.plan.program import (
     Rows,
     Step,
 )
+from neurojit.plan.reduce import Reduce, ReduceSchedule
 
 WORD = 8
 HELD = 2
@@ -56,6 +57,8 @@ def _pointers(step: Step) -> int:
         return gemm.pointers_needed(step.kernel, step.schedule)
     if isinstance(step.kernel, Map):
         return map_template.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Reduce):
+        return reduce.pointers_needed(step.kernel)
     return len(step.operands) + 3
 
 
@@ -87,6 +90,9 @@ class _Emission:
         elif isinstance(kernel, Gemv):
             assert isinstance(schedule, GemvSchedule)
             gemv.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Reduce):
+            assert isinstance(schedule, ReduceSchedule)
+            reduce.body(m, kernel, schedule, operands)
         else:
             assert isinstance(schedule, MapSchedule)
             count = m.constant(step.count) if kernel.shape[0] is None else None

@@ -103,3 +103,27 @@ def recurrent_sequence(
 
     (h, c), (hs,) = b.scan(step, (h0, c0), (xs,), reverse=reverse)
     return net.module(hs, h, c)
+
+
+def gated(
+    batch: int | str = 1, inputs: int = 12, hidden: int = 20, reset_after: bool = True
+) -> tuple[Module, Weights]:
+    """A step of a GRU, the carried h an input: the reset gate after the product, as in torch, or before."""
+    net = Net()
+    b, x, h = net.b, net.input("x", batch, inputs), net.input("h", batch, hidden)
+    wx, wh = net.weight("wx", inputs, 3 * hidden), net.weight("wh", hidden, 3 * hidden)
+    bx, bh = net.weight("bx", 3 * hidden), net.weight("bh", 3 * hidden)
+
+    def gate(value: Value, n: int) -> Value:
+        return b.slice(value, axis=1, start=n * hidden, end=(n + 1) * hidden)
+
+    of_x = b.add(b.matmul(x, wx), bx)
+    of_h = b.add(b.matmul(h, wh), bh)
+    r = b.sigmoid(b.add(gate(of_x, 0), gate(of_h, 0)))
+    z = b.sigmoid(b.add(gate(of_x, 1), gate(of_h, 1)))
+    if reset_after:
+        candidate = b.mul(r, gate(of_h, 2))
+    else:
+        candidate = b.matmul(b.mul(r, h), net.weight("wn", hidden, hidden))
+    n = b.tanh(b.add(gate(of_x, 2), candidate))
+    return net.module(b.add(b.mul(b.sub(1.0, z), n), b.mul(z, h)))

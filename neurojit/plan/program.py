@@ -22,12 +22,13 @@ from typing import Literal, NamedTuple
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
+from neurojit.plan.reduce import Reduce, ReduceSchedule
 
 LINE = 64
 
 Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
-Kernel = Gemm | Gemv | Map
-Schedule = GemmSchedule | GemvSchedule | MapSchedule | None
+Kernel = Gemm | Gemv | Map | Reduce
+Schedule = GemmSchedule | GemvSchedule | MapSchedule | ReduceSchedule | None
 
 
 class Place(NamedTuple):
@@ -55,6 +56,17 @@ class Step:
     operands: tuple[Place, ...]
     name: str = ""
     count: int = 0
+
+    @property
+    def what(self) -> str:
+        """The kernel in a line."""
+        k = self.kernel
+        if isinstance(k, Gemm):
+            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}"
+        if isinstance(k, Gemv):
+            return f"gemv {k.dtype} {k.m}x{k.k}"
+        shape = "x".join(map(str, k.shape))
+        return f"{type(k).__name__.lower()} {k.dtype} {shape}, {k.expression}"
 
 
 class Cursor(NamedTuple):

@@ -23,11 +23,13 @@ from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access, Map, schedule_map
 from neurojit.plan.program import Operand, Place, ProgramPlan, State, Weight
+from neurojit.plan.reduce import schedule_reduce
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.planner.drafts import Block, DraftLoop, Drafts, at
 from neurojit.planner.fusion import MOST_FUSED, Group, Pointwise, Product, group
 from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions, group_inputs
+from neurojit.planner.reductions import RULES, reduce_of
 from neurojit.planner.rows import check_rows, heights_for
 from neurojit.planner.tensors import Buffer, UnplannedError, View
 from neurojit.target import Target
@@ -206,6 +208,10 @@ class _Network:
             self.views[op.result] = view
         elif op.name == "scan":
             self._scan(op)
+        elif op.name in RULES:
+            self._reduce(op)
+        elif op.name == "concat":
+            self._concat(op)
         elif op.name != "state_write":  # those are written at the end
             raise UnplannedError(f"{op}: {op.name} has no kernel")
 
@@ -275,6 +281,30 @@ class _Network:
         self.drafts.add(payload, schedule_gemm(payload, self.target), tuple(operands), str(made.result))
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
+
+    def _concat(self, op: Op) -> None:
+        """Each part copied to where it belongs."""
+        targets = self.destinations.get(op.result) or [self._fresh(op.result)]
+        self.views[op.result] = targets[0]
+        axis = int(op.attributes["axis"])  # type: ignore[arg-type]
+        for target in targets:
+            begin = 0
+            for value in op.operands:
+                part = self.view(value)
+                end = begin + part.shape[axis]
+                self._copy(part, target.sliced(axis, begin, end, 1), f"{value} in {op.result}")
+                begin = end
+
+    def _reduce(self, op: Op) -> None:
+        if op.result.type.element not in ("f32", "f64"):
+            raise UnplannedError(f"{op}: no kernel reduces {op.result.type.element}")
+        targets = self.destinations.get(op.result) or [self._fresh(op.result)]
+        self.views[op.result] = targets[0]
+        payload, views = reduce_of(op, [self.view(value) for value in op.operands], targets[0])
+        schedule = schedule_reduce(payload, self.target.isa)
+        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result))
+        for other in targets[1:]:
+            self._copy(targets[0], other, str(op.result))
 
     def _scan(self, op: Op) -> None:
         """A loop. Carried values have a place each, where a step finds the old one and leaves the new one."""
