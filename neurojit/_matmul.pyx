@@ -73,8 +73,8 @@ cdef class Matmul:
         about 30 ns and the arithmetic; for all others it costs what nj.matmul costs. Raises now what a
         call would raise for these shapes and dtypes.
 
-        level: "O0" to "O3", or None for NEUROJIT_LEVEL: how much is done to make such a call quick, never what
-        it computes. ValueError for any other.
+        level: "O0" to "O3", or None for NEUROJIT_LEVEL: how much is done to make such a call quick, never
+        what it computes. ValueError for any other.
         """
         return self.binder(a, b, out, level)
 
