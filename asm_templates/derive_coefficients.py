@@ -82,6 +82,21 @@ def erfc_weight(t: Real) -> Real:
     return mp.erfc(1 + t) / mp.erf(1 + t)
 
 
+TURN_F32 = 6.2831854820251465  # 2 pi, rounded to f32
+
+
+def sin_turns_rest(z: Real) -> Real:
+    """sin(2 pi s) / s - TURN_F32, where z = s^2."""
+    if z < mp.mpf(10) ** -20:
+        return 2 * mp.pi - (2 * mp.pi) ** 3 * z / 6 - TURN_F32
+    s = mp.sqrt(z)
+    return mp.sin(2 * mp.pi * s) / s - TURN_F32
+
+
+def sin_turns_weight(z: Real) -> Real:
+    return 1 / (sin_turns_rest(z) + TURN_F32)
+
+
 HALF_LOG_2 = 0.34658  # a little more than ln(2) / 2: the reduction rounds
 
 POLYNOMIALS = (
@@ -93,6 +108,7 @@ POLYNOMIALS = (
     Polynomial("ERF", "f64", 12, 0.0, 1.0, erf_rest, erf_weight),
     Polynomial("ERFC", "f32", 7, 0.0, 2.95, erfc_exponent, erfc_weight),
     Polynomial("ERFC", "f64", 18, 0.0, 4.95, erfc_exponent, erfc_weight),
+    Polynomial("SIN_TURNS", "f32", 5, 0.0, 0.0625, sin_turns_rest, sin_turns_weight),
 )
 
 

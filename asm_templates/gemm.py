@@ -2,6 +2,8 @@
 
     mr x nv accumulators + the shorter of nv vectors of B and mr scalars of A + 1 of the other
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
+    where multiply-adds take lanes, one load of A serves as many rows or steps as lie side by side: 8x12
+    floats of packed panels are 24 + 2 of A + 1 of B, 7x12 of rows in place 21 + 7 + 1
 
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
@@ -16,11 +18,14 @@ from dataclasses import replace
 
 from neurojit.asm_templates import right_operand
 from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
-from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
+from neurojit.asm_templates.machine import Machine, Pointer, Scalar, Tile, Vector
+from neurojit.plan.cut import ceil_div
 from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import Gemm, GemmSchedule
 
 CACHE_LINE = 64
+SPARE = 2
+"""Registers beside accumulators and A: a vector of B, and what a partial one is put together from."""
 
 
 def emit(m: Machine, g: Gemm, schedule: GemmSchedule) -> None:
@@ -174,7 +179,7 @@ def _tile(
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
         _steps(m, g, accumulators, columns, a, b, g.k - moved)
-        right_operand.apply_scales(m, g.b, accumulators, columns, b, moved)
+        right_operand.finish(m, g, accumulators, columns, a, b, moved)
 
     if beside is not None:
         store_tile(m, g, accumulators, c, row_stride, beside)
@@ -205,22 +210,55 @@ def _steps(
     count: int,
 ) -> None:
     """`count` steps of k from the pointers on: the outer product of a column of A and a row of B."""
-    group = right_operand.group(g.b)
     a_step = g.a.column_stride * m.element.size
-    step = _step_by_columns if len(accumulators) < len(columns) else _step_by_rows
-    groups, rest = divmod(count, group)
-    if groups:
-        with m.repeat(groups, {a: group * a_step, b: right_operand.steps(m, g.b, group)}):
-            for part in range(group):
-                step(m, g, accumulators, columns, (a, part * a_step), (b, 0), part)
-    for part in range(rest):
-        at_a = (a, (count - rest + part) * a_step)
+    by_lanes = _takes_lanes(m, g, len(accumulators))
+    trip, run = (m.scalars_at_once, _steps_by_lanes) if by_lanes else (right_operand.group(g.b), _group)
+    trips, rest = divmod(count, trip)
+    if trips:
+        with m.repeat(trips, {a: trip * a_step, b: right_operand.steps(m, g.b, trip)}):
+            run(m, g, accumulators, columns, (a, 0), (b, 0), trip)
+    if rest:
+        at_a = (a, (count - rest) * a_step)
         at_b = (b, right_operand.steps(m, g.b, count - rest))
-        step(m, g, accumulators, columns, at_a, at_b, part)
+        run(m, g, accumulators, columns, at_a, at_b, rest)
 
 
 Place = tuple[Pointer, int]
 """An address: a register and an offset."""
+
+
+def _takes_lanes(m: Machine, g: Gemm, height: int) -> bool:
+    """Whether the elements of A that several steps need lie side by side, and a load of each row fits."""
+    at_once = m.scalars_at_once
+    side_by_side = at_once > 1 and g.a.column_stride == 1 and at_once % right_operand.group(g.b) == 0
+    return side_by_side and m.vectors.free >= height + SPARE
+
+
+def _group(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, count: int
+) -> None:
+    """The steps of a group, or those that are left: their elements of B lie side by side."""
+    height, at_once = len(accumulators), m.scalars_at_once
+    step = _step_by_columns if height < len(columns) else _step_by_rows
+    if at_once > 1 and g.a.row_stride == 1 and m.vectors.free >= ceil_div(height, at_once) + SPARE:
+        step = _step_by_lanes
+    a, offset = at_a
+    for part in range(count):
+        at = a, offset + part * g.a.column_stride * m.element.size
+        step(m, g, accumulators, columns, at, at_b, part)
+
+
+def _steps_by_lanes(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, count: int
+) -> None:
+    """Some steps whose elements of A lie side by side in its rows: one load a row for all of them."""
+    (a, a_offset), (b, b_offset), a_row = at_a, at_b, g.a.row_stride * m.element.size
+    rows = [m.scalars(count, a, a_offset + i * a_row) for i in range(len(accumulators))]
+    for step in range(count):
+        part = step % right_operand.group(g.b)
+        at = b, b_offset + right_operand.steps(m, g.b, step - part)
+        _multiply_columns(m, g, accumulators, columns, [row[step] for row in rows], at, part)
+    m.drop(*[scalar for row in rows for scalar in row])
 
 
 def _step_by_rows(
@@ -234,9 +272,9 @@ def _step_by_rows(
         column += lanes
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
     for i, row in m.rows(accumulators, {a: a_row}):
-        scalar = m.scalar(widest, a, offset + i * a_row, uses=len(columns))
+        scalar = right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns))
         for accumulator, vector in zip(row, vectors, strict=True):
-            m.fma(accumulator, scalar, vector)
+            right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(scalar)
     m.drop(*vectors)
 
@@ -247,15 +285,38 @@ def _step_by_columns(
     """A column of A in registers; the vectors of B pass through one."""
     widest, height = max(columns), len(accumulators)
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
-    scalars = [m.scalar(widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)]
-    across = 0
+    scalars = [
+        right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)
+    ]
+    _multiply_columns(m, g, accumulators, columns, scalars, at_b, part)
+    m.drop(*scalars)
+
+
+def _step_by_lanes(
+    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
+) -> None:
+    """A column of A whose elements lie side by side: one load for several rows."""
+    scalars = m.scalars(len(accumulators), *at_a)
+    _multiply_columns(m, g, accumulators, columns, scalars, at_b, part)
+    m.drop(*scalars)
+
+
+def _multiply_columns(
+    m: Machine,
+    g: Gemm,
+    accumulators: Tile,
+    columns: tuple[int, ...],
+    scalars: list[Scalar],
+    at_b: Place,
+    part: int,
+) -> None:
+    across, height = 0, len(accumulators)
     for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
         vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
         for accumulator, scalar in zip(column, scalars, strict=True):
-            m.fma(accumulator, scalar, vector)
+            right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(vector)
         across += lanes
-    m.drop(*scalars)
 
 
 def _dynamic_depth(

@@ -28,6 +28,7 @@ from neurojit.asm_templates.arithmetic import (
     Operand,
     Pointer,
     Scalar,
+    ScalarRegister,
     Source,
     Vector,
 )
@@ -37,7 +38,7 @@ from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Lane", "Machine", "Mask",
-    "Operand", "Pointer", "RegisterPool", "Scalar", "Source", "Tile", "Vector",
+    "Operand", "Pointer", "RegisterPool", "Scalar", "ScalarRegister", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 
@@ -299,6 +300,10 @@ class Machine(Arithmetic, Lanes):
         """A fresh vector of `lanes` elements widened from a storage type of neurojit.plan.panels: of the
         group of steps at this address, the one numbered `part`. `lanes` fill a register."""
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
+
+    def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
+        """accumulator += scalar * vector, of integers in 32-bit lanes, exactly: see neurojit.plan.panels."""
+        raise StorageError(f"this machine does not multiply {storage}; give nj.pack no activations")
 
     @abstractmethod
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:

@@ -5,8 +5,11 @@ Distances are in bytes. `group` steps of k lie side by side, 1 but for bf16; poi
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile
-from neurojit.plan.gemm import Matrix
+from collections.abc import Callable
+
+from neurojit.asm_templates.arithmetic import Scalar
+from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile, Vector
+from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.panels import Panels
 
 RightOperand = Matrix | Panels
@@ -18,7 +21,7 @@ def group(b: RightOperand) -> int:
 
 def expect(m: Machine, b: RightOperand) -> None:
     """Prepare the loads. Called before loops."""
-    if isinstance(b, Panels) and b.is_widened:
+    if isinstance(b, Panels) and (b.is_widened or b.is_dot):
         m.expect_storage(b.storage)
 
 
@@ -45,21 +48,62 @@ def load(
     lanes = m.whole_lanes(lanes)
     if b.is_widened:
         return m.load_as(b.storage, part, lanes, pointer, offset)
-    return m.vector(lanes, pointer, offset, uses)
+    return m.load(lanes, pointer, offset) if b.is_dot else m.vector(lanes, pointer, offset, uses)
 
 
-def apply_scales(
-    m: Machine, b: RightOperand, tile: Tile, columns: tuple[int, ...], pointer: Pointer, moved: int
+def scalar(m: Machine, b: RightOperand, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
+    """An element of A as `multiply` takes it."""
+    is_dot = isinstance(b, Panels) and b.is_dot
+    return m.broadcast(lanes, pointer, offset) if is_dot else m.scalar(lanes, pointer, offset, uses)
+
+
+def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Scalar, of_b: Operand) -> None:
+    """accumulator += A's element times B's."""
+    if isinstance(b, Panels) and b.is_dot:
+        assert isinstance(of_a, Vector)
+        assert isinstance(of_b, Vector)
+        m.dot(b.storage, accumulator, of_a, of_b)
+    else:
+        m.fma(accumulator, of_a, of_b)
+
+
+def finish(
+    m: Machine, g: Gemm, tile: Tile, columns: tuple[int, ...], a: Pointer, b: Pointer, moved: int
 ) -> None:
-    """Multiply complete sums by the scales of their columns; the pointer has moved on by `moved` steps."""
-    if not isinstance(b, Panels) or not b.is_scaled:
+    """What complete sums of packed weights need: those of integers become float32 and take their row's scale,
+    those of all int8 their column's. The pointers have moved on by `moved` steps."""
+    panels = g.b
+    if not isinstance(panels, Panels) or not panels.is_scaled:
         return
-    scales, column = [], 0
-    for lanes in columns:
-        at = b.scale_bytes(column) - b.steps_bytes(moved)
-        scales.append(m.vector(m.whole_lanes(lanes), pointer, at, uses=len(tile)))
+    assert g.k is not None
+    size, back = m.element.size, -panels.steps_bytes(moved)
+    if panels.storage == "int8 bytes":
+        _by_column(m, panels, tile, columns, b, back + panels.scales_bytes, m.add_integers)
+    if panels.is_dot:
+        a_row = g.a.row_stride * size
+        for i, row in m.rows(tile, {a: a_row}):
+            scale = m.broadcast(max(columns), a, i * a_row + (g.k - moved) * size)
+            for sums in row:
+                m.from_integer(sums, into=sums)
+                m.mul(sums, m.view(scale, sums.lanes), into=sums)
+            m.drop(scale)
+    _by_column(m, panels, tile, columns, b, back, m.mul)
+
+
+def _by_column(
+    m: Machine,
+    panels: Panels,
+    tile: Tile,
+    columns: tuple[int, ...],
+    b: Pointer,
+    offset: int,
+    step: Callable[[Vector, Vector, Vector], Vector],
+) -> None:
+    """step(sums, number, into sums), with a number for each column, `offset` behind the column's scale."""
+    column = 0
+    for across, lanes in enumerate(columns):
+        numbers = m.load(m.whole_lanes(lanes), b, panels.scale_bytes(column) + offset)
+        for _, row in m.rows(tile, {}):
+            step(row[across], numbers, row[across])
+        m.drop(numbers)
         column += lanes
-    for _, row in m.rows(tile, {}):
-        for sums, scale in zip(row, scales, strict=True):
-            m.mul(sums, scale, into=sums)
-    m.drop(*scales)

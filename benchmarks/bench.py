@@ -33,8 +33,10 @@ PARTS = {
     "c_to_c_avx2": Part("c_to_c", {"NEUROJIT_ISA": "avx2"}),
     "irregular": Part("irregular", {}),
     "few_rows": Part("few_rows", {}),
+    "levels": Part("levels", {}),
     "packed": Part("packed", {}),
-    "reference_level": Part("reference_level", {}),
+    "kernels": Part("kernels", {}),
+    "kernels_avx2": Part("kernels", {"NEUROJIT_ISA": "avx2"}),
     "threads": Part("threads", {}),
     "linear": Part("linear", {}),
 }
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     document = head()
     document["short"] = arguments.short
     names = arguments.parts or [
-        name for name in PARTS if name != "c_to_c_avx2" or "avx512" in document["isa"]
+        name for name in PARTS if not name.endswith("_avx2") or "avx512" in document["isa"]
     ]
     document["parts"] = {name: measure_apart(PARTS[name], arguments.short) for name in names}
     goals = [

@@ -11,7 +11,7 @@ import importlib
 from typing import Any
 
 import numpy as np
-from contest import REST_S, Contender, sleep, take_turns, timed
+from contest import Contender, sleep, take_turns, timed
 from goals import Goal, print_goals
 from threads import CORES, blas_threads, limited, settle, threadpoolctl
 
@@ -22,6 +22,8 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 SHORT_SIZES = (8, 32, 128, 1024)
 SHARED_WORK = 1 << 20
 """Multiply-adds from which a product has a second thread."""
+SPIN_S = 0.2
+"""How long a BLAS's other threads may spin after a large product, on a core that the next contender needs."""
 LARGE_WORK = 1 << 26
 """Multiply-adds from which the epilogue is to be lost in the product."""
 NOISE, OF_PRODUCT = 1.02, 1.03
@@ -38,7 +40,7 @@ def measure(short: bool) -> dict[str, Any]:
     for batch, size in shapes:
         for threads in (1, 2):
             if threads == 1 or (threads <= len(CORES) and batch * size * size >= SHARED_WORK):
-                rows.append(table_row(batch, size, threads, race(batch, size, threads, 9 if short else 25)))
+                rows.append(table_row(batch, size, threads, race(batch, size, threads, 9 if short else 20)))
     goals = goals_of(rows)
     print_goals(goals)
     return {"rows": rows, "goals": [goal.as_json() for goal in goals]}
@@ -98,8 +100,22 @@ def race(batch: int, size: int, threads: int, repeats: int) -> dict[str, float]:
     elif threads == 1:
         contenders["numpy"] = numpy
     contenders |= torch_contender(names, threads)
-    rest = settle if threads > 1 else lambda: sleep(REST_S)
-    return take_turns(contenders, repeats, rest=rest)
+    if threads == 1:
+        return take_turns(contenders, repeats)
+    for name in contenders.keys() & {"numpy", "torch"}:
+        contenders[name] = spun_down(contenders[name])
+    return take_turns(contenders, repeats, rest=settle)
+
+
+def spun_down(run: Contender) -> Contender:
+    """`run`, and then a wait for its threads."""
+
+    def turn(calls: int) -> float:
+        seconds = run(calls)
+        sleep(SPIN_S)
+        return seconds
+
+    return turn
 
 
 def torch_contender(names: dict[str, Any], threads: int) -> dict[str, Contender]:

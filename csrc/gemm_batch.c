@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 
 #include "gemm_blocked.h"
+#include "round_rows.h"
 #include "thread_pool.h"
 
 enum {
@@ -63,6 +64,7 @@ static int64_t run_products(const nj_gemm_batch *batch, int64_t first, int64_t e
 /* Whether this thread has what the kernel allocates; then the kernel cannot fail on it. */
 static int is_provided(const nj_code *code)
 {
+    if (code->entry == nj_rounded_product_run) return nj_rounded_product_scratch(code->context) != NULL;
     return code->entry != nj_gemm_blocked_run || nj_gemm_blocked_scratch(code->context) != NULL;
 }
 

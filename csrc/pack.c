@@ -59,5 +59,6 @@ const nj_packer nj_packer_portable = {"portable", panel_4, panel_8};
 const nj_packer *nj_packer_here(void)
 {
     const nj_packer *packer = nj_packer_avx2();
+    if (packer == NULL) packer = nj_packer_neon();
     return packer ? packer : &nj_packer_portable;
 }

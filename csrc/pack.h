@@ -32,6 +32,7 @@ extern const nj_packer nj_packer_portable;
 
 /* An instruction set's packer, or NULL where it is not compiled in or the CPU or the OS lacks it. */
 const nj_packer *nj_packer_avx2(void);
+const nj_packer *nj_packer_neon(void);
 
 const nj_packer *nj_packer_here(void);
 

@@ -20,6 +20,13 @@
  * happened before it is destroyed. A caller whose L follows X never had `old`. The count may be one that
  * other calls keep above 0: then `old` merely waits longer.
  *
+ * I before L and X before R are a store before a load, which acquire and release do not keep in order, on no
+ * machine: with them alone L could read `old` while R still misses I. On x86-64 the locked instructions
+ * order them, on AArch64 the pair of a release (LDADDAL, SWPAL, STLXR) and LDAR, which is what compilers
+ * make of sequential consistency. What `code` points at needs less: it is written before X, which
+ * releases, and read after L, which acquires; its instructions are fetched in order for the reasons in
+ * instruction_sync.h.
+ *
  * Invariants.
  *   - A slot's key never changes. `code` is NULL or a published, immutable nj_code that the table owns.
  *   - An index of the table has at most half of its entries in use, so probing ends. Growing publishes a

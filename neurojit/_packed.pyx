@@ -18,18 +18,20 @@ cdef class PackedWeights:
 
     __array_ufunc__ = None  # x @ packed comes here, not to an array of objects
 
-    def __init__(self, panels, int64_t n, memory, scales, dtype, activations, multiply):
+    def __init__(self, panels, tuple shape not None, memory, scales, dtype, activations, multiply):
         """panels: a Panels (plan/panels.py). memory: its bytes, aligned, owned by this object alone from now
         on. multiply: what `x @ self` calls."""
         if self.memory is not None:
             raise TypeError("packed weights are immutable; pack others with nj.pack")
         self.panels, self.memory, self.scales, self.multiply = panels, memory, scales, multiply
-        self.dtype, self.storage, self.activations = dtype, panels.storage, activations
-        self.k, self.n = panels.depth, n
-        self.shape = (panels.depth, n)
+        self.dtype, self.activations = dtype, activations
+        self.storage = panels.storage.partition(" ")[0]
+        self.shape = shape
+        self.k, self.n = shape
         self.row, self.column = panels.strides
         self.element = dtype.itemsize
-        if memory.size < panels.panels(n) * panels.panel_bytes or (memory.size and memory.ctypes.data % 64):
+        size = panels.panels(self.n) * panels.panel_bytes
+        if memory.size < size or (memory.size and memory.ctypes.data % 64):
             raise ValueError(f"{memory.size} bytes at {memory.ctypes.data:#x} cannot hold these panels")
         self.data = <void *><uintptr_t>memory.ctypes.data
         memory.flags.writeable = False
@@ -53,7 +55,7 @@ cdef class PackedWeights:
         """A Stored (storage.py): fresh arrays of the weights in the storage type, and the scales."""
         from neurojit.storage import take_out  # with the compiler's tables: not at import
 
-        return take_out(self.memory, self.panels, self.n)
+        return take_out(self.memory, self.panels, self.k, self.n)
 
     def unpack(self):
         """A fresh (k, n) array of `dtype`: the weights as they are stored; of int8, q * scale, rounded."""
@@ -62,6 +64,14 @@ cdef class PackedWeights:
         stored = self.stored()
         widened = widen(stored, self.storage)
         return widened if stored.scales is None else widened * stored.scales
+
+    def numpy_product(self, x):
+        """x @ self by NumPy, for an (m, k) array of `dtype`: where no kernel can."""
+        from neurojit.storage import product_of_integers, round_rows
+
+        if self.activations is None:
+            return x @ self.unpack()
+        return product_of_integers(round_rows(x), self.stored())
 
     def __rmatmul__(self, x):
         return self.multiply(x, self)

@@ -6,30 +6,42 @@ the bytes over. It needs no CPU of that ISA: code for any target can be made and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from neurojit.asm_templates import ceiling as ceiling_template
+from neurojit.asm_templates import cumsum as cumsum_template
+from neurojit.asm_templates import gather as gather_template
 from neurojit.asm_templates import gemm as gemm_template
 from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates import program as program_template
+from neurojit.asm_templates import random as random_template
 from neurojit.asm_templates import reduce as reduce_template
+from neurojit.asm_templates import transpose as transpose_template
 from neurojit.asm_templates.aarch64.neon import NeonMachine
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
+from neurojit.asm_templates.riscv64.lanes import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
 from neurojit.emit import CodeBuffer, listing
 from neurojit.errors import UnknownIsaError
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule, schedule_cumsum
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.program import ProgramPlan, Step
+from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule, schedule_reduce
+from neurojit.plan.transpose import Transpose, TransposeSchedule, schedule_transpose
 from neurojit.target import Isa
 
 MACHINES: dict[str, type[Machine]] = {
     "x86_64-avx2": Avx2Machine,
     "x86_64-avx512": Avx512Machine,
     "aarch64-neon": NeonMachine,
+    "riscv64-rvv": RvvMachine,
 }
 
 
@@ -91,6 +103,53 @@ def emit_reduce(
     return buffer.finish()
 
 
+def emit_transpose(
+    g: Transpose, isa: Isa, encoder: str = CONFIG.encoder, schedule: TransposeSchedule | None = None
+) -> bytes:
+    """The machine code of a copy between dimensions."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "transpose")
+    transpose_template.emit(machine, g, schedule or schedule_transpose(g, isa))
+    return buffer.finish()
+
+
+def emit_cumsum(
+    g: Cumsum, isa: Isa, encoder: str = CONFIG.encoder, schedule: CumsumSchedule | None = None
+) -> bytes:
+    """The machine code of running sums."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "cumsum")
+    cumsum_template.emit(machine, g, schedule or schedule_cumsum(g, isa))
+    return buffer.finish()
+
+
+def emit_gather(g: Gather, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code that picks rows."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    gather_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gather"), g)
+    return buffer.finish()
+
+
+def emit_random(g: Random, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code of random numbers."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    random_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "random"), g)
+    return buffer.finish()
+
+
+TensorKernel = Map | Reduce | Transpose | Cumsum | Gather | Random
+"""Payloads of kernels that go over tensors."""
+
+
+def emit_tensor_kernel(g: TensorKernel, isa: Isa) -> bytes:
+    """The machine code of whichever it is, with the schedule that the plan chooses."""
+    emitters: dict[type, Callable[..., bytes]] = {
+        Map: emit_map, Reduce: emit_reduce, Transpose: emit_transpose,
+        Cumsum: emit_cumsum, Gather: emit_gather, Random: emit_random,
+    }  # fmt: skip
+    return emitters[type(g)](g, isa)
+
+
 def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The machine code of a whole network: one function."""
     buffer = machine_class(isa).new_buffer(encoder)
@@ -115,7 +174,10 @@ def list_program(plan: ProgramPlan, isa: Isa) -> str:
 def machine_for(
     isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
 ) -> Machine:
-    return machine_class(isa)(buffer, element, template, micro=micro)
+    machine = machine_class(isa)
+    if issubclass(machine, RvvMachine):
+        return machine(buffer, element, template, micro=micro, vector_bits=isa.widest)
+    return machine(buffer, element, template, micro=micro)
 
 
 def machine_class(isa: Isa) -> type[Machine]:

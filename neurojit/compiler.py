@@ -5,7 +5,9 @@
     codegen   machine code for the target        emit_gemm, emit_gemv
     map       sealed executable memory           Code.map
     validate  bit for bit against the reference  validate_gemm, validate_gemv
-    publish   one release store into the slot    SLOTS.publish, publish_strips, publish_blocked
+    publish   one release store into the slot    SLOTS.publish, publish_blocked
+
+Level O0 publishes the reference itself (reference_code); lower levels than O3 take presets of the plans.
 
 Stages exchange frozen values; nothing is published that did not pass the gate before it. One thread
 compiles a key; the others are answered by NumPy until the kernel is there.
@@ -15,28 +17,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from neurojit.codegen import emit_gemm, emit_gemv, emit_map
+import numpy as np
+
+from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
+from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
+from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.map import Map
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
+from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
+from neurojit.row_validation import validate_gather, validate_random, validate_rows
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,
     keep_mapped,
     publish_blocked,
-    publish_strips,
+    reference_code,
+    rounded_code,
+    strips_code,
 )
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
-
-Key = tuple[int, int, int, int]
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
 
@@ -49,7 +58,9 @@ _micro_kernels: dict[tuple[str, Gemm], Code] = {}
 _maps: dict[tuple[str, Activation], Code] = {}
 
 
-def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE) -> str | None:
+def publish_product(
+    key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE, level: Level = LEVEL
+) -> str | None:
     """Compile the kernel for a product and publish it in the key's slot; or say why that cannot be.
 
     Reasons are remembered: what was refused once is refused at once. Never raises for a kernel that
@@ -61,12 +72,15 @@ def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE
     memory = executable_memory()
     if memory.closed:
         return "no executable memory: " + "; ".join(memory.reasons)
+    level = product.level_at(level)
+    if level == Level.O0 and epilogue != NO_EPILOGUE:
+        return "level O0 computes products alone"
     if key in _refused:
         return _refused[key]
     slot = SLOTS.insert(key)
     start = clock_ns()
     try:
-        if not slot.while_claimed(lambda: _compile(slot, product, epilogue, host_target())):
+        if not slot.while_claimed(lambda: _compile(slot, product, epilogue, host_target(), level)):
             return "another thread is compiling this kernel"
     except ExecutableMemoryError as error:  # memory may come back, so these are not remembered
         return f"ExecutableMemoryError: {error}"
@@ -87,21 +101,30 @@ def forget_refusals() -> None:
     _refused.clear()
 
 
-def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None:
+def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: Level) -> None:
     """Plan, make and publish the product's kernel."""
     if slot.published:
         return  # another thread was here between this one's miss and its claim
     release_gil = p.work > GIL_WORTH_RELEASING
-    plan = plan_product(p, target, epilogue)
-    if isinstance(plan, Gemm):
-        strips = _strips(plan, p)
-        if strips is None:
-            SLOTS.publish(slot, compile_gemm(plan, target, release_gil))
-        else:
-            _publish_strips(slot, p, plan, strips, target)
+    plan = plan_product(p, target, epilogue, level)
+    if level == Level.O0:
+        lanes = plan.lanes if isinstance(plan, Gemv) else 0
+        SLOTS.publish(slot, reference_code(tuple(p), lanes, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and isinstance(plan.b, Panels):
+        SLOTS.publish(slot, _compile_packed(p, plan, plan.b, target, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and level < Level.O3:
+        SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm):
+        # One row reads B once, in long runs along its rows, which strips of columns would cut short.
+        in_one = p.m == 1 or plan.swapped
+        strips = None if in_one else cut_strips(p.dtype, p.m, p.n, p.work)
+        SLOTS.publish(slot, _compile_strips(plan, strips, p.b_column * p.element_size, target, release_gil))
         counts["kernels"] += 1
     elif isinstance(plan, Gemv):
-        SLOTS.publish(slot, compile_gemv(plan, target, release_gil))
+        SLOTS.publish(slot, compile_gemv(plan, target, release_gil, level))
         counts["kernels"] += 1
     else:
         _publish_blocked(slot, p, plan, epilogue, target, release_gil)
@@ -109,26 +132,39 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
     _keep_within_cache()
 
 
-def _strips(g: Gemm, p: Product) -> Strips | None:
-    """How a product read in place is cut, or None where one kernel computes it."""
-    if isinstance(g.b, Panels):
-        return cut_panels(g)
-    # One row reads B once, in long runs along its rows, which strips of columns would cut short.
-    return None if p.m == 1 or g.swapped else cut_strips(p.dtype, p.m, p.n, p.work)
+def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
+    """A product with packed weights; for products of integers the activations are rounded before it."""
+    # Strips are whole panels, so a column's share of one is as good as where it lies.
+    product = _compile_strips(g, cut_panels(g), panels.panel_bytes // panels.width, target, release_gil)
+    if not panels.is_dot:
+        return product
+    words, besides = panels.storage == "int8 words", g.epilogue.buffers
+    shape, strides = (p.m, p.k), (p.a_row, p.a_column)
+    return rounded_code(shape, strides, panels.row_bytes, words, besides, product, release_gil)
 
 
-def _publish_strips(slot: Slot, p: Product, g: Gemm, strips: Strips, target: Target) -> None:
-    """A product read in place, in strips that threads share: a kernel for each size of strip."""
-    size = p.element_size
-    # Strips of packed weights are whole panels, so a column's share of one is as good as where it lies.
-    of_column = g.b.panel_bytes // g.b.width if isinstance(g.b, Panels) else p.b_column * size
-    steps = ((p.a_row * size, 0), (0, of_column), (p.c_row * size, size), *g.epilogue.steps(size))
+def _compile_strips(
+    g: Gemm, strips: Strips | None, of_column: int, target: Target, release_gil: bool
+) -> Code:
+    """A product read in place: one kernel, or strips that threads share and a kernel for each size of them.
+    of_column: bytes from one column of B to the next."""
+    if strips is None:
+        return compile_gemm(g, target, release_gil)
+    size = ELEMENT_SIZE[g.dtype]
+    assert g.c.row_stride is not None
+    assert g.k is not None
+    steps = (
+        (g.a.row_stride * size, 0),
+        (0, of_column),
+        (g.c.row_stride * size, size),
+        *g.epilogue.steps(size),
+    )
     kernels = tuple(
         compile_gemm(replace(g, m=height, n=width), target) if height and width else None
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    publish_strips(slot, (strips.rows, strips.columns), steps, kernels, p.work, MEMBER_WORK)
+    return strips_code((strips.rows, strips.columns), steps, kernels, g.m * g.n * g.k, MEMBER_WORK)
 
 
 def _publish_blocked(
@@ -159,9 +195,9 @@ def _publish_blocked(
     publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil, last, steps, keeps_c)
 
 
-def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
+def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    schedule = schedule_gemm(g, target)
+    schedule = schedule_gemm(g, target, level)
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
@@ -172,9 +208,9 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
     return kernel
 
 
-def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
+def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target), target.isa), release_gil=release_gil)
+    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target, level), target.isa), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array, *others: Array) -> int:
         return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))
@@ -203,6 +239,30 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         _maps[key] = kernel
         keep_mapped(kernel)
     return _maps[key]
+
+
+def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
+    """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
+    RegisterPressureError where too many values are alive at a time."""
+    kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
+    what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
+    if isinstance(g, Gather):
+        validate_gather(g, kernel.call, what)
+    elif isinstance(g, Random):
+        validate_random(g, kernel.call, what)
+    else:
+        validate_rows(g, kernel.call, what, _emitted_function)
+    return kernel
+
+
+def _emitted_function(activation: Activation, x: Array) -> Array:
+    """The function by its own kernel, which was held against its bound."""
+    kernel = map_kernel("f32" if x.itemsize == 4 else "f64", activation)
+    if kernel is None:
+        return apply_function(activation, x)
+    y = np.empty_like(x)
+    kernel.call((x.ctypes.data, y.ctypes.data), x.size)
+    return y
 
 
 def _buffers(swapped: bool, a: Array, b: Array, c: Array) -> tuple[int, int, int]:

@@ -15,18 +15,20 @@ import numpy as np
 
 from neurojit._packed import PackedWeights
 from neurojit.numpy_matmul import KERNEL_TYPES, matmul
-from neurojit.plan.panels import STORAGES, Panels, panel_width
+from neurojit.plan.panels import STORAGES, Panels, dot_storage, panel_width
 from neurojit.storage import MOST_INT8, TYPES, Stored, lay_out, store
 
 __all__ = ["PackedWeights", "pack"]
 
 Array = np.ndarray[Any, Any]
 
-SMALL = tuple(name for name in STORAGES if name not in ("f32", "f64"))
+SMALL = ("bf16", "int8")
 """Storage types that are not the weights' own."""
+MOST_DEPTH = 1 << 17
+"""Steps of k whose sums of products of int8 fit 32 bits."""
 
 
-def pack(w: Any, storage: str | None = None) -> PackedWeights:
+def pack(w: Any, storage: str | None = None, activations: str | None = None) -> PackedWeights:
     """The weights `w`, a (k, n) float32 or float64 array of any strides, packed for nj.matmul and nj.linear.
 
     storage: how they are kept. None: as they are. For float32 weights and activations also
@@ -39,8 +41,15 @@ def pack(w: Any, storage: str | None = None) -> PackedWeights:
     storing is at most sum |x[i, k]| |error[k, j]|, and the bits are the same on every machine and for any
     number of threads; those of float32 and float64 are those of nj.matmul with w in C order.
 
+    activations: None, or "int8" with int8 weights: each row of x is rounded to q * scale too, with scale =
+    max|x| / 127, and integers are multiplied: |error of x[i, k]| <= 0.501 scale[i], so that of x @ w is at
+    most sum |x[i, k]| scale[j] / 2 + 0.501 scale[i] sum |w[k, j]| + 0.251 K scale[i] scale[j], and three
+    roundings. Rows below 3.8e-37 count as zero; rows with NaN or infinities give NaN. The sums are exact, so
+    the bits are the same on every machine here too: vpdpbusd does them where the CPU has it, else vpmaddwd.
+
     The result owns a copy. Raises TypeError for other dtypes; ValueError for other than two dimensions, for
-    unknown storage, and, with their position, for numbers that int8 has no scale for.
+    unknown storage or activations, for more than 131072 rows with activations, and, with their position, for
+    numbers that int8 has no scale for.
     """
     array = np.asarray(w)
     if array.dtype.newbyteorder("=") not in KERNEL_TYPES:
@@ -55,22 +64,33 @@ def pack(w: Any, storage: str | None = None) -> PackedWeights:
     if storage is not None and dtype != np.float32:
         raise TypeError(f"pack: storage {storage} is of float32 weights, got {dtype}; convert with astype")
     name = storage or ("f32" if dtype == np.float32 else "f64")
-    return _packed(store(array.astype(dtype, copy=False), name), name)
+    if activations is not None and (activations, storage) != ("int8", "int8"):
+        raise ValueError(
+            f'pack: activations {activations!r} with storage {storage!r}: expected None, or "int8" for both'
+        )
+    if activations is not None and array.shape[0] > MOST_DEPTH:
+        raise ValueError(
+            f"pack: w has {array.shape[0]} rows: sums of products of int8 fit 32 bits up to {MOST_DEPTH}; "
+            "give no activations"
+        )
+    return _packed(store(array.astype(dtype, copy=False), name), name, activations)
 
 
-def _packed(stored: Stored, storage: str) -> PackedWeights:
-    from neurojit.target import host_choice
+def _packed(stored: Stored, storage: str, activations: str | None) -> PackedWeights:
+    from neurojit.target import host, host_choice
 
     dtype = np.dtype(TYPES[STORAGES[storage].element])
     k, n = stored.values.shape
-    panels = Panels(storage, k, panel_width(STORAGES[storage].element, host_choice().isa))
+    isa = host_choice().isa
+    layout = storage if activations is None else dot_storage(isa, host().allowed)
+    panels = Panels.of(layout, k, panel_width(STORAGES[storage].element, isa))
     scales = None if stored.scales is None else stored.scales.copy()
-    return PackedWeights(panels, n, lay_out(stored, panels), scales, dtype, None, matmul)
+    return PackedWeights(panels, (k, n), lay_out(stored, panels), scales, dtype, activations, matmul)
 
 
-def _unpickled(storage: str, values: Any, scales: Any) -> PackedWeights:
+def _unpickled(storage: str, values: Any, scales: Any, activations: str | None = None) -> PackedWeights:
     """Weights from their stored form, which may come from anywhere: ValueError for what pack cannot make."""
-    if storage not in STORAGES or type(values) is not np.ndarray or values.ndim != 2:
+    if storage not in ("f32", "f64", *SMALL) or type(values) is not np.ndarray or values.ndim != 2:
         raise ValueError(
             f"packed weights: storage {storage!r} with {type(values).__name__}: not from nj.pack"
         )
@@ -86,12 +106,16 @@ def _unpickled(storage: str, values: Any, scales: Any) -> PackedWeights:
             raise ValueError(f"packed weights: scales {scales.dtype} {scales.shape}: expected one a column")
         if values.size and values.min() < -MOST_INT8:
             raise ValueError("packed weights: int8 values below -127: not from nj.pack")
-    return _packed(Stored(values, scales), storage)
+    if activations is not None and ((activations, storage) != ("int8", "int8") or len(values) > MOST_DEPTH):
+        raise ValueError(
+            f"packed weights: activations {activations!r} for storage {storage}: not from nj.pack"
+        )
+    return _packed(Stored(values, scales), storage, activations)
 
 
 def _reduce(weights: PackedWeights) -> tuple[Any, ...]:
     stored = weights.stored()
-    return _unpickled, (weights.storage, stored.values, stored.scales)
+    return _unpickled, (weights.storage, stored.values, stored.scales, weights.activations)
 
 
 copyreg.pickle(PackedWeights, _reduce)

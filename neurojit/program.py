@@ -1,5 +1,6 @@
 """`nj.compile`: a network becomes one native function.
 
+    passes    the same results with less to do       passes
     plan      kernels, schedules, the arena          planner
     emit      machine code                           codegen
     validate  against the interpreter's meaning      program_validation
@@ -15,8 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurojit._program import Program
-from neurojit.contract import Contract
-from neurojit.ir import Module, parse, verify
+from neurojit.contract import Contract, checked_weights
+from neurojit.ir import Module, parse
+from neurojit.passes import run
 
 __all__ = ["Program", "compile"]
 
@@ -31,10 +33,8 @@ def compile(thing: Any, weights: Mapping[str, Any] | None = None) -> Program:
     """
     if isinstance(thing, str):
         thing = parse(thing)
-    elif isinstance(thing, Module):
-        verify(thing)
-    else:
-        raise TypeError(
-            f"compile: {type(thing).__name__}: expected a TensorLang text or a neurojit.ir.Module"
-        )
-    return Contract(thing, weights or {}).program()
+    elif not isinstance(thing, Module):
+        kind = type(thing).__name__
+        raise TypeError(f"compile: {kind}: expected a TensorLang text or a neurojit.ir.Module")
+    checked = checked_weights(thing, weights or {}) if thing.functions else {}
+    return Contract(run(thing), checked).program()

@@ -17,7 +17,12 @@ from neurojit.plan.panels import LINE, SCALE_SIZE, STORAGES, Panels
 Array = np.ndarray[Any, Any]
 
 MOST_INT8 = 127
-TYPES = {"f32": np.float32, "f64": np.float64, "bf16": np.uint16, "int8": np.int8}
+UNSIGNED = 128
+"""What makes an int8 an unsigned byte."""
+TYPES = {
+    "f32": np.float32, "f64": np.float64, "bf16": np.uint16,
+    "int8": np.int8, "int8 bytes": np.int8, "int8 words": np.int8,
+}  # fmt: skip
 """Of stored elements in NumPy; bf16 as its bits."""
 
 
@@ -74,6 +79,46 @@ def widen(stored: Stored, storage: str) -> Array:
     return stored.values.astype(TYPES[STORAGES[storage].element])
 
 
+def round_rows(x: Array) -> Stored:
+    """Rows of float32 numbers as q * scale, as csrc/round_rows.c rounds activations: values m x k, a scale a
+    row. A row that is not finite has the scale NaN, one below 3.8e-37 counts as zero."""
+    with np.errstate(all="ignore"):
+        most = np.abs(x).max(axis=1, initial=0)
+        inverse, scales = np.float32(MOST_INT8) / most, most / np.float32(MOST_INT8)
+        finite, usable = np.isfinite(most), np.isfinite(inverse)
+        inverse = np.where(finite & usable, inverse, np.float32(0))
+        scales = np.where(finite, np.where(usable, scales, np.float32(0)), np.float32(np.nan))
+        rounded = np.rint(np.where(finite[:, None], x, np.float32(0)) * inverse[:, None])
+    return Stored(rounded.astype(np.int8), scales)
+
+
+def product_of_integers(rows: Stored, weights: Stored) -> Array:
+    """The sums, exact, as float32, times the scale of the row, then of the column: each rounded."""
+    assert rows.scales is not None
+    assert weights.scales is not None
+    sums = rows.values.astype(np.float64) @ weights.values.astype(np.float64)
+    with np.errstate(all="ignore"):
+        scaled: Array = sums.astype(np.float32) * rows.scales[:, None] * weights.scales
+    return scaled
+
+
+def lay_out_rows(rows: Stored, panels: Panels) -> Array:
+    """Rounded rows as csrc/round_rows.c writes them: m rows of `row_bytes`."""
+    m, k = rows.values.shape
+    memory = np.zeros((m, panels.row_bytes), np.uint8)
+    padded = np.zeros((m, -(-k // 4) * 4), np.int8)
+    padded[:, :k] = rows.values
+    if panels.storage == "int8 bytes":
+        integers = (padded.astype(np.int16) + UNSIGNED).astype(np.uint8)
+    else:
+        words = np.ascontiguousarray(padded.reshape(m, -1, 4)[:, :, [0, 2, 1, 3]], np.int16)
+        integers = words.reshape(m, -1).view(np.uint8)
+    assert rows.scales is not None
+    memory[:, : integers.shape[1]] = integers
+    memory[:, integers.shape[1] : integers.shape[1] + SCALE_SIZE] = rows.scales[:, None].view(np.uint8)
+    return memory
+
+
 def aligned(size: int) -> Array:
     """So many bytes, zero, from a multiple of LINE on."""
     memory = np.zeros(size + LINE, np.uint8)
@@ -89,23 +134,27 @@ def lay_out(stored: Stored, panels: Panels, memory: Array | None = None) -> Arra
     for panel, (weights, scales) in enumerate(_views(memory, panels, n)):
         columns = slice(panel * panels.width, min((panel + 1) * panels.width, n))
         count = columns.stop - columns.start
-        for part in range(panels.group):
-            of_part = stored.values[part :: panels.group, columns]
+        for part in range(panels.lane_steps):
+            of_part = stored.values[part :: panels.lane_steps, columns]
             weights[: of_part.shape[0], :count, part] = of_part
         if stored.scales is not None:
             scales[:count] = stored.scales[columns]
+        if panels.storage == "int8 bytes":
+            at = panel * panels.panel_bytes + panels.corrections_at
+            corrections = memory[at : at + panels.width * SCALE_SIZE].view(np.int32)
+            corrections[:count] = -UNSIGNED * stored.values[:, columns].sum(axis=0, dtype=np.int64)
     return memory
 
 
-def take_out(memory: Array, panels: Panels, n: int) -> Stored:
-    """What `lay_out` laid out: fresh arrays."""
-    values = np.empty((panels.depth, n), TYPES[panels.storage])
+def take_out(memory: Array, panels: Panels, k: int, n: int) -> Stored:
+    """What `lay_out` laid out, k x n: fresh arrays."""
+    values = np.empty((k, n), TYPES[panels.storage])
     all_scales = np.empty(n, np.float32) if panels.is_scaled else None
     for panel, (weights, scales) in enumerate(_views(memory, panels, n)):
         columns = slice(panel * panels.width, min((panel + 1) * panels.width, n))
         count = columns.stop - columns.start
-        for part in range(panels.group):
-            of_part = values[part :: panels.group, columns]
+        for part in range(panels.lane_steps):
+            of_part = values[part :: panels.lane_steps, columns]
             of_part[...] = weights[: of_part.shape[0], :count, part]
         if all_scales is not None:
             all_scales[columns] = scales[:count]
@@ -115,11 +164,10 @@ def take_out(memory: Array, panels: Panels, n: int) -> Stored:
 def _views(memory: Array, panels: Panels, n: int) -> list[tuple[Array, Array]]:
     """Of each panel: its weights as (groups, columns, steps of a group), and its scales."""
     views = []
-    groups = -(-panels.depth // panels.group)
-    size = panels.scales_at
+    groups, size = panels.groups, panels.scales_at
     for panel in range(panels.panels(n)):
         at = memory[panel * panels.panel_bytes : (panel + 1) * panels.panel_bytes]
         weights = at[: groups * panels.group_bytes].view(TYPES[panels.storage])
         scales = at[size : size + (panels.width * SCALE_SIZE if panels.is_scaled else 0)].view(np.float32)
-        views.append((weights.reshape(groups, panels.width, panels.group), scales))
+        views.append((weights.reshape(groups, panels.width, panels.lane_steps), scales))
     return views

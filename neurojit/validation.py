@@ -25,7 +25,7 @@ from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.gemv import Gemv
 from neurojit.plan.panels import Panels
 from neurojit.runtime import reference_matmul
-from neurojit.storage import Stored, lay_out, store, widen
+from neurojit.storage import Stored, lay_out, lay_out_rows, product_of_integers, store, widen
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., int]
@@ -104,6 +104,9 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
     dtype, (m, n, k), c_row_stride, epilogue = case.dtype, case.shape, case.c_row_stride, case.epilogue
     for seed, special in ((1, False), (2, True)):
         every = max(11, 3 * k + 1) if special else 0  # so sparse that most chains meet few or none
+        if isinstance(case.strides[1], Panels) and case.strides[1].is_dot:
+            _validate_dots(case, case.strides[1], seed, every, run, what)
+            continue
         a = _strided(special_numbers(seed, m * k, dtype, every), m, k, *case.strides[0])
         b, in_memory, scales = _right_operand(case.strides[1], seed, k, n, dtype, every)
         inputs = a.tobytes(), in_memory.tobytes()
@@ -130,6 +133,30 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
                 inside, written = inside.T, written.T
             _apply_epilogue(epilogue, inside, others, written)
         _compare(expected, got, c_row_stride, what)
+
+
+def _validate_dots(case: _Case, panels: Panels, seed: int, every: int, run: Run, what: str) -> None:
+    """The same for a product of integers: of rounded activations as they lie in scratch, and exact sums."""
+    m, n, _ = case.shape
+    dtype, epilogue, row = case.dtype, case.epilogue, case.c_row_stride
+    k = panels.groups * panels.lane_steps
+    integers = np.rint(special_numbers(seed, (m + n) * k, dtype, 0) % 255 - 127).astype(np.int8)
+    scales = special_numbers(seed + 2, m + n, dtype, every)
+    a = Stored(integers[: m * k].reshape(m, k), scales[:m])
+    b = Stored(integers[m * k :].reshape(k, n), scales[m:])
+    rows, memory = lay_out_rows(a, panels), lay_out(b, panels)
+    kept = rows.tobytes(), memory.tobytes()
+    others = _epilogue_operands(epilogue, m, n, seed, dtype, every)
+    expected = _frame(m, n, row, dtype, BEFORE if epilogue.beta else np.nan)
+    got = expected.copy()
+    inside, written = _inside(expected, m, n, row), _inside(got, m, n, row)
+    inside[...] = product_of_integers(a, b)
+    code = run(rows, memory, written, *others)
+    if code != 0 or kept != (rows.tobytes(), memory.tobytes()):
+        raise ValidationError(f"{what}: returned {code}, or wrote to A or B; it was not published")
+    with np.errstate(all="ignore"):
+        _apply_epilogue(epilogue, inside, others, written)
+    _compare(expected, got, row, what)
 
 
 def _right_operand(

@@ -28,8 +28,12 @@ def runnable_isas() -> list[str]:
 
 needs_kernels = pytest.mark.skipif(not runnable_isas(), reason="no emitted code runs here")
 
-TARGETS: dict[str, Target] = {name: target_for(name, host()) for name in ("avx512", "avx2")}
+TARGETS: dict[str, Target] = {isa.option: target_for(isa.name, host()) for isa in ISAS if isa.widest}
 """To plan and emit for. Only `runnable_isas` may be run."""
+
+
+WIDENING_ISAS = [name for name in runnable_isas() if TARGETS[name].isa.architecture == "x86_64"]
+"""Those whose machine widens bf16 and int8 weights; NEON's does not yet."""
 
 
 # Numbers ---------------------------------------------------------------------------------------------

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 
 import pytest
+from machine_code import ENTRY
 from operands import TARGETS, planned, transposed_gemm
 
 from neurojit.asm_templates.machine import F32
-from neurojit.codegen import MACHINES, emit_gemm, list_gemm, machine_for
+from neurojit.codegen import MACHINES, emit_gemm, list_gemm, machine_class, machine_for
 from neurojit.config import CONFIG
-from neurojit.emit import new_buffer
 from neurojit.plan.blocking import micro_tile
 from neurojit.plan.gemm import Gemm
+
+JAL = 0x6F  # the opcode of RISC-V's jump and link
 
 
 def has_peachpy() -> bool:
@@ -46,7 +47,7 @@ def kernels(isa: str) -> list[Gemm]:
 
 @pytest.mark.not_emulated("x86-64 encodings are the same from any host, and all of them take minutes")
 @pytest.mark.skipif(not has_peachpy(), reason="PeachPy is not here; `make encodings` fetches it")
-@pytest.mark.parametrize("isa", sorted(TARGETS))
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
 def test_both_encoders_give_the_same_bytes(isa: str) -> None:
     target = TARGETS[isa]
     for g in kernels(isa):
@@ -61,20 +62,25 @@ def test_a_listing_has_every_byte_of_the_code(isa: str) -> None:
     g = Gemm.contiguous("f32", 5, 19, 7)
     schedule = planned(g, target)
     listing = list_gemm(g, schedule, target.isa)
-    assert "endbr64" in listing
-    assert "vfmadd231ps" in listing
+    opening, multiply_add = {
+        "x86_64": ("endbr64", "vfmadd231ps"),
+        "aarch64": ("bti c", "fmla"),
+        "riscv64": ("jal x30", "vfmacc.vf"),
+    }[target.isa.architecture]
+    assert opening in listing
+    assert multiply_add in listing
     assert listing.rstrip().count("\n") > 20
 
 
-def test_every_implemented_isa_has_its_machine() -> None:
+def test_every_isa_has_its_machine() -> None:
     from neurojit.target import ISAS, NONE
 
-    assert set(MACHINES) >= {isa.name for isa in ISAS if isa.implemented and isa is not NONE}
+    assert set(MACHINES) == {isa.name for isa in ISAS if isa is not NONE}
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))
 def test_only_a_micro_kernel_has_a_dynamic_row_stride(isa: str) -> None:
-    machine = machine_for(TARGETS[isa].isa, new_buffer(), F32, "gemm")
+    machine = machine_for(TARGETS[isa].isa, machine_class(TARGETS[isa].isa).new_buffer("table"), F32, "gemm")
     with pytest.raises(ValueError, match="template gemm: only a micro-kernel has a dynamic row stride"):
         machine.row_stride()
 
@@ -82,4 +88,8 @@ def test_only_a_micro_kernel_has_a_dynamic_row_stride(isa: str) -> None:
 def test_code_for_any_isa_is_emitted_on_any_host() -> None:
     for isa, target in TARGETS.items():
         for g in kernels(isa):
-            assert emit_gemm(g, planned(g, target), target.isa)[:4] == b"\xf3\x0f\x1e\xfa", sys.platform
+            code = emit_gemm(g, planned(g, target), target.isa)
+            if target.isa.architecture == "riscv64":
+                assert code[0] & 0x7F == JAL, g  # whose other bits say how far the constants are
+            else:
+                assert code[:4] == ENTRY[target.isa.architecture], g

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from disassembly import disassemble
+from machine_code import MACHINE, NOP, STORES_BEHIND_C, STORES_TO_A, returns
 from operands import TARGETS, Array, needs_kernels, plain, runnable_isas
 from oracle import assert_same_bits, reference
 
@@ -18,6 +20,7 @@ from neurojit import _matmul, codegen, compiler
 from neurojit.compiler import compile_gemm, micro_kernel, publish_product
 from neurojit.errors import EncodeError, RegisterPressureError, ValidationError
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.level import Level
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, executable_memory
 from neurojit.target import NONE, IsaChoice, Target, host_target
@@ -48,31 +51,26 @@ def slot_of(a: Array, b: Array) -> Slot:
 
 
 def without_last_multiply_add(code: bytes) -> bytes:
-    """The kernel with its last vfmadd replaced by a no-operation of the same length."""
-    capstone = pytest.importorskip("capstone")
-    disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    last = [line for line in disassembler.disasm(code, 0) if line.mnemonic.startswith("vfmadd")][-1]
-    return code[: last.address] + b"\x90" * last.size + code[last.address + last.size :]
-
-
-def returning(value: int) -> bytes:
-    return b"\xb8" + value.to_bytes(4, "little") + b"\xc3"  # mov eax, value; ret
+    """The kernel with its last multiply-add replaced by a no-operation of the same length."""
+    lines = disassemble(code, MACHINE)
+    last = [line for line in lines if line.mnemonic.startswith(("vfmadd", "fmla", "fmadd"))][-1]
+    return code[: last.address] + NOP * (last.size // len(NOP)) + code[last.address + last.size :]
 
 
 def storing_behind(code: bytes) -> bytes:
-    """Writes one float just behind C, then runs the kernel: mov rax, [rdi+24]; mov dword [rax+60], 1.0."""
-    return b"\x48\x8b\x47\x18" + b"\xc7\x40\x3c\x00\x00\x80\x3f" + code
+    """Writes one float just behind C, then runs the kernel."""
+    return STORES_BEHIND_C + code
 
 
 def storing_to_a(code: bytes) -> bytes:
-    """Writes to A first: mov rax, [rdi+8]; mov dword [rax], 1.0."""
-    return b"\x48\x8b\x47\x08" + b"\xc7\x00\x00\x00\x80\x3f" + code
+    """Writes to A first."""
+    return STORES_TO_A + code
 
 
 FAULTS = {
     "a multiply-add is missing": (without_last_multiply_add, "the reference gives"),
-    "returns 1": (lambda code: returning(1), "returned 1, expected 0"),
-    "does nothing": (lambda code: returning(0), "the reference gives"),
+    "returns 1": (lambda code: returns(1), "returned 1, expected 0"),
+    "does nothing": (lambda code: returns(0), "the reference gives"),
     "writes behind C": (storing_behind, "the reference gives"),
     "writes to A": (storing_to_a, "wrote to A"),
 }
@@ -275,9 +273,9 @@ def test_a_products_text_says_what_matters() -> None:
 def test_large_products_release_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def record(g: Gemm, target: Target, release_gil: bool = False) -> Code:
+    def record(g: Gemm, target: Target, release_gil: bool = False, *at: Level) -> Code:
         seen[g.k] = release_gil
-        return compile_gemm(g, target, release_gil)
+        return compile_gemm(g, target, release_gil, *at)
 
     monkeypatch.setattr(compiler, "compile_gemm", record)
     for k in (10, 5000):
@@ -300,7 +298,7 @@ def test_a_validation_error_leaves_no_mapping(monkeypatch: pytest.MonkeyPatch) -
     g = Gemm.contiguous("f32", 3, 5, 7)
     compile_gemm(g, host_target())
     before = executable_memory().live_mappings
-    monkeypatch.setattr(compiler, "emit_gemm", lambda *_: returning(0))
+    monkeypatch.setattr(compiler, "emit_gemm", lambda *_: returns(0))
     for _ in range(5):
         with pytest.raises(ValidationError):
             compile_gemm(g, host_target())

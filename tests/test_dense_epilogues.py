@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from fence import SIDES, Fence
+from machine_code import RETURN
 from operands import (
     Array,
     c_order,
@@ -398,7 +399,9 @@ def test_several_passes_have_the_same_bits_and_say_why(case: Case, monkeypatch: 
     SLOTS.evict_bytes(1 << 62)
     publish = compiler.publish_product
     monkeypatch.setattr(
-        compiler, "publish_product", lambda key, product, *e: "not now" if e else publish(key, product)
+        compiler,
+        "publish_product",
+        lambda key, product, *e, **at: "not now" if e else publish(key, product, **at),
     )
     assert nj.linear(**given, out=before.copy()).tobytes() == fused.tobytes()
     assert nj.info().fallbacks == {"linear in several passes: not now": 1}
@@ -412,7 +415,7 @@ def test_each_cause_of_several_passes_is_told_from_the_others(monkeypatch: pytes
         patch.setattr(compiler, "_keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
         nj.linear(X, W, activation="relu")
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "emit_gemm", lambda *_: b"\xc3")
+        patch.setattr(compiler, "emit_gemm", lambda *_: RETURN)
         nj.linear(X, W, activation="relu")
         nj.linear(X, W, activation="relu")
     compiler.forget_refusals()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from machine_code import RETURN
 from operands import runnable_isas
 
 import neurojit as nj
@@ -90,7 +91,7 @@ def test_a_number_that_is_held_keeps_its_meaning() -> None:
 
 def test_a_refusal_is_forgotten_when_its_key_means_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "emit_gemm", lambda *_: b"\xc3")
+        patch.setattr(compiler, "emit_gemm", lambda *_: RETURN)
         for i in range(NUMBERS + 50):
             nj.linear(X, W, activation=("leaky_relu", 2.0 + i))
     refused = len(nj.info().fallbacks)

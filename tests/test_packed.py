@@ -11,22 +11,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import LAYOUTS, plain, runnable_isas, special
+from operands import LAYOUTS, WIDENING_ISAS, plain, runnable_isas, special
 from oracle import assert_same_bits
 
 import neurojit as nj
 from neurojit.packed import _unpickled
 from neurojit.runtime import SLOTS, reference_matmul
-from neurojit.storage import widen
+from neurojit.storage import product_of_integers, round_rows, widen
 
 SHAPES = [(1, 1), (7, 5), (64, 64), (33, 130), (100, 65), (257, 300)]
 ROWS = (1, 2, 3, 6, 16, 50, 200)
-STORAGES = (None, "bf16", "int8")
+ROUNDED = "int8 x int8"
+widened = pytest.mark.skipif(
+    bool(runnable_isas()) and not WIDENING_ISAS, reason="NEON's machine does not widen bf16 and int8 yet"
+)
+STORAGES = (None, *(pytest.param(name, marks=widened) for name in ("bf16", "int8", ROUNDED)))
 emitted = pytest.mark.skipif(not runnable_isas(), reason="nothing is emitted on this machine")
 
 
+def pack(weights: Any, storage: str | None) -> nj.PackedWeights:
+    """storage of STORAGES."""
+    return nj.pack(weights, "int8", "int8") if storage == ROUNDED else nj.pack(weights, storage)
+
+
 def expected(x: Any, w: nj.PackedWeights) -> Any:
-    """One chain in the order of k with the stored weights, then the scales."""
+    """One chain in the order of k with the stored weights, then the scales; of integers, the exact sums."""
+    if w.activations is not None:
+        return product_of_integers(round_rows(np.ascontiguousarray(x)), w.stored())
     stored = w.stored()
     y = np.empty((x.shape[0], w.shape[1]), w.dtype)
     reference_matmul(x, widen(stored, w.storage), y, wide=True)
@@ -39,7 +50,7 @@ def expected(x: Any, w: nj.PackedWeights) -> Any:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_bits_from_every_entry(shape: tuple[int, int], storage: str | None) -> None:
     k, n = shape
-    w = nj.pack(plain(1, shape), storage)
+    w = pack(plain(1, shape), storage)
     bias = plain(3, (n,))
     for m in ROWS:
         x, out = plain(2, (m, k)), np.empty((m, n), np.float32)
@@ -87,7 +98,7 @@ def test_the_bits_of_the_unpacked_product(dtype: str) -> None:
 @emitted
 @pytest.mark.parametrize("storage", STORAGES)
 def test_row_26_activations_of_any_layout(storage: str | None) -> None:
-    w = nj.pack(plain(1, (24, 70)), storage)
+    w = pack(plain(1, (24, 70)), storage)
     for name, layout in LAYOUTS.items():
         for shape in ((5, 24), (2, 3, 24), (24,), (0, 24), (2, 0, 24)):
             x = layout(plain(2, shape))
@@ -126,7 +137,7 @@ def test_row_28_out_overlaps_x() -> None:
 @emitted
 @pytest.mark.parametrize("storage", STORAGES)
 def test_threads_change_no_bit(storage: str | None) -> None:
-    w = nj.pack(plain(1, (300, 1000)), storage)
+    w = pack(plain(1, (300, 1000)), storage)
     for m in (1, 9, 100, 700):
         x = plain(2, (m, 300))
         bias, results = plain(3, (1000,)), []
@@ -181,6 +192,7 @@ def test_the_stated_error(shape: tuple[int, int, int], storage: str) -> None:
     assert (np.abs(y - x @ weights) > 0).any()
 
 
+@widened
 def test_special_weights_are_kept() -> None:
     weights, x = special(1, (20, 30)), plain(2, (4, 20))
     with np.errstate(all="ignore"):
@@ -196,7 +208,7 @@ def test_special_weights_are_kept() -> None:
 @pytest.mark.parametrize("storage", STORAGES)
 def test_row_24_nothing_to_multiply(storage: str | None) -> None:
     for k, n, m in ((0, 5, 3), (5, 0, 3), (0, 0, 3), (5, 7, 0)):
-        w, x = nj.pack(np.zeros((k, n), np.float32), storage), np.zeros((m, k), np.float32)
+        w, x = pack(np.zeros((k, n), np.float32), storage), np.zeros((m, k), np.float32)
         out = np.full((m, n), np.nan, np.float32)
         assert nj.matmul(x, w, out) is out
         assert (out == 0).all()
@@ -276,9 +288,9 @@ def test_an_object_that_does_not_change() -> None:
     with pytest.raises(AttributeError):
         w.shape = (1, 1)  # type: ignore[misc]
     with pytest.raises(TypeError, match="immutable"):
-        w.__init__(w.panels, 1, np.zeros(64, np.uint8), None, w.dtype, None, nj.matmul)  # type: ignore[misc]
+        w.__init__(w.panels, (5, 1), np.zeros(64, np.uint8), None, w.dtype, None, nj.matmul)  # type: ignore[misc]
     with pytest.raises(ValueError, match="cannot hold these panels"):
-        nj.PackedWeights(w.panels, 500, np.zeros(64, np.uint8), None, w.dtype, None, nj.matmul)
+        nj.PackedWeights(w.panels, (5, 500), np.zeros(64, np.uint8), None, w.dtype, None, nj.matmul)
     assert copy.copy(w) is w
     assert copy.deepcopy([w])[0] is w
     assert w.ndim == 2
@@ -288,10 +300,11 @@ def test_an_object_that_does_not_change() -> None:
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_pickles_hold_weights_and_no_code(storage: str | None) -> None:
-    w = nj.pack(special(1, (9, 70)) if storage != "int8" else plain(1, (9, 70)), storage)
+    w = pack(special(1, (9, 70)) if storage in (None, "bf16") else plain(1, (9, 70)), storage)
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         again = pickle.loads(pickle.dumps(w, protocol))
         assert_same_bits(again.unpack(), w.unpack())
+        assert (again.storage, again.activations) == (w.storage, w.activations)
         x = plain(2, (4, 9))
         assert_same_bits(nj.matmul(x, again), nj.matmul(x, w))
     assert len(pickle.dumps(w)) < w.nbytes + 9 * 70 * 4 + 1000
@@ -308,11 +321,75 @@ def test_pickles_hold_weights_and_no_code(storage: str | None) -> None:
         (("f32", np.zeros((2, 2), np.float32), np.ones(2, np.float32)), "storage f32 with scales"),
         (("int8", np.zeros((2, 2), np.int8), np.ones(3, np.float32)), "expected one a column"),
         (("int8", np.full((2, 2), -128, np.int8), np.ones(2, np.float32)), "below -127"),
+        (("f32", np.zeros((2, 2), np.float32), None, "int8"), "activations 'int8' for storage f32"),
+        (("int8 bytes", np.zeros((2, 2), np.int8), np.ones(2, np.float32)), "storage 'int8 bytes'"),
     ],
 )
 def test_row_8_planted_pickles(arguments: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         _unpickled(*arguments)
+
+
+@pytest.mark.parametrize(("storage", "activations"), [(None, "int8"), ("int8", "bf16"), ("bf16", "int8")])
+def test_activations_that_pack_refuses(storage: Any, activations: str) -> None:
+    with pytest.raises(ValueError, match=f"activations '{activations}' with storage"):
+        nj.pack(np.ones((2, 2), np.float32), storage, activations)
+    with pytest.raises(ValueError, match=r"131073 rows.*up to 131072"):
+        nj.pack(np.ones((131073, 1), np.float32), "int8", "int8")
+
+
+def test_the_stated_error_of_rounded_activations() -> None:
+    for m, k, n in ((1, 64, 10), (5, 300, 40), (30, 1000, 33)):
+        x, weights = plain(1, (m, k)), plain(2, (k, n))
+        w = nj.pack(weights, "int8", "int8")
+        assert w.scales is not None
+        rows = np.abs(x.astype(np.float64)).max(axis=1, keepdims=True) / 127
+        columns = w.scales.astype(np.float64)
+        by_rounding = (
+            np.abs(x.astype(np.float64)).sum(axis=1, keepdims=True) * columns / 2
+            + 0.501 * rows * np.abs(weights.astype(np.float64)).sum(axis=0)
+            + 0.251 * k * rows * columns
+        )
+        size = np.abs(x.astype(np.float64)) @ np.abs(weights.astype(np.float64)) + by_rounding
+        error = np.abs(nj.matmul(x, w) - x.astype(np.float64) @ weights.astype(np.float64))
+        assert (error <= by_rounding + 4 * 2.0**-24 * size).all()
+        assert (error > 0).any()
+
+
+def test_rows_that_are_not_finite() -> None:
+    x, w = plain(1, (5, 40)), nj.pack(plain(2, (40, 30)), "int8", "int8")
+    x[1, 3], x[2, 0], x[3] = np.nan, np.inf, np.float32(1e-40)
+    y = nj.matmul(x, w)
+    assert np.isnan(y[1:3]).all()
+    assert (y[3] == 0).all()
+    assert np.isfinite(y[[0, 4]]).all()
+
+
+@pytest.mark.skipif(not WIDENING_ISAS, reason="no machine here multiplies integers yet")
+def test_row_16_no_scratch_for_rounded_rows() -> None:
+    from neurojit.runtime._blocked import inject_scratch_failure
+
+    x, w = plain(1, (3000, 900)), nj.pack(plain(2, (900, 40)), "int8", "int8")
+    out, done = np.full((3000, 40), 7, np.float32), []
+    nj.matmul(x[:1], w)
+
+    def call() -> None:
+        inject_scratch_failure(1)
+        try:
+            nj.matmul(x, w, out)
+            nj.matmul(x, w, out)
+        except MemoryError as error:
+            done.append(str(error))
+        inject_scratch_failure(0)
+
+    nj.matmul(x, w)
+    thread = threading.Thread(target=call)  # one that has no scratch yet
+    thread.start()
+    thread.join()
+    assert done
+    assert "out is unchanged" in done[0]
+    assert (out == 7).all()
+    assert_same_bits(nj.matmul(x, w, out), expected(x, w))
 
 
 @emitted
@@ -375,9 +452,9 @@ def test_without_an_isa_numpy_answers(child: Callable[..., Any]) -> None:
 import numpy as np, neurojit as nj
 rng = np.random.default_rng(0)
 x, weights = rng.standard_normal((3, 40)).astype("f4"), rng.standard_normal((40, 50)).astype("f4")
-for storage in (None, "bf16", "int8"):
-    w = nj.pack(weights, storage)
-    y = x @ w.unpack()
+for storage, activations in ((None, None), ("bf16", None), ("int8", None), ("int8", "int8")):
+    w = nj.pack(weights, storage, activations)
+    y = w.numpy_product(x)
     out = np.empty((3, 50), "f4")
     bias = np.ones(50, "f4")
     assert np.allclose(nj.matmul(x, w), y, atol=1e-5) and np.allclose(x @ w, y, atol=1e-5)

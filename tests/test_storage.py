@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from operands import NUMBERS, TARGETS, plain
 
-from neurojit.plan.panels import LINE, STORAGES, Panels, panel_width
-from neurojit.storage import MOST_INT8, from_bf16, lay_out, store, take_out, to_bf16, to_int8, widen
+from neurojit.plan.panels import DOTS, LINE, SCALE_SIZE, STORAGES, Panels, panel_width
+from neurojit.runtime._blocked import round_row
+from neurojit.storage import (
+    MOST_INT8,
+    from_bf16,
+    lay_out,
+    lay_out_rows,
+    round_rows,
+    store,
+    take_out,
+    to_bf16,
+    to_int8,
+    widen,
+)
 
 ALL_BF16 = from_bf16(np.arange(1 << 16, dtype=np.uint16))
 LARGEST_BF16 = Fraction(float(from_bf16(np.array([0x7F7F], np.uint16))[0]))
@@ -94,13 +106,13 @@ def test_int8_says_where_it_fails(bad: float) -> None:
 def test_panels_there_and_back(storage: str, isa: str) -> None:
     dtype = np.float64 if storage == "f64" else np.float32
     for k, n in ((1, 1), (2, 3), (3, 63), (17, 64), (64, 65), (5, 200), (0, 5), (5, 0)):
-        panels = Panels(storage, k, panel_width(STORAGES[storage].element, TARGETS[isa].isa))
-        stored = store(plain(3, (k, n), dtype), storage)
+        panels = Panels.of(storage, k, panel_width(STORAGES[storage].element, TARGETS[isa].isa))
+        stored = store(plain(3, (k, n), dtype), storage.partition(" ")[0])
         memory = lay_out(stored, panels)
         assert memory.size == 0 or memory.ctypes.data % LINE == 0
         assert memory.size == panels.panels(n) * panels.panel_bytes
         assert panels.panel_bytes % LINE == 0
-        values, scales = take_out(memory, panels, n)
+        values, scales = take_out(memory, panels, k, n)
         assert (values == stored.values).all()
         assert scales is None or (scales == stored.scales).all()
         assert_where_kernels_look(memory, panels, stored.values)
@@ -108,11 +120,11 @@ def test_panels_there_and_back(storage: str, isa: str) -> None:
 
 def assert_where_kernels_look(memory: np.ndarray, panels: Panels, values: np.ndarray) -> None:
     """Each element at the address that the layout promises, and zeros behind the last column."""
-    size = STORAGES[panels.storage].size
-    for k in {0, 1, panels.depth // 2, panels.depth - 1} & set(range(panels.depth)):
-        part = k % panels.group
+    size, depth = values.itemsize, values.shape[0]
+    for k in {0, 1, depth // 2, depth - 1} & set(range(depth)):
+        group, part = divmod(k, panels.lane_steps)
         for column in range(panels.panels(values.shape[1]) * panels.width):
-            at = panels.column_bytes(column) + panels.steps_bytes(k - part) + part * size
+            at = panels.column_bytes(column) + group * panels.group_bytes + part * size
             element = memory[at : at + size].view(values.dtype)[0]
             assert element == (values[k, column] if column < values.shape[1] else 0)
 
@@ -123,3 +135,41 @@ def test_padding_is_zero_and_widening_exact() -> None:
     assert np.count_nonzero(memory.view(np.uint16)) == 15
     stored = store(plain(1, (9, 4)), "int8")
     assert (widen(stored, "int8") == stored.values).all()
+
+
+def test_corrections_take_off_what_makes_activations_unsigned() -> None:
+    values = np.arange(-30, 30, dtype=np.int8).reshape(6, 10)
+    panels = Panels.of("int8 bytes", 6, 16)
+    memory = lay_out(to_int8(values.astype(np.float32))._replace(values=values), panels)
+    corrections = memory[panels.corrections_at :][: 10 * SCALE_SIZE].view(np.int32)
+    assert (corrections == -128 * values.sum(axis=0)).all()
+
+
+@pytest.mark.parametrize("numbers", sorted(NUMBERS))
+@pytest.mark.parametrize("layout", DOTS)
+def test_rows_are_rounded_in_c_as_in_numpy(layout: str, numbers: str) -> None:
+    for k in (1, 2, 3, 4, 5, 31, 255, 256, 257, 258, 259, 1000):
+        x = NUMBERS[numbers](k, (5, k))
+        x[3] *= np.float32(1e-42)
+        panels = Panels.of(layout, k, 16)
+        expected = lay_out_rows(round_rows(x), panels)
+        used = panels.depth * 4 + SCALE_SIZE
+        for stride, source in ((1, x), (5, np.asfortranarray(x))):
+            got = np.zeros_like(expected)
+            for row in range(5):
+                address = source[row:].ctypes.data
+                round_row(got[row:].ctypes.data, address, k, stride, layout == "int8 words")
+            scales = np.stack([got, expected])[:, :, used - SCALE_SIZE : used].copy().view(np.float32)
+            assert ((scales[0] == scales[1]) | (np.isnan(scales[0]) & np.isnan(scales[1]))).all()
+            assert (got[:, : used - SCALE_SIZE] == expected[:, : used - SCALE_SIZE]).all()
+            assert (got[:, used:] == 0).all()
+
+
+@pytest.mark.parametrize("numbers", ["plain", "wide", "cancelling"])
+def test_error_of_rounded_rows(numbers: str) -> None:
+    x = NUMBERS[numbers](3, (200, 60))
+    values, scales = round_rows(x)
+    assert scales is not None
+    assert (np.abs(values.astype(int)) <= MOST_INT8).all()
+    error = np.abs(values * scales.astype(np.float64)[:, None] - x)
+    assert (error <= 0.501 * scales.astype(np.float64)[:, None] + 3.8e-37).all()

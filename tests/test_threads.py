@@ -65,7 +65,7 @@ SHAPES = [
     (2000, 1, 400),
     (800, 800, 2),
     (512, 513, 1),
-    (401, 401, 2050),
+    pytest.param((401, 401, 2050), marks=pytest.mark.not_emulated("too much arithmetic")),
 ]
 
 
@@ -252,6 +252,7 @@ def test_idle_workers_use_no_cpu() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.not_emulated("qemu-user does not follow a fork into a child with new threads")
 def test_fork_after_threaded_work() -> None:
     done = in_child("""
 import os, signal, threading

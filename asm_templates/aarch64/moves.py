@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from neurojit.asm_templates.aarch64.core import ADDRESS, AArch64Machine
 from neurojit.asm_templates.machine import Element, Mask, Pointer, Vector
@@ -50,9 +51,13 @@ class FirstLanes(Mask):
 class NeonMoves(AArch64Machine):
     """See the module's head."""
 
-    @property
-    def f(self) -> MoveForms:
-        return move_forms(self.element)  # the element changes from one body of a program to the next
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.f = move_forms(self.element)
+
+    def expect(self, lanes: frozenset[int]) -> None:
+        """The element may have changed from one body of a program to the next; pieces need no masks."""
+        self.f = move_forms(self.element)
 
     @property
     def widest_lanes(self) -> int:

@@ -9,16 +9,13 @@ alone without being spread, and up to 16 bytes of scalars, side by side in memor
 
 from __future__ import annotations
 
-from neurojit.asm_templates.aarch64.lanes import NeonLanes
 from neurojit.asm_templates.aarch64.row_sums import row_sums
+from neurojit.asm_templates.aarch64.widening import NeonWidening
 from neurojit.asm_templates.machine import Lane, Operand, Pointer, Scalar, Vector
 
 
-class NeonMachine(NeonLanes):
+class NeonMachine(NeonWidening):
     """See the module's head."""
-
-    def expect(self, lanes: frozenset[int]) -> None:
-        """Nothing has to be prepared: pieces are of fixed sizes."""
 
     # Scalars and multiply-adds ----------------------------------------------------------------------
 

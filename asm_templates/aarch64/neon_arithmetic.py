@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import Any
 
 from neurojit.asm_templates.aarch64.moves import NeonMoves
 from neurojit.asm_templates.arithmetic import Relation
@@ -59,9 +60,13 @@ def immediates() -> dict[float, int]:
 class NeonArithmetic(NeonMoves):
     """See the module's head."""
 
-    @property
-    def o(self) -> ArithmeticForms:
-        return arithmetic_forms(self.element)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.o = arithmetic_forms(self.element)
+
+    def expect(self, lanes: frozenset[int]) -> None:
+        super().expect(lanes)
+        self.o = arithmetic_forms(self.element)
 
     # Constants --------------------------------------------------------------------------------------
 

@@ -93,6 +93,8 @@ INTEGERS = (
     *over("vpaddd vpsubd vpaddq vpsubq vpmulld vpmaxsd vpminsd", "V, V, V | V, V, M", ALL),
     *over("vpslld vpsrld vpsrad vpsllq vpsrlq", "V, V, imm8", ALL),
     *over("vpslld", "V, M, imm8", EVEX),
+    *over("vpsllw vpsraw", "V, V, imm8", ALL),
+    *over("vpmaddwd", "V, V, V", ALL),
     *over("vprold", "V, V, imm8", EVEX),
     *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
     *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
@@ -146,6 +148,7 @@ SHUFFLES = (
     *over("vinsertf32x4 vinsertf64x2", "zmm, zmm, xmm, imm8"),
     *over("vinsertf32x8 vinsertf64x4", "zmm, zmm, ymm, imm8"),
     *over("vshuff32x4 vshuff64x2 valignd", "zmm, zmm, zmm, imm8"),
+    *over("vshuff32x4", "ymm, ymm, ymm, imm8"),
     *over("vinsertps", "xmm, xmm, xmm, imm8 | xmm, xmm, m32, imm8"),
     *over("vpshufb", "ymm, ymm, ymm"),
 )

@@ -6,6 +6,7 @@ import struct
 
 from neurojit.asm_templates.arithmetic import Pointer, Vector
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
+from neurojit.asm_templates.x86_64.transpose import Transposition
 from neurojit.emit import forms
 
 SECOND, FIRST = 1, 0  # of two pieces; vpermilps and vpermilpd: that piece comes first, or everywhere
@@ -44,6 +45,9 @@ class X86Lanes(X86Arithmetic):
         data = struct.pack(f"<{count}{'f' if self.element.size == 4 else 'd'}", *range(count))
         self.buffer.rip(self.form("vmovu", numbers.width, "V, M"), self.data_label(data), numbers.register)
         return numbers
+
+    def transposed(self, rows: list[Vector]) -> list[Vector]:
+        return Transposition(self, self.buffer, self.registers[rows[0].width], self.mark)(rows)
 
     # Integers -----------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Loads of small storage types as float32: bf16 in pairs of k, and int8. See neurojit.plan.panels.
 
 bf16 is the upper half of a float32, so a pair is widened by a shift (the first of it, in the low half) or a
-mask (the second), which a register holds. int8 is extended to 32 bits, then converted, exactly.
+mask (the second), which a register holds. int8 is extended to 32 bits, then converted, exactly. Products of
+integers take four bytes a lane (vpdpbusd), or the even and the odd ones as words (vpmaddwd).
 """
 
 from __future__ import annotations
@@ -32,7 +33,35 @@ class X86Widening(X86Arithmetic):
     def load_as(self, storage: str, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
         if storage == "int8":
             return self._load_int8(lanes, pointer, offset)
+        if storage == "int8 words":
+            return self._load_words(part, lanes, pointer, offset)
         return self._load_bf16(part, lanes, pointer, offset)
+
+    def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
+        shape, width = "V, V, V", accumulator.width
+        if storage == "int8 bytes":
+            form = self._form_of("vpdpbusd", width, shape)
+            self.buffer.regs(form, accumulator.register, scalar.register, vector.register)
+            return
+        product = self.vectors.take()
+        multiply = self._form_of("vpmaddwd", width, shape)
+        self.buffer.regs(multiply, product, scalar.register, vector.register)
+        add = self._form_of("vpaddd", width, shape)
+        self.buffer.regs(add, accumulator.register, accumulator.register, product)
+        self.vectors.give(product)
+
+    def _form_of(self, mnemonic: str, width: int, shape: str) -> int:
+        """The form of an instruction whose name tells the width of its lanes."""
+        operands = shape.replace("V", self.registers[width])
+        return forms[f"{mnemonic} {operands}{self.mark if width != 512 else ''}"]
+
+    def _load_words(self, part: int, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """Of 16-bit lanes the low bytes, or the high ones, with their signs."""
+        target = self.load(lanes, pointer, offset)
+        for shift in ("vpsllw", "vpsraw")[part:]:
+            form = self._form_of(shift, target.width, "V, V, imm8")
+            self.buffer.imm(form, 8, target.register, target.register)
+        return target
 
     def _load_int8(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         target = Vector(self.vectors.take(), lanes, self.width_of(lanes))

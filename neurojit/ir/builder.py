@@ -165,6 +165,7 @@ class Builder:
             while str(self._next) in self._names:
                 self._next += 1
             hint = str(self._next)
+        hint = hint[:200]
         name, number = hint, 0
         while name in self._names:
             number += 1

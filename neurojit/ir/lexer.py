@@ -70,9 +70,6 @@ class Tokens:
             self.source, first, start - self._lines[first - 1] + 1, last, end - self._lines[last - 1] + 1
         )
 
-    def line(self, offset: int) -> int:
-        return self.span(offset, offset).line
-
     def _scan(self, text: str) -> None:
         position, match_at, append = 0, _TOKENS.match, self.tokens.append
         while position < len(text) and len(self.diagnostics) < MOST_RECORDED:

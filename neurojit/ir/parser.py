@@ -26,13 +26,23 @@ from neurojit.ir.cursor import SkipError, StatedType
 from neurojit.ir.lexer import Token, Tokens
 from neurojit.ir.rules import MisfitError
 from neurojit.ir.schedule import STEPS, check_schedules, complete_step
-from neurojit.ir.structure import Attribute, Block, Function, Module, Op, ScheduleText, Step, Value
+from neurojit.ir.structure import (
+    MOST_NESTING,
+    NAME,
+    Attribute,
+    Block,
+    Function,
+    Module,
+    Op,
+    ScheduleText,
+    Step,
+    Value,
+)
 from neurojit.ir.table import OPS, complete, did_you_mean, infer
 from neurojit.ir.types import TensorType
 from neurojit.ir.verifier import check_data
 
 MOST_DIAGNOSTICS = 20
-MOST_NESTING = 16
 MOST_RESULTS = 1024
 DIALECT = "nj."
 VERSION = 1
@@ -244,9 +254,10 @@ class _Parser(AttributeCursor):
     def _name(self, head: Token) -> str | None:
         """The op's name without "nj."; None if it is none, which is reported."""
         name = head.text[1:-1]
-        if name.startswith(DIALECT) and name[len(DIALECT) :] in OPS.keys() - {"return"}:
-            return name[len(DIALECT) :]
-        hint = did_you_mean(name.removeprefix(DIALECT), OPS, DIALECT)
+        own = name.removeprefix(DIALECT)
+        if own != name and own in OPS and own != "return":
+            return own
+        hint = did_you_mean(own, OPS, DIALECT)
         self.report(head, "name of an op", 'an op of the table, such as "nj.add"', repr(name[:64]), hint)
         return None
 
@@ -381,12 +392,15 @@ class _Scope:
 
     def define(self, token: Token, type_: TensorType | None) -> Value:
         """type_ None: the value stands for anything."""
-        first = self.first.setdefault(token.text, token)
+        name = _name_of(token)
+        first = self.first.setdefault(f"%{name}", token)
         if first is not token:
             before = self.parser.span(first)
             where = f"{before.line}:{before.column}"
             self.parser.report(token, f"{token.text} is defined twice", hint=f"the first stands at {where}")
-        value = Value(token.text[1:].replace("#", "_"), type_ or TensorType(()))
+        if NAME.fullmatch(name) is None:
+            self.parser.report(token, "name of a value", "at most 255 characters, 20 digits", name[:40])
+        value = Value(name, type_ or TensorType(()))
         self.frames[-1].setdefault(token.text, value if type_ is not None else None)
         return value
 
@@ -400,7 +414,7 @@ class _Scope:
     def report_undefined(self) -> None:
         """At the end of the function, when it is known what stands further down."""
         for token in self.unknown[:MOST_DIAGNOSTICS]:
-            later = self.first.get(token.text)
+            later = self.first.get(f"%{_name_of(token)}")
             if later is None:
                 hint = did_you_mean(token.text, self.first)
             elif later.start > token.start:
@@ -408,6 +422,14 @@ class _Scope:
             else:
                 hint = "it belongs to another block"
             self.parser.report(token, f"{token.text} is not defined here", hint=hint)
+
+
+def _name_of(token: Token) -> str:
+    """%r#1 is called r_1, and %8#1 v8_1: a name that begins with a digit has nothing else."""
+    name, pack, number = token.text[1:].partition("#")
+    if not pack:
+        return name
+    return f"v{name}_{number}" if name.isdigit() else f"{name}_{number}"
 
 
 def _listed(types: Iterable[TensorType]) -> str:

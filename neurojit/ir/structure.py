@@ -24,8 +24,10 @@ from neurojit.errors import Span
 from neurojit.ir.numbers import to_element
 from neurojit.ir.types import Array, TensorType
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*|[0-9]+")
-"""What a value may be called, without the leading %."""
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]{0,254}|[0-9]{1,20}")
+"""What a value may be called, without the leading %. Modules and functions begin with no digit."""
+MOST_NESTING = 16
+"""Blocks inside one another, the function's not counted."""
 
 
 @dataclass(frozen=True, eq=False)

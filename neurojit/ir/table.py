@@ -15,7 +15,6 @@ how it lowers and its gradient. `infer` applies the rule after the checks that a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
@@ -182,6 +181,8 @@ MOST_COMPARED = 500
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """A hint with the nearest of the known names, or none. prefix: what the hint puts before it."""
+    import difflib  # only where something is misspelt
+
     near = difflib.get_close_matches(name[:64], list(known)[:MOST_COMPARED], 1)
     return f"did you mean {prefix + near[0]!r}?" if near else ""
 

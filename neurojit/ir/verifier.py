@@ -10,7 +10,7 @@ from __future__ import annotations
 from neurojit.errors import Diagnostic, Span, TensorLangError
 from neurojit.ir.rules import MisfitError
 from neurojit.ir.schedule import check_schedules
-from neurojit.ir.structure import NAME, Block, Function, Module, Op, Value
+from neurojit.ir.structure import MOST_NESTING, NAME, Block, Function, Module, Op, Value
 from neurojit.ir.table import complete, infer, row_named
 
 
@@ -32,6 +32,7 @@ def check_module(module: Module, verified: set[Op] | None = None) -> list[Diagno
 def check_data(module: Module) -> list[Diagnostic]:
     """What cannot be seen op by op: functions, weights, states, dynamic extents."""
     found = []
+    found += _check_name("module", module.name)
     names = [function.name for function in module.functions]
     if not names:
         found.append(Diagnostic(None, f"module @{module.name}", "at least one function"))
@@ -92,12 +93,15 @@ def _check_extents(function: Function) -> list[Diagnostic]:
 
 def _check_structure(function: Function, verified: set[Op]) -> list[Diagnostic]:
     check = _Structure(verified)
-    if NAME.fullmatch(function.name) is None or function.name.isdigit():
-        check.found.append(
-            Diagnostic(None, "name of a function", "letters, digits, _ . $", repr(function.name))
-        )
-    check.block(function.block, "return", set())
+    check.found += _check_name("function", function.name)
+    check.block(function.block, "return", set(), 0)
     return check.found
+
+
+def _check_name(what: str, name: str) -> list[Diagnostic]:
+    if NAME.fullmatch(name) is not None and not name.isdigit():
+        return []
+    return [Diagnostic(None, f"name of a {what}", "letters, digits, _ . $", repr(name[:64]))]
 
 
 class _Structure:
@@ -107,7 +111,7 @@ class _Structure:
         self.names: set[str] = set()
         self.defined: set[Value] = set()
 
-    def block(self, block: Block, terminator: str, visible: set[Value]) -> None:
+    def block(self, block: Block, terminator: str, visible: set[Value], depth: int) -> None:
         """`visible`: what can be used; the block's own values are taken out again at its end."""
         own = [*block.parameters, *(value for op in block.ops for value in op.results)]
         for value in block.parameters:
@@ -118,7 +122,7 @@ class _Structure:
         for number, op in enumerate(block.ops):
             if op.name in ("return", "yield") and number + 1 < len(block.ops):
                 self.found.append(Diagnostic(op.span, f"{op.name} before the end of its block"))
-            self.op(op, visible)
+            self.op(op, visible, depth)
         visible.difference_update(own)
 
     def define(self, value: Value, visible: set[Value], span: Span | None) -> None:
@@ -134,13 +138,16 @@ class _Structure:
         self.names.add(value.name)
         visible.add(value)
 
-    def op(self, op: Op, visible: set[Value]) -> None:
+    def op(self, op: Op, visible: set[Value], depth: int) -> None:
+        if op.regions and depth >= MOST_NESTING:
+            self.found.append(Diagnostic(op.span, "nesting of regions", f"at most {MOST_NESTING}"))
+            return
         for operand in op.operands:
             if operand not in visible:
                 where = "is not visible here" if operand in self.defined else "is used before it is defined"
                 self.found.append(Diagnostic(op.span, f"{op.name}: {operand} {where}"))
         for region in op.regions:
-            self.block(region, "yield", visible)
+            self.block(region, "yield", visible, depth + 1)
         ended = all(region.ops and region.ops[-1].name == "yield" for region in op.regions)
         if ended and op not in self.verified:
             self.types(op)

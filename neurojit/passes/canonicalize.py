@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from neurojit.ir.rules import MisfitError
 from neurojit.ir.structure import Op
 from neurojit.ir.table import OPS, infer
 from neurojit.ir.types import Extent, TensorType
@@ -54,10 +53,7 @@ class _Canonicalize(Rewriter):
             if made is None:
                 continue
             fewer = [*operands[:number], made.operands[0], *operands[number + 1 :]]
-            try:
-                (type_,) = infer(OPS[op.name], tuple(value.type for value in fewer), op.attributes)
-            except MisfitError:
-                continue
+            (type_,) = infer(OPS[op.name], tuple(value.type for value in fewer), op.attributes)
             if type_ == op.result.type:
                 operands = fewer
         return op if tuple(operands) == op.operands else replace(op, operands=tuple(operands))

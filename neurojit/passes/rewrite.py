@@ -8,6 +8,7 @@ pipeline knows that nothing changed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ class Pass(Protocol):
         ...
 
 
-class Rewriter:
+class Rewriter(ABC):
     """One walk. `visit` is what a pass says about one op: the ops in its place, or None to keep it."""
 
     def __init__(self, function: Function) -> None:
@@ -38,8 +39,8 @@ class Rewriter:
         self._replaced: dict[Value, Value] = {}
         self._names: set[str] | None = None
 
-    def visit(self, op: Op) -> Sequence[Op] | None:
-        raise NotImplementedError
+    @abstractmethod
+    def visit(self, op: Op) -> Sequence[Op] | None: ...
 
     def run(self) -> Function:
         block = self.block(self.original.block)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
 from neurojit.plan.panels import Panels
-from neurojit.plan.tiling import UNROLL
+from neurojit.plan.tiling import UNROLL, grouped
 from neurojit.target import Target
 
 MOST_KC = 1024
@@ -71,11 +71,14 @@ def block_gemm(dtype: str, m: int, n: int, k: int, target: Target) -> Blocking:
 
 
 def micro_tile(dtype: str, target: Target) -> tuple[int, int]:
-    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2.
+    """MR x NR at most: 6 x 64 floats of AVX-512, 6 x 16 of AVX2, 8 x 12 of NEON.
 
-    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A.
+    Six rows of four vectors need as many registers as twelve of two, and half the traffic of A. Where
+    multiply-adds take lanes, a step of eight rows loads two vectors of A (four of doubles) and three of B.
     """
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[dtype]
+    if target.isa.multiplies_lanes:
+        return 8, 3 * lanes
     return 6, (4 if target.isa.vector_registers == 32 else 2) * lanes
 
 
@@ -84,7 +87,7 @@ def one_tile(g: Gemm, target: Target) -> GemmSchedule:
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
     whole, rest = divmod(g.n, lanes)
     vectors = (lanes,) * whole + ((rest,) if rest else ())
-    return GemmSchedule((ColumnBlock(vectors, 1, Cut(g.m, 1)),), UNROLL)
+    return GemmSchedule((ColumnBlock(grouped(vectors, g, target.isa), 1, Cut(g.m, 1)),), UNROLL)
 
 
 class Strips(NamedTuple):

@@ -27,6 +27,9 @@ TILE_CYCLES = 1.0
 """What a tile costs besides: zeroing, pointers, the loop's exit."""
 LOADS_LOST = 1.06
 """What loads take where they are the bound, against what their ports could do."""
+LOADS_BY_LANES = 0.05
+"""The part of a step's loads that counts where multiply-adds take lanes, though other ports are the bound:
+nothing was measured there, and of tiles that multiply alike the one with fewer loads is the better one."""
 CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 OVERLAP_LOST = 0.6
@@ -39,7 +42,10 @@ LINE = 64
 class TileCost:
     """What a tile of certain vectors costs: per row and step, per step, and per row once."""
 
-    __slots__ = ("latency", "loads", "loads_per_row", "slots_per_row", "stores_per_row")
+    __slots__ = (
+        "at_once", "latency", "loads", "loads_per_row", "most_rows_by_lanes", "slots_per_row",
+        "stores_per_row",
+    )  # fmt: skip
 
     def __init__(self, lanes: tuple[int, ...], size: int, target: Target) -> None:
         pipes, isa = target.pipes, target.isa
@@ -52,6 +58,10 @@ class TileCost:
         # a broadcast reads one element whatever it fills; embedded, every multiply-add does its own
         self.loads_per_row = (len(lanes) if isa.mask_registers else 1) / pipes.loads_per_cycle[128]
         self.latency = pipes.fma_latency
+        # one load brings a row's scalars of several steps, while registers hold them for every row
+        self.at_once = isa.widest // 8 // size
+        room = isa.vector_registers - 2
+        self.most_rows_by_lanes = room // (len(lanes) + 1) if isa.multiplies_lanes else 0
 
     def cycles(self, height: int, k: int) -> float:
         """Of one tile."""
@@ -60,7 +70,12 @@ class TileCost:
             step = self.latency
         else:
             step += CHAINS_LOST * (self.latency / step) ** 3
-        loads = (height * self.loads_per_row + self.loads) * LOADS_LOST
+        of_a = height * self.loads_per_row
+        if height <= self.most_rows_by_lanes:
+            of_a /= self.at_once
+        if self.most_rows_by_lanes:
+            step += (of_a + self.loads) * LOADS_BY_LANES
+        loads = (of_a + self.loads) * LOADS_LOST
         stores = height * self.stores_per_row
         late = 2 * (stores - STORES_HIDDEN) if stores > STORES_HIDDEN else 0.0
         return k * max(step, loads) + stores * STORES_SEEN + late + TILE_CYCLES
@@ -153,4 +168,4 @@ def _partial_penalty(size: int, isa: Isa) -> float:
     """Extra cycles of a store that fills its register only partly."""
     if size in (4, 8, 16, 32, 64):
         return 0.0
-    return 1.0 if isa.mask_registers else 4.0
+    return 1.0 if isa.mask_registers or isa.multiplies_lanes else 4.0

@@ -5,7 +5,7 @@ and the steps follow each other, so a tile of a product reads one stream, whatev
 in a cache, and no page is left before it is used up. A panel, 64-byte aligned, is
 
     weights   depth x width, in the storage type; the last panel filled up with zeros
-    scales    int8 only: `width` float32, one a column
+    scales    int8 only: `width` float32, one a column; for products of bytes as many int32 behind them
 
 so only stores of C ever need masks. Small storage types are widened to float32 by the kernel. bf16 lies in
 pairs of k: a 32-bit lane holds the weight of an even step in its low half and that of the next in its high
@@ -15,6 +15,7 @@ at its end.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from neurojit.target import Isa
@@ -37,7 +38,15 @@ STORAGES = {
     "f64": Storage(8, 1, "f64"),
     "bf16": Storage(2, 2, "f32"),
     "int8": Storage(1, 1, "f32"),
+    "int8 bytes": Storage(4, 1, "f32"),
+    "int8 words": Storage(2, 2, "f32"),
 }
+"""The last two are int8 for products of integers, whose activations are rounded too. A lane has four steps
+of k: bytes, one step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd
+ones. To a kernel these are its steps: `depth` counts them."""
+DOTS = {"int8 bytes": 1, "int8 words": 2}
+"""-> steps of a kernel for four of k."""
+DOT_DEPTH = 4
 
 PACKED = -(1 << 31)
 """In a key, and in a Product, packed weights have this + the number of their storage for a column stride, and
@@ -55,7 +64,12 @@ class Panels(NamedTuple):
     def of_strides(cls, row_stride: int, column_stride: int, depth: int) -> Panels | None:
         """From the strides in a key; None where they are those of an array."""
         number = column_stride - PACKED
-        return cls(list(STORAGES)[number], depth, row_stride) if 0 <= number < len(STORAGES) else None
+        return cls.of(list(STORAGES)[number], depth, row_stride) if 0 <= number < len(STORAGES) else None
+
+    @classmethod
+    def of(cls, storage: str, k: int, width: int) -> Panels:
+        """For weights of k rows."""
+        return cls(storage, -(-k // DOT_DEPTH) * DOTS[storage] if storage in DOTS else k, width)
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -69,11 +83,23 @@ class Panels(NamedTuple):
     @property
     def is_widened(self) -> bool:
         """Whether elements are stored in another type than they are multiplied in."""
-        return STORAGES[self.storage].element != self.storage
+        return STORAGES[self.storage].element != self.storage and self.storage != "int8 bytes"
 
     @property
     def is_scaled(self) -> bool:
-        return self.storage == "int8"
+        return self.storage.startswith("int8")
+
+    @property
+    def is_dot(self) -> bool:
+        """Whether integers are multiplied by integers."""
+        return self.storage in DOTS
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a row of rounded activations: its integers and its scale, in lines of their own, and not in the
+        sets of L1 that the next rows are in."""
+        size = -(-(self.depth + 1) * SCALE_SIZE // LINE) * LINE
+        return size + LINE if size % 1024 == 0 else size
 
     @property
     def row_stride(self) -> int:
@@ -92,7 +118,26 @@ class Panels(NamedTuple):
 
     @property
     def panel_bytes(self) -> int:
-        return self.scales_at + (-(-self.width * SCALE_SIZE // LINE) * LINE if self.is_scaled else 0)
+        return self.corrections_at + (self.scales_bytes if self.storage == "int8 bytes" else 0)
+
+    @property
+    def scales_bytes(self) -> int:
+        return -(-self.width * SCALE_SIZE // LINE) * LINE if self.is_scaled else 0
+
+    @property
+    def corrections_at(self) -> int:
+        """Where the integers begin that take off what makes activations unsigned bytes."""
+        return self.scales_at + self.scales_bytes
+
+    @property
+    def lane_steps(self) -> int:
+        """Steps of k, as the weights have them, that lie side by side."""
+        return DOT_DEPTH if self.is_dot else self.group
+
+    @property
+    def groups(self) -> int:
+        """How many times as many steps a panel has."""
+        return -(-self.depth // self.group)
 
     def panels(self, n: int) -> int:
         """How many hold n columns."""
@@ -111,6 +156,11 @@ class Panels(NamedTuple):
         """From the first column's first weight to another column's scale."""
         panel, rest = divmod(column, self.width)
         return panel * self.panel_bytes + self.scales_at + rest * SCALE_SIZE
+
+
+def dot_storage(isa: Isa, features: Collection[str]) -> str:
+    """How weights lie for products of integers: for vpdpbusd where the CPU has it in all widths."""
+    return "int8 bytes" if isa.mask_registers and "avx512_vnni" in features else "int8 words"
 
 
 def panel_width(dtype: str, isa: Isa) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from neurojit.plan.expression import (
     REDUCTIONS,
@@ -161,6 +162,7 @@ def _costs(e: Expression, differs: tuple[bool, ...]) -> list[int]:
     return costs
 
 
+@lru_cache(maxsize=64)  # a schedule is chosen by one, and emitted from it
 def row_program(g: Reduce, hold: bool) -> RowProgram:
     """The passes; with `hold`, what is costly and used by a later pass is held in an output's place."""
     e = g.expression
@@ -267,8 +269,8 @@ class ReduceSchedule:
     columns: int = 1
 
 
-MOST_STRAIGHT = 500
-"""Operations of a row that is emitted without a loop, about 4 KiB of code."""
+MOST_STRAIGHT = 200
+"""Operations of a row that is emitted without a loop: beyond, a loop costs little, and emission much."""
 BESIDE = 10
 """Registers that evaluating an element takes, in most expressions."""
 SPARE = 3

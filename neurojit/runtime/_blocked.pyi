@@ -12,14 +12,24 @@ def publish_blocked(
     besides: tuple[tuple[int, int], ...] = (),
     keeps_c: bool = False,
 ) -> None: ...
-def publish_strips(
-    slot: Slot,
+def strips_code(
     strips: tuple[tuple[int, ...], tuple[int, ...]],
     steps: tuple[tuple[int, int], ...],
     kernels: tuple[Code | None, ...],
     work: int,
     member_work: int,
-) -> None: ...
+) -> Code: ...
+def rounded_code(
+    shape: tuple[int, int],
+    strides: tuple[int, int],
+    row_bytes: int,
+    words: bool,
+    besides: int,
+    inner: Code,
+    release_gil: bool,
+) -> Code: ...
+def round_row(to: int, source: int, k: int, stride: int, words: bool) -> None: ...
+def reference_code(fields: tuple[int, ...], lanes: int, release_gil: bool) -> Code: ...
 def call_micro_kernel(
     address: int, a: int, b: int, c: int, k: int, row_stride: int, beside: tuple[int, ...] = ()
 ) -> int: ...

@@ -1,7 +1,9 @@
 """Kernels that are more than one emitted function, and the threads they share.
 
     publish_blocked   packed panels and micro-kernels (csrc/gemm_blocked.h) as a kernel in a slot
-    publish_strips    strips of C, each by an emitted kernel (csrc/gemm_strips.h)
+    strips_code       strips of C, each by an emitted kernel (csrc/gemm_strips.h)
+    rounded_code      a product whose activations are rounded first (csrc/round_rows.h)
+    reference_code    level O0, plain C loops (csrc/gemm_reference.h)
     run_batch         one kernel over leading axes (csrc/gemm_batch.h), for other extension modules
 """
 
@@ -47,6 +49,17 @@ cdef extern from "gemm_strips.h":
         int64_t work, member_work
         nj_code *kernel[2][2]
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
+
+cdef extern from "round_rows.h":
+    enum:
+        NJ_ROWS_OF_BYTES
+        NJ_ROWS_OF_WORDS
+    ctypedef struct nj_rounded_product:
+        int64_t m, k, row_stride, column_stride, row_bytes
+        int format, operands
+        nj_code *inner
+    int64_t nj_rounded_product_run(void *const *, int64_t) noexcept nogil
+    void nj_round_row(void *, const float *, int64_t, int64_t, int) noexcept nogil
 
 cdef extern from "gemm_batch.h":
     int64_t nj_gemm_batch_run(const nj_gemm_batch *) noexcept nogil
@@ -150,9 +163,9 @@ cdef void destroy_strips(nj_code *code) noexcept nogil:
     free(code)
 
 
-def publish_strips(Slot slot not None, tuple strips not None, tuple steps not None, tuple kernels not None,
-                   int64_t work, int64_t member_work):
-    """Publish a product in strips in a slot, and take over the strips' kernels.
+def strips_code(tuple strips not None, tuple steps not None, tuple kernels not None, int64_t work,
+                int64_t member_work):
+    """A product in strips as a Code, which takes over the strips' kernels.
 
     strips: the Cuts of rows and columns. steps: for A, B, C and each operand beside C, the bytes from one
     row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
@@ -183,7 +196,97 @@ def publish_strips(Slot slot not None, tuple strips not None, tuple steps not No
     made.code.context = plan
     made.code.flags = NJ_CODE_RELEASES_GIL
     made.code.destroy = destroy_strips
-    (<SlotTable>SLOTS).publish_code(slot.slot, &made.code)
+    return own(&made.code)
+
+
+cdef Code own(nj_code *code):
+    cdef Code made = Code.__new__(Code)
+    made.code = code
+    return made
+
+
+# A product of rounded activations; it owns the product of what they are rounded to.
+cdef struct RoundedCode:
+    nj_code code
+    nj_rounded_product product
+
+
+cdef void destroy_rounded(nj_code *code) noexcept nogil:
+    cdef nj_code *inner = (<RoundedCode *>code).product.inner
+    inner.destroy(inner)
+    free(code)
+
+
+def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes, bint words, int besides,
+                 Code inner not None, bint release_gil):
+    """A Code that rounds the rows of A into scratch, and runs `inner` on them, which it takes over.
+
+    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format there.
+    besides: operands after C."""
+    cdef RoundedCode *made = <RoundedCode *>calloc(1, sizeof(RoundedCode))
+    if made is NULL:
+        raise MemoryError("matmul: no memory for a plan")
+    try:
+        made.product.m, made.product.k = shape
+        made.product.row_stride, made.product.column_stride = strides
+        made.product.row_bytes, made.product.operands = row_bytes, 3 + besides
+        made.product.format = NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES
+        made.code.bytes = sizeof(RoundedCode) + inner.owned().bytes
+        made.product.inner = inner.give_up()
+    except BaseException:
+        free(made)
+        raise
+    made.code.entry = nj_rounded_product_run
+    made.code.context = &made.product
+    made.code.flags = NJ_CODE_RELEASES_GIL if release_gil else 0
+    made.code.destroy = destroy_rounded
+    return own(&made.code)
+
+
+def round_row(uintptr_t to, uintptr_t source, int64_t k, int64_t stride, bint words):
+    """Round one row, for its tests. Addresses; the stride in elements."""
+    cdef int format = NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES
+    nj_round_row(<void *>to, <const float *>source, k, stride, format)
+
+
+cdef extern from "gemm_reference.h":
+    ctypedef struct nj_reference_plan:
+        int64_t m, n, k, a_row, a_column, b_row, b_column, c_row, element_size, lanes
+    int64_t nj_gemm_reference_run(void *const *, int64_t) noexcept nogil
+
+
+# The reference for one shape, published like a kernel.
+cdef struct ReferenceCode:
+    nj_code code
+    nj_reference_plan plan
+
+
+cdef void destroy_reference(nj_code *code) noexcept nogil:
+    free(code)
+
+
+def reference_code(tuple fields not None, int64_t lanes, bint release_gil):
+    """The reference for one product, as a Code.
+
+    fields: as `describe` gives them. lanes: partial sums of each element, or 0 for one chain."""
+    cdef ReferenceCode *made = <ReferenceCode *>calloc(1, sizeof(ReferenceCode))
+    cdef nj_reference_plan *plan
+    if made is NULL:
+        raise MemoryError("matmul: no memory for a plan")
+    plan = &made.plan
+    try:
+        (plan.m, plan.n, plan.k, plan.a_row, plan.a_column, plan.b_row, plan.b_column, plan.c_row,
+         plan.element_size) = fields
+    except BaseException:
+        free(made)
+        raise
+    plan.lanes = lanes
+    made.code.entry = nj_gemm_reference_run
+    made.code.context = plan
+    made.code.flags = NJ_CODE_RELEASES_GIL if release_gil else 0
+    made.code.bytes = sizeof(ReferenceCode)
+    made.code.destroy = destroy_reference
+    return own(&made.code)
 
 
 cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:

@@ -9,8 +9,7 @@ from operands import TARGETS, plain, runnable_isas
 from neurojit.asm_templates import gemm, gemv
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import F32, Machine
-from neurojit.codegen import machine_for
-from neurojit.emit import new_buffer
+from neurojit.codegen import machine_class, machine_for
 from neurojit.functions import agrees
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -33,7 +32,7 @@ def test_bodies_follow_each_other_in_one_function(isa: str) -> None:
     target = TARGETS[isa]
     product = Gemm.contiguous("f32", M, N, K, Epilogue(bias="row", activation=Activation("relu")))
     sums = Gemv("f32", M, N, N)
-    buffer = new_buffer()
+    buffer = machine_class(target.isa).new_buffer("table")
     m = machine_for(target.isa, buffer, F32, "program")
     schedule = schedule_gemm(product, target)
     m.save_pointers(6)

@@ -8,24 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import DTYPES, NUMBERS, TARGETS, Array, plain, runnable_isas
+from operands import DTYPES, NUMBERS, TARGETS, WIDENING_ISAS, Array, plain
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
-from neurojit.asm_templates.machine import F32, Machine
-from neurojit.codegen import emit_gemm, machine_for
+from neurojit.asm_templates.machine import F32, Machine, Vector
+from neurojit.codegen import emit_gemm, machine_class, machine_for
 from neurojit.compiler import compile_gemm
-from neurojit.emit import new_buffer
 from neurojit.errors import StorageError, ValidationError
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import STORAGES, Panels, panel_width
+from neurojit.plan.panels import DOTS, STORAGES, Panels, panel_width
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code, reference_matmul
 from neurojit.storage import lay_out, store, widen
 from neurojit.validation import validate_gemm
 
-pytestmark = [pytest.mark.parametrize("isa", runnable_isas()), pytest.mark.parametrize("storage", STORAGES)]
+WIDENED = [storage for storage in STORAGES if storage not in DOTS]
+pytestmark = [pytest.mark.parametrize("isa", WIDENING_ISAS), pytest.mark.parametrize("storage", WIDENED)]
 
 FENCES = [Fence(1 << 17) for _ in range(3)]
 SIZES = (*range(1, 18), 20, 31, 32, 33, 47, 48, 63, 64, 65, 80, 100, 127, 128, 129, 200)
@@ -125,9 +125,12 @@ def test_both_encoders_give_the_same_bytes(storage: str, isa: str) -> None:
 
 
 def test_a_machine_that_does_not_widen_says_so(storage: str, isa: str) -> None:
-    machine = machine_for(TARGETS[isa].isa, new_buffer("table"), F32, "test")
+    machine = machine_for(TARGETS[isa].isa, machine_class(TARGETS[isa].isa).new_buffer("table"), F32, "test")
     with pytest.raises(StorageError, match=f"does not widen {storage}"):
         Machine.expect_storage(machine, storage)
     with pytest.raises(StorageError, match=f"does not widen {storage}"):
         Machine.load_as(machine, storage, 0, 4, 0, 0)
+    vector = Vector(0, 4, 128)
+    with pytest.raises(StorageError, match=f"does not multiply {storage}"):
+        Machine.dot(machine, storage, vector, vector, vector)
     assert Machine.whole_lanes(machine, 3) == 3

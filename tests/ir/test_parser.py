@@ -8,7 +8,9 @@ import pytest
 
 from neurojit.errors import Diagnostic, TensorLangError
 from neurojit.ir.lexer import MOST_CHARACTERS, Tokens
-from neurojit.ir.parser import MOST_DIAGNOSTICS, MOST_NESTING, parse, parse_with_diagnostics
+from neurojit.ir.parser import MOST_DIAGNOSTICS, parse, parse_with_diagnostics
+from neurojit.ir.structure import MOST_NESTING
+from neurojit.ir.verifier import verify
 
 GOOD = """\
 module @policy attributes {nj.version = 1} {
@@ -155,6 +157,26 @@ CASES = [
         "static, at most 65536 elements, got tensor<99999xf32>; larger ones are weights",
     ),
     ("dense<[0.5, -1.0]> : tensor<2xf32>", "dense<1.0> : tensor<2xf16>", "4:48: element type 'f16'"),
+    (
+        "dense<[0.5, -1.0]> : tensor<2xf32>",
+        "dense<[1, 128]> : tensor<2xi8>",
+        "4:45: element of a dense value: expected an integer from -128 to 127, got 128",
+    ),
+    (
+        "dense<[0.5, -1.0]> : tensor<2xf32>",
+        "dense<[true, 1]> : tensor<2xi1>",
+        "4:48: element of a dense value: expected true or false, got 1",
+    ),
+    (
+        "dense<[0.5, -1.0]> : tensor<2xf32>",
+        'dense<"0x03"> : tensor<2xi1>',
+        "4:41: element of a dense value: expected a list of true and false",
+    ),
+    (
+        '"nj.scan"(%b, %x)',
+        '"nj.scan"(%b, %b0)',
+        "7:29: %b0 is not defined here",
+    ),
     ("(%x, %w)", "(%x, %v)", "5:26: %v is not defined here"),
     ("(%x, %w)", "(%x, %z)", "5:26: %z is not defined here; it is defined further down, on line 6"),
     ("(%x, %w)", "(%x %w)", "5:25: syntax: expected ')', got '%w'"),
@@ -284,9 +306,34 @@ def test_at_most_so_many_errors() -> None:
     assert len(diagnostics("$\n" * 1000)) == MOST_DIAGNOSTICS
 
 
+def test_short_escapes() -> None:
+    name = r"a\n\t\"\\\41"
+    assert list(parse(changed('"w"', f'"{name}"')).main.weights) == ['a\n\t"\\A']
+
+
+def test_a_scan_walks_along_an_axis() -> None:
+    text = """module @m {
+      func.func @main(%s: tensor<f32>) {
+        %r = "nj.scan"(%s) ({
+          "nj.yield"() : () -> ()
+        }) {carried = 0} : (tensor<f32>) -> tensor<f32>
+        func.return
+      }
+    }"""
+    assert diagnostics(text) == [
+        "p.tl:3:24: scan: an input of a scan: expected a leading axis, got tensor<f32>"
+    ]
+
+
 def test_results_in_packs() -> None:
     text = changed("%h, %hs =", "%h:2 =").replace("%z, %h :", "%z, %h#0 :")
     assert parse(text).main.outputs[1].name == "h_0"
+    text = changed("%h, %hs =", "%8:2 =").replace("%z, %h :", "%z, %8#0 :")
+    module = parse(text)
+    assert module.main.outputs[1].name == "v8_0"
+    verify(module)
+    assert "%h#1 is defined twice" in diagnostics(changed("%h, %hs =", "%h:2 =").replace("%z", "%h_1"))[0]
+    assert "20 digits" in diagnostics(GOOD.replace("%w", "%" + "7" * 21))[0]
 
 
 @pytest.mark.parametrize(

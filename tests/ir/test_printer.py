@@ -186,7 +186,9 @@ def test_mlir_reads_the_text_and_we_read_what_it_prints() -> None:
     printed = done.stdout.split(separator)
     assert len(printed) == len(modules)
     for module, text in zip(modules[:-1], printed, strict=False):
-        assert canonical(parse(text)) == canonical(module)
+        again = parse(text)
+        assert check_module(again) == []
+        assert canonical(again) == canonical(module)
     assert '"nj.unroll"' in printed[-1]
 
 

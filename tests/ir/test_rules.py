@@ -176,6 +176,13 @@ def test_scan_refusals(
     assert message in str(caught.value)
 
 
+def test_a_constant_is_small() -> None:
+    with pytest.raises(
+        TensorLangError, match="at most 65536 elements, got tensor<65537xf32>; larger ones are"
+    ):
+        Builder().constant(np.zeros(65537))
+
+
 def test_inputs_of_a_scan_agree_in_length() -> None:
     b = Builder()
     xs, ys = b.parameter("x", "tensor<5xf32>"), b.parameter("y", "tensor<6xf32>")

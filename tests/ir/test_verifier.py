@@ -39,6 +39,15 @@ def state(kind: str, name: str = "h", initial: float = 0.0, type_: TensorType = 
     return Op(kind, (), attributes, (Value(value, type_),))
 
 
+def nested(depth: int) -> Op:
+    op = scan()
+    for level in range(1, depth):
+        inner = Value(f"inner{level}", F32)
+        block = Block((inner,), (op, Op("yield", (inner,))))
+        op = Op("scan", (X,), op.attributes, (Value(f"s{level}", F32),), (block,))
+    return op
+
+
 WRONG: list[tuple[Module, str]] = [
     (made(B, A), "tanh: %a is used before it is defined"),
     (made(A, A), "%a is defined twice"),
@@ -85,6 +94,9 @@ WRONG: list[tuple[Module, str]] = [
         made(Op("broadcast", (X,), {"shape": (-1, 3)}, (Value("y", TensorType((None, 3))),))),
         "a dynamic extent that no parameter of the function has",
     ),
+    (Module("m n", made(A).functions), "name of a module: expected letters, digits, _ . $, got 'm n'"),
+    (made(tanh(X, "a" * 256)), "name of a value: expected letters, digits, _ . $, got 'aaa"),
+    (made(nested(17)), "nesting of regions: expected at most 16"),
     (Module("m", ()), "module @m: expected at least one function"),
     (Module("m", made(A).functions * 2), "two functions are called @main"),
 ]
@@ -101,6 +113,7 @@ def test_right() -> None:
     for module in (
         made(A, B),
         made(scan(A)),
+        made(nested(16)),
         made(state("state_read"), state("state_write"), A),
         made(state("weight"), state("weight", value="w"), A),
     ):

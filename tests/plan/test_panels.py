@@ -10,7 +10,7 @@ from operands import TARGETS
 from neurojit.errors import StorageError
 from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import PACKED, STORAGES, Panels, panel_width
+from neurojit.plan.panels import DOTS, PACKED, STORAGES, Panels, dot_storage, panel_width
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 
@@ -19,8 +19,8 @@ EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
 
 def packed_gemm(storage: str, isa: str, m: int, n: int, k: int) -> Gemm:
     dtype = STORAGES[storage].element
-    panels = Panels(storage, k, panel_width(dtype, TARGETS[isa].isa))
-    return Gemm(dtype, m, n, k, Matrix(k), panels, Output(n))
+    panels = Panels.of(storage, k, panel_width(dtype, TARGETS[isa].isa))
+    return Gemm(dtype, m, n, panels.depth, Matrix(k), panels, Output(n))
 
 
 products = given(st.sampled_from(list(STORAGES)), st.sampled_from(list(TARGETS)), EXTENTS, EXTENTS, EXTENTS)
@@ -59,15 +59,32 @@ def test_parts_cover_c_in_whole_panels(storage: str, isa: str, m: int, n: int, k
     assert sum(width * tiles for width, tiles in columns.groups) == n
     assert columns.tiles == 1 or columns.size % g.b.width == 0
     if rows.tiles > 1:
-        assert rows.size * columns.size * k <= max(PART_WORK, 48 * g.b.width * k)
+        assert g.k is not None
+        assert rows.size * columns.size * g.k <= max(PART_WORK, 48 * g.b.width * g.k)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
 def test_the_layout_in_a_key(storage: str) -> None:
-    panels = Panels(storage, 7, 16)
+    panels = Panels.of(storage, 7, 16)
     assert Panels.of_strides(*panels.strides, 7) == panels
     assert Panels.of_strides(16, 1, 7) is None
     assert Panels.of_strides(16, PACKED + 99, 7) is None
+
+
+def test_what_multiplies_integers_where() -> None:
+    avx512, avx2 = TARGETS["avx512"].isa, TARGETS["avx2"].isa
+    assert dot_storage(avx512, {"avx512_vnni"}) == "int8 bytes"
+    assert dot_storage(avx512, {"avx_vnni"}) == "int8 words"
+    assert dot_storage(avx2, {"avx512_vnni"}) == "int8 words"
+
+
+@pytest.mark.parametrize("storage", DOTS)
+def test_rounded_rows_hold_their_scale_and_keep_apart(storage: str) -> None:
+    for k in (*range(1, 20), 1000, 1008, 1020, 1024, 4064, 4092, 4096):
+        panels = Panels.of(storage, k, 16)
+        assert panels.row_bytes >= panels.depth * 4 + 4
+        assert panels.row_bytes % 64 == 0
+        assert panels.row_bytes % 1024
 
 
 def test_panels_beyond_the_reach_of_displacements() -> None:

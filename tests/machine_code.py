@@ -35,6 +35,15 @@ X86_64 = {
     "ILLEGAL": b"\x0f\x0b",  # ud2
     "READS_NULL": b"\x31\xc0\x48\x8b\x00\xc3",  # xor eax, eax; mov rax, [rax]; ret
     "TRAP": b"\xcc",  # int3
+    "NOP": b"\x90",
+    "RETURN": b"\xc3",
+    "ENTRY": b"\xf3\x0f\x1e\xfa",  # endbr64
+    # mov rax, [rdi+24]; mov dword [rax+60], 1.0
+    "STORES_BEHIND_C": b"\x48\x8b\x47\x18\xc7\x40\x3c\x00\x00\x80\x3f",
+    "STORES_TO_A": b"\x48\x8b\x47\x08\xc7\x00\x00\x00\x80\x3f",  # mov rax, [rdi+8]; mov dword [rax], 1.0
+    "SPOILS": b"\xbb\x07\x00\x00\x00",  # mov ebx, 7
+    # mov r8, [rdi+40]; mov rcx, [rdi+32]; mov rdx, [rdi+24]; mov rsi, [rdi+16]; mov rdi, [rdi+8]; nop to 32
+    "FROM_BUFFERS": bytes.fromhex("4c8b4728 488b4f20 488b5718 488b7710 488b7f08").ljust(32, b"\x90"),
 }
 AARCH64 = {
     "RETURNS_N": words("aa0103e0 d65f03c0"),  # mov x0, x1; ret
@@ -50,6 +59,15 @@ AARCH64 = {
     "ILLEGAL": words("00000000"),  # udf 0
     "READS_NULL": words("d2800000 f9400000 d65f03c0"),  # mov x0, 0; ldr x0, [x0]; ret
     "TRAP": b"\x00",  # four of them are udf 0
+    "NOP": words("d503201f"),
+    "RETURN": words("d65f03c0"),
+    "ENTRY": words("d503245f"),  # bti c
+    # ldr x9, [x0, 24]; mov w10, 1.0; str w10, [x9, 60]
+    "STORES_BEHIND_C": words("f9400c09 52a7f00a b9003d2a"),
+    "STORES_TO_A": words("f9400409 52a7f00a b900012a"),  # ldr x9, [x0, 8]; mov w10, 1.0; str w10, [x9]
+    "SPOILS": words("528000f3"),  # mov w19, 7
+    # ldr x4, [x0, 40]; ldr x3, [x0, 32]; ldr x2, [x0, 24]; ldr x1, [x0, 16]; ldr x0, [x0, 8]; nop to 32 bytes
+    "FROM_BUFFERS": words("f9401404 f9401003 f9400c02 f9400801 f9400400 d503201f d503201f d503201f"),
 }
 KERNELS = X86_64 if IS_X86 else AARCH64
 
@@ -68,3 +86,27 @@ READS_NULL = KERNELS["READS_NULL"]
 
 # What fills the rest of a page.
 TRAP = KERNELS["TRAP"]
+
+# One instruction each.
+NOP = KERNELS["NOP"]
+RETURN = KERNELS["RETURN"]
+
+# What every kernel opens with and ends in, by architecture.
+ENTRY = {"x86_64": X86_64["ENTRY"], "aarch64": AARCH64["ENTRY"]}
+LAST = {"x86_64": X86_64["RETURN"], "aarch64": AARCH64["RETURN"]}
+
+# In front of a kernel: a store of 1.0 at byte 60 of buffers[3]; at buffers[1]; to a register of the caller's.
+STORES_BEHIND_C = KERNELS["STORES_BEHIND_C"]
+STORES_TO_A = KERNELS["STORES_TO_A"]
+SPOILS = KERNELS["SPOILS"]
+SPOILED = "rbx" if IS_X86 else "x19"
+
+# In front of a micro-kernel: buffers[1] to [5] are its arguments.
+FROM_BUFFERS = KERNELS["FROM_BUFFERS"]
+
+# Control words of floating-point arithmetic that a kernel may be called with; 0: this thread's own.
+FLOAT_CONTROL = {
+    "this thread's": 0,
+    "flush to zero": 0x9FC0 if IS_X86 else 1 << 24,
+    "round up": 0x5F80 if IS_X86 else 1 << 22,
+}

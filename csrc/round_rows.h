@@ -1,0 +1,46 @@
+/* Products whose activations are rounded to int8: each row of A is rounded into scratch, then a kernel runs
+ * on it.
+ *
+ * The problem. Instructions that multiply int8 by int8 do several times the work of those for float32, and
+ * need both operands small.
+ *
+ * The idea. A row is a = q * scale with scale = max|a| / 127 and q the nearest integer, so one number a row
+ * makes integers of it; the sums of products of integers are exact whatever instruction computes them. A
+ * rounded row carries its scale behind its integers, so that the kernel needs no operand more.
+ *
+ * Formats of a row, in groups of four steps of k, the last one filled up with zeros:
+ *   bytes   q + 128 in 4 bytes, as vpdpbusd takes its unsigned operand; the kernel takes off 128 times the
+ * sum of the weights words   q of steps 0, 2, 1, 3 as 16-bit integers, as two vpmaddwd take them then one
+ * float32, the scale, up to `row_bytes`.
+ *
+ * Invariants. A row with a number that is not finite has the scale NaN, and so has its whole result. All ways
+ * to compile this give the same bits: maximum, one division, one product and one rounding to nearest even. */
+#ifndef NJ_ROUND_ROWS_H
+#define NJ_ROUND_ROWS_H
+
+#include <stdint.h>
+
+#include "code.h"
+
+enum { NJ_ROWS_OF_BYTES, NJ_ROWS_OF_WORDS };
+
+typedef struct nj_rounded_product {
+    int64_t m, k;
+    int64_t row_stride, column_stride; /* of A, in elements, any value */
+    int64_t row_bytes;
+    int format;
+    int operands;   /* A, B, C and those beside C */
+    nj_code *inner; /* the product of the rounded rows, with the kernel ABI; owned */
+} nj_rounded_product;
+
+/* One row of k elements, `stride` apart. */
+void nj_round_row(void *to, const float *from, int64_t k, int64_t stride, int format);
+
+/* Has the kernel ABI: buffers = {product, a, b, c, operands beside}. Returns 0, or NJ_GEMM_NO_MEMORY when
+ * scratch cannot grow; then C is untouched. */
+int64_t nj_rounded_product_run(void *const *buffers, int64_t n);
+
+/* The scratch of this thread, large enough; or NULL. A run after it cannot fail. */
+void *nj_rounded_product_scratch(const nj_rounded_product *product);
+
+#endif

@@ -1,0 +1,26 @@
+"""What a kernel of random numbers computes (`Random`): Threefry-2x32 of a key and a counter, see `ir.random`.
+
+Element number i of a result is a function of the key, the counter and i alone, and has the same bits on every
+ISA. Only f32: the words are 32 bits, and two to a number of f64 would need integers as wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Random:
+    """Buffers: key (two 32-bit integers), counter (one), target. uniform: (w0 >> 8) 2^-24. normal: Box and
+    Muller's sqrt(-2 log u) cos(2 pi v), u = ((w0 >> 8) + 1) 2^-24, v = (w1 >> 8) 2^-24.
+
+    ValueError: a count that is not from 1 to 2^31 - 1."""
+
+    distribution: Literal["uniform", "normal"]
+    count: int
+    dtype: Literal["f32"] = "f32"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count < 1 << 31:
+            raise ValueError(f"random: count {self.count}, expected 1 to 2^31 - 1")
