@@ -3,9 +3,10 @@
     layers = [Linear(64, 64), "relu", Linear(64, 8)]         layers and names of functions
     module, weights = module_of(layers)
 
-A layer says what it takes (`input_type`) and builds (`build`) in a `Scope`, which knows the builder, gathers the
-weights and gives names: those of a layer's weights are `0.weight`, `0.bias`, by its place among its siblings.
-`neurojit.nn` has the layers that networks are made of; whoever writes one of their own needs only this.
+A layer says what it takes (`input_type`) and builds (`build`) in a `Scope`, which knows the builder, gathers
+the weights and gives names: those of a layer's weights are `0.weight`, `0.bias`, by its place among its
+siblings. `neurojit.nn` has the layers that networks are made of; whoever writes one of their own needs only
+this.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Layer(ABC):
 
 
 LayerLike = Layer | str | tuple[Any, ...] | Callable[[Builder, Value], Value]
-"""A layer; the name of a function of one element, alone or before its parameters; or what builds on a value."""
+"""A layer; the name of a function of one element, alone or before its parameters; or what builds on a
+value."""
 
 
 class Function(Layer):
@@ -82,7 +84,8 @@ class Function(Layer):
         if len(names) != len(parameters):
             expected = ", ".join(names) or "no parameters"
             raise ValueError(f"layer {name!r}: {len(parameters)} parameters, expected {expected}")
-        self.name, self.parameters = name, dict(zip(names, map(float, parameters), strict=True))
+        self.name = name
+        self.parameters: dict[str, Any] = dict(zip(names, map(float, parameters), strict=True))
 
     @property
     def input_type(self) -> None:
@@ -130,11 +133,12 @@ def build_in_turn(scope: Scope, layers: Sequence[Layer], x: Value) -> Value:
 
 
 def module_of(
-    layers: Sequence[LayerLike], name: str = "network", input_type: TensorType | None = None
+    layers: Sequence[LayerLike], name: str = "network", input_type: TensorType | str | None = None
 ) -> tuple[Module, dict[str, Array]]:
     """The network of layers, one after the other, and its weights by name.
 
-    input_type: of its input; without one the first layer's. ValueError: no layers, or none says what it takes.
+    input_type: of its input; without one the first layer's. ValueError: no layers, or none says what it
+    takes.
     """
     made = [as_layer(layer) for layer in layers]
     if not made:

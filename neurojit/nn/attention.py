@@ -20,9 +20,9 @@ MASKED = -1e30
 class MultiHeadAttention(Layer):
     """softmax(q k' / sqrt(d)) v for each of `heads`, d = width / heads (Vaswani et al. 2017).
 
-    tokens: x (tokens, width) gives as much; causal: none looks at those after it. cache: instead of tokens, x is
-    one token (1, width) a call, and the keys and values of the last calls, up to so many, are states; beyond, the oldest
-    are overwritten. weight (width, 3 width), query, key and value side by side;
+    tokens: x (tokens, width) gives as much; causal: none looks at those after it. cache: instead of tokens, x
+    is one token (1, width) a call, and the keys and values of the last calls, up to so many, are states;
+    beyond, the oldest are overwritten. weight (width, 3 width), query, key and value side by side;
     out_weight (width, width)."""
 
     def __init__(

@@ -20,8 +20,8 @@ Rng = np.random.Generator | int | None
 class Linear(Layer):
     """x @ weight + bias, for x (..., inputs).
 
-    weight (inputs, outputs): PyTorch keeps its transpose. bias (outputs,); `bias=False` for none. Drawn evenly
-    within 1 / sqrt(inputs) where they are not given. dtype: "f32" or "f64"."""
+    weight (inputs, outputs): PyTorch keeps its transpose. bias (outputs,); `bias=False` for none. Drawn
+    evenly within 1 / sqrt(inputs) where they are not given. dtype: "f32" or "f64"."""
 
     def __init__(
         self,
@@ -111,9 +111,7 @@ class LayerNorm(Layer):
 class RMSNorm(Layer):
     """x / sqrt(mean(x^2) + epsilon) * weight over the last axis, of `width`. Ones where none is given."""
 
-    def __init__(
-        self, width: int, weight: Any = None, *, epsilon: float = 1e-5, dtype: str = "f32"
-    ) -> None:
+    def __init__(self, width: int, weight: Any = None, *, epsilon: float = 1e-5, dtype: str = "f32") -> None:
         what = f"RMSNorm({width})"
         checked_extents(what, width=width)
         checked_element(what, dtype)

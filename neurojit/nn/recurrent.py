@@ -1,6 +1,7 @@
 """LSTM and GRU: a step a call with a state that persists, or a whole sequence in one call.
 
-Weights (inputs, gates x hidden) and (hidden, gates x hidden), gates side by side: PyTorch's layout, transposed.
+Weights (inputs, gates x hidden) and (hidden, gates x hidden), gates side by side: PyTorch's layout,
+transposed.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ Rng = np.random.Generator | int | None
 class Recurrent(Layer):
     """What LSTM and GRU share.
 
-    steps: None for one step a call: x (batch, inputs) gives h (batch, hidden), and the state is kept from call
-    to call. A number for sequences: x (steps, batch, inputs) gives all h (steps, batch, hidden), from a state of
-    zeros. Weights are drawn evenly within 1 / sqrt(hidden) where they are not given."""
+    steps: None for one step a call: x (batch, inputs) gives h (batch, hidden), and the state is kept from
+    call to call. A number for sequences: x (steps, batch, inputs) gives all h (steps, batch, hidden), from a
+    state of zeros. Weights are drawn evenly within 1 / sqrt(hidden) where they are not given."""
 
     gates: int
     carried: tuple[str, ...]
@@ -132,9 +133,7 @@ class GRU(Recurrent):
 
     gates, carried = 3, ("h",)
 
-    def __init__(
-        self, *arguments: Any, reset: Literal["after", "before"] = "after", **options: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, reset: Literal["after", "before"] = "after", **options: Any) -> None:
         if reset not in ("after", "before"):
             raise ValueError(f"GRU: reset {reset!r}, expected 'after' or 'before'")
         self.reset = reset

@@ -163,7 +163,7 @@ def test_a_transformer_encoder_is_layers_of_layers() -> None:
     ]
     module, weights = module_of(block, input_type=TensorType((6, 16)))
     assert nj.parse(module.text).text == module.text
-    program = nj.compile(block[0:1] + [block[1]])
+    program = nj.compile(block, input_type="tensor<6x16xf32>")
     x = numbers(6, 16)
     assert program(x).shape == (6, 16)
     assert len(weights) == 2 + 4 + 2 + 4
