@@ -47,10 +47,12 @@ EXTENSIONS = [
         *(
             "gemm_batch.c",
             "gemm_blocked.c",
+            "gemm_reference.c",
             "gemm_strips.c",
             "pack.c",
             "pack_x86.c",
             "pack_neon.c",
+            "reference.c",
             "round_rows.c",
             "scratch.c",
             "thread_pool.c",

@@ -12,9 +12,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from neurojit.plan.cost import Traffic, cost_model, overlapped
-from neurojit.plan.cut import Cut, ceil_div, cut_equally, equal_share
+from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.target import Isa, Target
 
@@ -41,11 +42,17 @@ FAR_ROWS = 1024
 """Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
 
 
-def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
-    """A pure function of payload and target. Not for micro-kernels: those are one tile (`blocking`)."""
+PRESETS = {Level.O1: (1, 4, 1), Level.O2: (2, 2, UNROLL)}
+"""Rows of a tile, whole vectors side by side, steps of k in a trip: one tile for every shape."""
+
+
+def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSchedule:
+    """A pure function of its arguments. Not for micro-kernels: those are one tile (`blocking`)."""
     assert g.k is not None
     if isinstance(g.b, Panels):
         return _schedule_panels(g, g.b, target)
+    if level < Level.O3:
+        return _preset(g, target, *PRESETS[level])
     block = k_block(g, target)
     unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
     size = ELEMENT_SIZE[g.dtype]
@@ -65,6 +72,17 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
     for tile, same in groupby(cover):
         columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
+
+
+def _preset(g: Gemm, target: Target, height: int, vectors: int, unroll: int) -> GemmSchedule:
+    """One tile for all of C; at the edges, what is left of it."""
+    full = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    count, rest = divmod(g.n, vectors * full)
+    whole, part = divmod(rest, full)
+    edge = (full,) * whole + ((part,) if part else ())
+    rows = cut_by(g.m, height)
+    columns = [ColumnBlock((full,) * vectors, count, rows)] if count else []
+    return GemmSchedule((*columns, ColumnBlock(edge, 1, rows)) if edge else tuple(columns), unroll)
 
 
 class _Tile(NamedTuple):
