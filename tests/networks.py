@@ -127,3 +127,22 @@ def gated(
         candidate = b.matmul(b.mul(r, h), net.weight("wn", hidden, hidden))
     n = b.tanh(b.add(gate(of_x, 2), candidate))
     return net.module(b.add(b.mul(b.sub(1.0, z), n), b.mul(z, h)))
+
+
+def encoder(tokens: int = 5, width: int = 16, heads: int = 2) -> tuple[Module, Weights]:
+    """A transformer's block: attention over heads, layer norms, residuals, a dense block."""
+    net = Net()
+    b, x = net.b, net.input("x", tokens, width)
+    depth = width // heads
+
+    def split(value: Value) -> Value:
+        return b.transpose(b.reshape(value, shape=(tokens, heads, depth)), permutation=(1, 0, 2))
+
+    normed = b.layer_norm(x, net.weight("g1", width), net.weight("s1", width))
+    q, k, v = (split(net.dense(normed, name, width, width)) for name in "qkv")
+    scores = b.softmax(b.mul(b.matmul(q, k, transpose_b=True), depth**-0.5), axis=2)
+    mixed = b.reshape(b.transpose(b.matmul(scores, v), permutation=(1, 0, 2)), shape=(tokens, width))
+    x = b.add(net.dense(mixed, "o", width, width), x)
+    normed = b.layer_norm(x, net.weight("g2", width), net.weight("s2", width))
+    hidden = net.dense(normed, "up", width, 2 * width, "gelu")
+    return net.module(b.add(net.dense(hidden, "down", 2 * width, width), x))

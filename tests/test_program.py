@@ -437,18 +437,18 @@ def test_what_a_program_says_about_itself(small: tuple[Module, networks.Weights,
 def test_what_no_kernel_computes_is_interpreted_and_says_why() -> None:
     net = Net()
     b, x = net.b, net.input("x", 4, 6)
-    module, weights = net.module(b.cumsum(b.exp(x), axis=0))
+    module, weights = net.module(b.argmax(b.exp(x), axis=1))
     program = nj.compile(module, weights)
     assert not program.compiled
     assert "interpreted by NumPy: " in program.explain()
-    assert "cumsum" in program.explain()
+    assert "of i32 have no kernel" in program.explain()
     data = plain(1, (4, 6))
-    np.testing.assert_allclose(program(data), np.cumsum(np.exp(data), axis=0), rtol=1e-6)
-    out = np.empty((4, 6), np.float32)
+    np.testing.assert_array_equal(program(data), np.argmax(data, axis=1))
+    out = np.empty(4, np.int32)
     assert program(data, out) is out
     assert program.bind(data, out)() is out
     for text in (program.schedule, program.listing(), program.memory_map()):
-        assert "cumsum" in text
+        assert "of i32 have no kernel" in text
 
 
 def test_without_an_isa_programs_are_interpreted(child: Any) -> None:
@@ -771,3 +771,59 @@ def test_too_many_values_at_once_are_several_kernels(isa: str) -> None:
     assert len(list(program.contract.plan.steps())) > 1
     data = plain(1, (3, 50))
     agree(module, weights, [data], program(data))
+
+
+def test_a_transformer_block(isa: str) -> None:
+    module, weights = networks.encoder()
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    data = plain(1, (5, 16))
+    agree(module, weights, [data], program(data))
+
+
+def test_transposes_pads_and_running_sums(isa: str) -> None:
+    net = Net()
+    b, x = net.b, net.input("x", 3, 7, 10)
+    turned = b.transpose(x, permutation=(2, 0, 1))
+    module, weights = net.module(
+        turned,
+        b.exp(turned),
+        b.reshape(turned, shape=(30, 7)),
+        b.pad(x, low=(0, 2, 1), high=(1, 0, 3), value=1.5),
+        b.cumsum(x, axis=2),
+        b.cumsum(b.tanh(turned), axis=1),
+        b.sum(turned, axes=(2,)),
+    )
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    data = plain(1, (3, 7, 10))
+    agree(module, weights, [data], program(data))
+
+
+def test_dump_shows_the_plan_and_the_code(child: Any) -> None:
+    script = "import networks, neurojit as nj; nj.compile(*networks.perceptron((8, 16, 4)))"
+    done = child(script, NEUROJIT_DUMP="plan,asm")
+    assert done.returncode == 0, done.stderr
+    if runnable_isas():
+        assert "gemm f32 12x16x8" in done.stderr
+        assert "arena" in done.stderr
+        assert "vfmadd231ps" in done.stderr
+    assert child(script).stderr == ""
+
+
+def test_a_schedule_that_is_not_obeyed_is_said_to_be() -> None:
+    text = """
+    module @net attributes {nj.version = 1} {
+      func.func @main(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+        %y = "nj.tanh"(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+        func.return %y : tensor<4x8xf32>
+      }
+      "nj.schedule"() ({
+        "nj.vectorize"() {op = "y", lanes = 8} : () -> ()
+      }) {function = "main"} : () -> ()
+    }
+    """
+    program = nj.compile(text)
+    assert "is not obeyed yet" in program.explain()
+    x = plain(1, (4, 8))
+    np.testing.assert_allclose(program(x), np.tanh(x), rtol=1e-6)
