@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from emulator import MICRO_KERNEL, Emulator
+from emulator import CHECKED_KERNEL, MICRO_KERNEL, EmulatedError, Emulator
 
 from neurojit.codegen import emit_gemm, emit_gemv, emit_map
+from neurojit.emit import riscv64_forms
 from neurojit.plan.blocking import micro_tile, one_tile
 from neurojit.plan.epilogue import FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
@@ -35,7 +36,8 @@ def check_gemm(emulator: Emulator, g: Gemm, bits: int) -> None:
     code = emit_gemm(g, schedule_gemm(g, target(bits)), target(bits).isa)
 
     def run(a, b, c, *others):
-        return emulator.run(code, [b, a, c, *others] if g.swapped else [a, b, c, *others])
+        operands = [b, a, c, *others] if g.swapped else [a, b, c, *others]
+        return emulator.run(code, operands, call=CHECKED_KERNEL)
 
     validate_gemm(g, g.k, g.c.row_stride, run, f"{g}")
 
@@ -106,3 +108,23 @@ def test_functions_at_every_tail(riscv64, bits, dtype, name):
     activation = Activation(name, (0.25, 1.5)[: FUNCTIONS[name]])
     code = emit_map(Map.of_functions(dtype, (activation,)), target(bits).isa)
     validate_map(dtype, activation, lambda x, y: riscv64(bits).run(code, [x, y], x.size), name)
+
+
+@pytest.mark.parametrize(
+    ("form", "operands", "violation"),
+    [
+        ("addi x, x, i", (9, 9, 1), "s1"),
+        ("addi x, x, i", (2, 2, -64), "sp"),
+        ("flw f, i(x)", (8, 0, 2), "fs0"),
+        ("addi x, x, i", (3, 3, 8), "gp or tp"),
+        ("sd x, i(x)", (0, 16, 2), "caller's frame"),
+    ],
+)
+def test_row_33_the_check_finds_what_a_kernel_breaks(riscv64, bits, dtype, form, operands, violation):
+    """One vector length and type would do; the check is the same for all."""
+    buffer = riscv64_forms.buffer()
+    buffer.emit(riscv64_forms[form], *operands)
+    buffer.emit(riscv64_forms["addi x, x, i"], 10, 0, 0)
+    buffer.emit(riscv64_forms["ret"])
+    with pytest.raises(EmulatedError, match=violation):
+        riscv64(bits).run(buffer.finish(), [], call=CHECKED_KERNEL)
