@@ -798,3 +798,32 @@ def test_transposes_pads_and_running_sums(isa: str) -> None:
     assert program.compiled, program.explain()
     data = plain(1, (3, 7, 10))
     agree(module, weights, [data], program(data))
+
+
+def test_dump_shows_the_plan_and_the_code(child: Any) -> None:
+    script = "import networks, neurojit as nj; nj.compile(*networks.perceptron((8, 16, 4)))"
+    done = child(script, NEUROJIT_DUMP="plan,asm")
+    assert done.returncode == 0, done.stderr
+    if runnable_isas():
+        assert "gemm f32 12x16x8" in done.stderr
+        assert "arena" in done.stderr
+        assert "vfmadd231ps" in done.stderr
+    assert child(script).stderr == ""
+
+
+def test_a_schedule_that_is_not_obeyed_is_said_to_be() -> None:
+    text = """
+    module @net attributes {nj.version = 1} {
+      func.func @main(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+        %y = "nj.tanh"(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+        func.return %y : tensor<4x8xf32>
+      }
+      "nj.schedule"() ({
+        "nj.vectorize"() {op = "y", lanes = 8} : () -> ()
+      }) {function = "main"} : () -> ()
+    }
+    """
+    program = nj.compile(text)
+    assert "is not obeyed yet" in program.explain()
+    x = plain(1, (4, 8))
+    np.testing.assert_allclose(program(x), np.tanh(x), rtol=1e-6)
