@@ -47,6 +47,16 @@ class Lane:
         self.lane = lane
 
 
+@final
+class ScalarRegister:
+    """One element in a scalar register, where the ISA's multiply-add takes it from there."""
+
+    __slots__ = ("register",)
+
+    def __init__(self, register: int) -> None:
+        self.register = register
+
+
 class Mask:
     """A truth value for each lane, in a register of whichever kind the ISA compares into."""
 
@@ -57,7 +67,7 @@ class Mask:
 
 
 Operand = Vector | InMemory
-Scalar = Vector | InMemory | Lane
+Scalar = Vector | InMemory | Lane | ScalarRegister
 Source = Vector | InMemory | float
 Pointer = int
 """A general register that holds an address (or a count)."""

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
 from neurojit.asm_templates.math import FUNCTIONS
-from neurojit.plan.epilogue import Activation, Epilogue
+from neurojit.plan.epilogue import SHORT_FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import Gemm
-
-ON_ACCUMULATORS = ("identity", "relu", "leaky_relu", "clamp")
-"""Functions of one or two instructions and one temporary."""
 
 
 class EpilogueOperands:
@@ -100,7 +97,7 @@ def store_tile(
     """
     e, size = g.epilogue, m.element.size
     down = g.c.row_stride * size if g.c.row_stride is not None else 0
-    later = e.activation.name not in ON_ACCUMULATORS
+    later = e.activation.name not in SHORT_FUNCTIONS
     columns = [vector.lanes for vector in tile[0]]
     of_row = m.copy(c) if row_stride is not None and later else c
     for i, row in enumerate(tile):

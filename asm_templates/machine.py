@@ -28,6 +28,7 @@ from neurojit.asm_templates.arithmetic import (
     Operand,
     Pointer,
     Scalar,
+    ScalarRegister,
     Source,
     Vector,
 )
@@ -37,7 +38,7 @@ from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [
     "ELEMENTS", "F32", "F64", "ONCE", "CountedLoop", "Element", "InMemory", "Lane", "Machine", "Mask",
-    "Operand", "Pointer", "RegisterPool", "Scalar", "Source", "Tile", "Vector",
+    "Operand", "Pointer", "RegisterPool", "Scalar", "ScalarRegister", "Source", "Tile", "Vector",
 ]  # fmt: skip
 
 

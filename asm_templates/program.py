@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from neurojit.asm_templates import gemm, gemv
+from neurojit.asm_templates import cumsum, gemm, gemv, reduce, transpose
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
@@ -31,6 +32,8 @@ from neurojit.plan.program import (
     Rows,
     Step,
 )
+from neurojit.plan.reduce import Reduce, ReduceSchedule
+from neurojit.plan.transpose import Transpose, TransposeSchedule
 
 WORD = 8
 HELD = 2
@@ -56,6 +59,12 @@ def _pointers(step: Step) -> int:
         return gemm.pointers_needed(step.kernel, step.schedule)
     if isinstance(step.kernel, Map):
         return map_template.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Reduce):
+        return reduce.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Transpose):
+        return transpose.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Cumsum):
+        return cumsum.pointers_needed(step.kernel)
     return len(step.operands) + 3
 
 
@@ -87,6 +96,15 @@ class _Emission:
         elif isinstance(kernel, Gemv):
             assert isinstance(schedule, GemvSchedule)
             gemv.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Transpose):
+            assert isinstance(schedule, TransposeSchedule)
+            transpose.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Cumsum):
+            assert isinstance(schedule, CumsumSchedule)
+            cumsum.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Reduce):
+            assert isinstance(schedule, ReduceSchedule)
+            reduce.body(m, kernel, schedule, operands)
         else:
             assert isinstance(schedule, MapSchedule)
             count = m.constant(step.count) if kernel.shape[0] is None else None

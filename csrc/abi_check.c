@@ -37,11 +37,37 @@ static const char *const names[NJ_ABI_VIOLATION_COUNT] = {
     [NJ_ABI_D8 + 6] = "d14",
     [NJ_ABI_D15] = "d15",
     [NJ_ABI_FPCR] = "fpcr",
+    [NJ_ABI_S0 + 0] = "s0",
+    [NJ_ABI_S0 + 1] = "s1",
+    [NJ_ABI_S0 + 2] = "s2",
+    [NJ_ABI_S0 + 3] = "s3",
+    [NJ_ABI_S0 + 4] = "s4",
+    [NJ_ABI_S0 + 5] = "s5",
+    [NJ_ABI_S0 + 6] = "s6",
+    [NJ_ABI_S0 + 7] = "s7",
+    [NJ_ABI_S0 + 8] = "s8",
+    [NJ_ABI_S0 + 9] = "s9",
+    [NJ_ABI_S0 + 10] = "s10",
+    [NJ_ABI_S0 + 11] = "s11",
+    [NJ_ABI_FS0 + 0] = "fs0",
+    [NJ_ABI_FS0 + 1] = "fs1",
+    [NJ_ABI_FS0 + 2] = "fs2",
+    [NJ_ABI_FS0 + 3] = "fs3",
+    [NJ_ABI_FS0 + 4] = "fs4",
+    [NJ_ABI_FS0 + 5] = "fs5",
+    [NJ_ABI_FS0 + 6] = "fs6",
+    [NJ_ABI_FS0 + 7] = "fs7",
+    [NJ_ABI_FS0 + 8] = "fs8",
+    [NJ_ABI_FS0 + 9] = "fs9",
+    [NJ_ABI_FS0 + 10] = "fs10",
+    [NJ_ABI_FS0 + 11] = "fs11",
+    [NJ_ABI_FRM] = "rounding mode",
+    [NJ_ABI_GP_TP] = "gp or tp",
 };
 
 const char *nj_abi_violation_name(nj_abi_violation violation) { return names[violation]; }
 
-#if !defined(NJ_ABI_CHECK_X86) && !defined(NJ_ABI_CHECK_AARCH64)
+#if !defined(NJ_ABI_CHECK_X86) && !defined(NJ_ABI_CHECK_AARCH64) && !defined(NJ_ABI_CHECK_RISCV)
 
 bool nj_call_checked(nj_kernel kernel, void *const *buffers, int64_t n, nj_abi_call how,
                      nj_abi_report *report)

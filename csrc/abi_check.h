@@ -15,7 +15,8 @@
  *                       bits 128 and up of vector registers 0-15 are zero, and that the CPU knows it
  *                       (XINUSE, where the CPU tracks it), which is what vzeroupper is for;
  *   AArch64 (AAPCS64)   x19-x29; the lower halves of v8-v15; FPCR; and x18, which some systems keep for
- *                       themselves, so that no kernel may touch it.
+ *                       themselves, so that no kernel may touch it;
+ *   RISC-V (LP64D)      s0-s11, fs0-fs11, gp and tp; the rounding mode.
  */
 #ifndef NJ_ABI_CHECK_H
 #define NJ_ABI_CHECK_H
@@ -29,6 +30,8 @@
 #define NJ_ABI_CHECK_X86 1
 #elif defined(__aarch64__) && defined(__ELF__)
 #define NJ_ABI_CHECK_AARCH64 1
+#elif defined(__riscv) && __riscv_xlen == 64 && defined(__riscv_float_abi_double)
+#define NJ_ABI_CHECK_RISCV 1
 #endif
 
 typedef enum nj_abi_violation {
@@ -54,6 +57,13 @@ typedef enum nj_abi_violation {
     NJ_ABI_D8,
     NJ_ABI_D15 = NJ_ABI_D8 + 7,
     NJ_ABI_FPCR,
+    /* RISC-V; its sp is NJ_ABI_SP */
+    NJ_ABI_S0,
+    NJ_ABI_S11 = NJ_ABI_S0 + 11,
+    NJ_ABI_FS0,
+    NJ_ABI_FS11 = NJ_ABI_FS0 + 11,
+    NJ_ABI_FRM,
+    NJ_ABI_GP_TP,
     NJ_ABI_VIOLATION_COUNT
 } nj_abi_violation;
 

@@ -19,6 +19,7 @@ from neurojit import errors
 
 if TYPE_CHECKING:
     from neurojit.dense import linear as linear
+    from neurojit.frontends.jit import jit as jit
     from neurojit.ir.parser import parse as parse
     from neurojit.numpy_matmul import matmul as matmul
     from neurojit.packed import PackedWeights as PackedWeights
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Program": "neurojit.program",
     "compile": "neurojit.program",
+    "jit": "neurojit.frontends.jit",
     "linear": "neurojit.dense",
     "matmul": "neurojit.numpy_matmul",
     "pack": "neurojit.packed",
@@ -61,6 +63,7 @@ __all__ = [
     "explain_matmul",
     "get_num_threads",
     "info",
+    "jit",
     "linear",
     "matmul",
     "num_threads",

@@ -65,15 +65,18 @@ cdef class Matmul:
         self.__signature__ = signature
         self.__name__ = "matmul"
 
-    def bind(self, a, b, out):
+    def bind(self, a, b, out, level=None):
         """A callable without arguments that computes out[...] = a @ b each time and returns out.
 
         a, b: as for a call; what they hold is read at each call, their shapes and strides now. For
         float32 and float64 arrays of one or two dimensions that `out` does not overlap, a call costs
         about 30 ns and the arithmetic; for all others it costs what nj.matmul costs. Raises now what a
         call would raise for these shapes and dtypes.
+
+        level: "O0" to "O3", or None for NEUROJIT_LEVEL: how much is done to make such a call quick, never
+        what it computes. ValueError for any other.
         """
-        return self.binder(a, b, out)
+        return self.binder(a, b, out, level)
 
     def __repr__(self):
         return "<function neurojit.matmul>"

@@ -210,6 +210,9 @@ def _add(c: _Call) -> Bounded:
 def _mul(c: _Call) -> Bounded:
     (x, ex), (y, ey) = c.operands
     value = c.value
+    if c.op.name == "outer":
+        x, ex = x[..., :, np.newaxis], ex[..., :, np.newaxis]
+        y, ey = y[..., np.newaxis, :], ey[..., np.newaxis, :]
     return Bounded(value, np.abs(x) * ey + np.abs(y) * ex + ex * ey + c.rounded(np.abs(value)))
 
 

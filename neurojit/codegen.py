@@ -20,6 +20,7 @@ from neurojit.asm_templates import reduce as reduce_template
 from neurojit.asm_templates import transpose as transpose_template
 from neurojit.asm_templates.aarch64.neon import NeonMachine
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
+from neurojit.asm_templates.riscv64.lanes import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
@@ -40,6 +41,7 @@ MACHINES: dict[str, type[Machine]] = {
     "x86_64-avx2": Avx2Machine,
     "x86_64-avx512": Avx512Machine,
     "aarch64-neon": NeonMachine,
+    "riscv64-rvv": RvvMachine,
 }
 
 
@@ -172,7 +174,10 @@ def list_program(plan: ProgramPlan, isa: Isa) -> str:
 def machine_for(
     isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
 ) -> Machine:
-    return machine_class(isa)(buffer, element, template, micro=micro)
+    machine = machine_class(isa)
+    if issubclass(machine, RvvMachine):
+        return machine(buffer, element, template, micro=micro, vector_bits=isa.widest)
+    return machine(buffer, element, template, micro=micro)
 
 
 def machine_class(isa: Isa) -> type[Machine]:

@@ -7,6 +7,8 @@
     validate  bit for bit against the reference  validate_gemm, validate_gemv
     publish   one release store into the slot    SLOTS.publish, publish_blocked
 
+Level O0 publishes the reference itself (reference_code); lower levels than O3 take presets of the plans.
+
 Stages exchange frozen values; nothing is published that did not pass the gate before it. One thread
 compiles a key; the others are answered by NumPy until the kernel is there.
 """
@@ -26,6 +28,7 @@ from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
+from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.map import Map
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
@@ -37,13 +40,12 @@ from neurojit.runtime._blocked import (
     call_micro_kernel,
     keep_mapped,
     publish_blocked,
+    reference_code,
     rounded_code,
     strips_code,
 )
 from neurojit.target import Target, host_choice, host_target
 from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
-
-Key = tuple[int, int, int, int]
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
 
@@ -56,7 +58,9 @@ _micro_kernels: dict[tuple[str, Gemm], Code] = {}
 _maps: dict[tuple[str, Activation], Code] = {}
 
 
-def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE) -> str | None:
+def publish_product(
+    key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE, level: Level = LEVEL
+) -> str | None:
     """Compile the kernel for a product and publish it in the key's slot; or say why that cannot be.
 
     Reasons are remembered: what was refused once is refused at once. Never raises for a kernel that
@@ -68,12 +72,15 @@ def publish_product(key: Key, product: Product, epilogue: Epilogue = NO_EPILOGUE
     memory = executable_memory()
     if memory.closed:
         return "no executable memory: " + "; ".join(memory.reasons)
+    level = product.level_at(level)
+    if level == Level.O0 and epilogue != NO_EPILOGUE:
+        return "level O0 computes products alone"
     if key in _refused:
         return _refused[key]
     slot = SLOTS.insert(key)
     start = clock_ns()
     try:
-        if not slot.while_claimed(lambda: _compile(slot, product, epilogue, host_target())):
+        if not slot.while_claimed(lambda: _compile(slot, product, epilogue, host_target(), level)):
             return "another thread is compiling this kernel"
     except ExecutableMemoryError as error:  # memory may come back, so these are not remembered
         return f"ExecutableMemoryError: {error}"
@@ -94,14 +101,21 @@ def forget_refusals() -> None:
     _refused.clear()
 
 
-def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None:
+def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: Level) -> None:
     """Plan, make and publish the product's kernel."""
     if slot.published:
         return  # another thread was here between this one's miss and its claim
     release_gil = p.work > GIL_WORTH_RELEASING
-    plan = plan_product(p, target, epilogue)
-    if isinstance(plan, Gemm) and isinstance(plan.b, Panels):
+    plan = plan_product(p, target, epilogue, level)
+    if level == Level.O0:
+        lanes = plan.lanes if isinstance(plan, Gemv) else 0
+        SLOTS.publish(slot, reference_code(tuple(p), lanes, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and isinstance(plan.b, Panels):
         SLOTS.publish(slot, _compile_packed(p, plan, plan.b, target, release_gil))
+        counts["kernels"] += 1
+    elif isinstance(plan, Gemm) and level < Level.O3:
+        SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
         counts["kernels"] += 1
     elif isinstance(plan, Gemm):
         # One row reads B once, in long runs along its rows, which strips of columns would cut short.
@@ -110,7 +124,7 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target) -> None
         SLOTS.publish(slot, _compile_strips(plan, strips, p.b_column * p.element_size, target, release_gil))
         counts["kernels"] += 1
     elif isinstance(plan, Gemv):
-        SLOTS.publish(slot, compile_gemv(plan, target, release_gil))
+        SLOTS.publish(slot, compile_gemv(plan, target, release_gil, level))
         counts["kernels"] += 1
     else:
         _publish_blocked(slot, p, plan, epilogue, target, release_gil)
@@ -181,9 +195,9 @@ def _publish_blocked(
     publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil, last, steps, keeps_c)
 
 
-def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
+def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    schedule = schedule_gemm(g, target)
+    schedule = schedule_gemm(g, target, level)
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
@@ -194,9 +208,9 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False) -> Code:
     return kernel
 
 
-def compile_gemv(g: Gemv, target: Target, release_gil: bool = False) -> Code:
+def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target), target.isa), release_gil=release_gil)
+    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target, level), target.isa), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array, *others: Array) -> int:
         return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from neurojit.errors import ConfigurationError
 
 ISA_CHOICES = ("avx512", "avx2", "neon", "rvv", "none")
+LEVEL_CHOICES = ("O0", "O1", "O2", "O3")
 ENCODER_CHOICES = ("table", "peachpy")
 DUMP_CHOICES = ("ir", "plan", "asm")
 
@@ -22,7 +23,8 @@ class Config:
     peachpy_path: where PeachPy is, for forms beyond the encoder table; None for sys.path.
     code_cache_bytes: executable bytes kept before the least recently used kernels are evicted.
     num_threads: most threads a product may use, None for all cores this process may run on.
-    dump: the stages that print what they made to the standard error: of DUMP_CHOICES."""
+    dump: the stages that print what they made to the standard error: of DUMP_CHOICES.
+    level: of optimization, for calls that name none."""
 
     isa: str | None = None
     encoder: str = "table"
@@ -30,6 +32,7 @@ class Config:
     code_cache_bytes: int = 64 << 20
     num_threads: int | None = None
     dump: tuple[str, ...] = ()
+    level: str = "O3"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Config:
@@ -40,6 +43,7 @@ class Config:
             code_cache_bytes=_positive(environ, "NEUROJIT_CODE_CACHE_BYTES", 64 << 20),
             num_threads=_positive(environ, "NEUROJIT_NUM_THREADS", 0) or None,
             dump=_choices(environ, "NEUROJIT_DUMP", DUMP_CHOICES),
+            level=_choice(environ, "NEUROJIT_LEVEL", LEVEL_CHOICES, "O3") or "O3",
         )
 
 

@@ -8,6 +8,7 @@ and programs that could not be compiled, which the interpreter runs.
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import partial
@@ -18,11 +19,13 @@ import numpy as np
 
 from neurojit._program import BoundProgram, Program
 from neurojit.codegen import list_program
-from neurojit.errors import AssertFailedError
+from neurojit.config import CONFIG
+from neurojit.errors import AssertFailedError, RegisterPressureError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
 from neurojit.ir.printer import print_module
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
+from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
 from neurojit.runtime import Slot
@@ -34,15 +37,18 @@ Array = np.ndarray[Any, Any]
 GIL_WORTH_RELEASING = 500_000
 """Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives."""
 NEVER = 1 << 62
+FUSED = (MOST_FUSED, 16, 6, 2, 1)
+"""Elementwise ops in one kernel, at most: the first that finds registers enough."""
 
 
 class Contract:
     """One program: types, plan, weights, state, and how a call is answered in general."""
 
-    def __init__(self, module: Module, weights: Mapping[str, Any]) -> None:
+    def __init__(self, module: Module, weights: Mapping[str, Array]) -> None:
+        """module: after the passes. weights: checked; those that passes found useless are left out."""
         self.module = module
         self.function: Function = module.main
-        self.arrays = _checked_weights(self.function, weights)
+        self.arrays = {name: weights[name] for name in self.function.weights}
         self.constants = constants_of(self.function)
         self.plan: ProgramPlan | None = None
         self.reason = ""
@@ -58,11 +64,23 @@ class Contract:
         if choice.isa.name == "none":
             self.reason = f"no ISA: {choice.reason}"
             return
-        try:
-            self.plan = plan_program(self.function, host_target())
-        except UnplannedError as error:
-            self.reason = str(error)
-            return
+        for most in FUSED:
+            try:
+                self.plan = plan_program(self.function, host_target(), most)
+                self._publish()
+                return
+            except UnplannedError as error:
+                self.reason = str(error)
+                return
+            except RegisterPressureError as error:  # smaller kernels need fewer registers
+                self.plan, self.reason = None, str(error)
+
+    def _publish(self) -> None:
+        assert self.plan is not None
+        if "plan" in CONFIG.dump:
+            sys.stderr.write(f"{self.signature}\n{self.schedule}\n{self.memory_map()}")
+        if "asm" in CONFIG.dump:
+            sys.stderr.write(self.listing())
         self.slot, self.reason = publish_program(self.plan, self.function, host_target())
 
     def program(self) -> Program:
@@ -297,7 +315,7 @@ class Contract:
     def schedule(self) -> str:
         if self.plan is None:
             return f"interpreted: {self.reason}"
-        return "\n".join(f"{step.name}: {step.schedule}" for step in self.plan.steps())
+        return "\n".join(f"{step.name}: {step.what}: {step.schedule}" for step in self.plan.steps())
 
     def listing(self) -> str:
         if self.plan is None:
@@ -312,8 +330,10 @@ class Contract:
             lines.append(
                 f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
             )
+        if self.module.schedule(self.function.name).steps:
+            lines.append("the schedule beside the text is not obeyed yet: the planner chose its own")
         if self.plan is not None:
-            lines += [f"  {step.name}: {step.kernel}" for step in self.plan.steps()]
+            lines += [f"  {step.name}: {step.what}" for step in self.plan.steps()]
         return "\n".join(lines) + "\n"
 
     def memory_map(self) -> str:
@@ -362,7 +382,9 @@ def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:
     return tuple(-1 if extent is None else extent for extent in type_.shape)
 
 
-def _checked_weights(function: Function, given: Mapping[str, Any]) -> dict[str, Array]:
+def checked_weights(module: Module, given: Mapping[str, Any]) -> dict[str, Array]:
+    """Read-only copies of the weights that a module names. Errors as `nj.compile` says."""
+    function = module.main
     unknown = sorted(set(given) - set(function.weights))
     missing = [name for name in function.weights if name not in given]
     if unknown or missing:

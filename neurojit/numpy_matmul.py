@@ -22,6 +22,7 @@ from neurojit import _matmul
 from neurojit import threads as _threads  # noqa: F401  (sets the limit that kernels obey)
 from neurojit._bound import Bound
 from neurojit._packed import PackedWeights
+from neurojit.plan.level import LEVEL, Key, Level, key_at, level_of
 
 fallbacks: Counter[str] = Counter()
 """How often NumPy answered instead, by reason."""
@@ -205,7 +206,7 @@ def _publish(
 
 
 def publish(
-    key: tuple[int, int, int, int], fields: tuple[int, ...], epilogue: Any = None, forget: bool = False
+    key: Key, fields: tuple[int, ...], epilogue: Any = None, forget: bool = False, level: Level = LEVEL
 ) -> str | None:
     """Have the kernel for a product, with its Epilogue, in the slot of its key; or say why that cannot be.
 
@@ -219,7 +220,9 @@ def publish(
     if forget:
         forget_refusals()
     product = Product(*fields)
-    return publish_product(key, product) if epilogue is None else publish_product(key, product, epilogue)
+    if epilogue is None:
+        return publish_product(key, product, level=level)
+    return publish_product(key, product, epilogue, level=level)
 
 
 def for_kernel(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
@@ -242,8 +245,9 @@ def _may_overlap(out: np.ndarray[Any, Any], *operands: np.ndarray[Any, Any]) -> 
     return any(np.may_share_memory(out, operand) for operand in operands)
 
 
-def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
+def bind(a: Any, b: Any, out: Any, level: str | None = None) -> Callable[[], Any]:
     """What `nj.matmul.bind` returns; see Matmul.bind."""
+    chosen = level_of(level)
     if type(b) is PackedWeights:
         return _bind_packed(a, b, out)
     if _why_not(a, b, out, {}) is None and type(a) is type(b) is type(out) is np.ndarray:
@@ -259,9 +263,14 @@ def bind(a: Any, b: Any, out: Any) -> Callable[[], Any]:
             if a.ndim <= 2 and b.ndim <= 2 and takes_rows(out, full) and not _may_overlap(out, a, b):
                 views.append(out.reshape(full) if out.shape != full else out.view())
                 described = _matmul.describe(*views) if a.shape[-1] else None
-                if described is not None and _publish(*views) is None:
+                key = None if described is None else key_at(described[0], chosen)
+                if (
+                    described is not None
+                    and key is not None
+                    and publish(key, described[1], level=chosen) is None
+                ):
                     text = f"matmul {a.shape} @ {b.shape}"
-                    return Bound(described[0], tuple(views), out, functools.partial(general, a, b, out), text)
+                    return Bound(key, tuple(views), out, functools.partial(general, a, b, out), text)
     np.matmul(np.zeros_like(a), np.zeros_like(b), out=np.empty_like(out))  # raises what a call would
     return functools.partial(general, a, b, out)
 

@@ -1,5 +1,6 @@
 """`nj.compile`: a network becomes one native function.
 
+    passes    the same results with less to do       passes
     plan      kernels, schedules, the arena          planner
     emit      machine code                           codegen
     validate  against the interpreter's meaning      program_validation
@@ -15,26 +16,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurojit._program import Program
-from neurojit.contract import Contract
-from neurojit.ir import Module, parse, verify
+from neurojit.contract import Contract, checked_weights
+from neurojit.ir import Module, TensorType, parse
+from neurojit.ir.layer import Layer, module_of
+from neurojit.passes import run
 
 __all__ = ["Program", "compile"]
 
 
-def compile(thing: Any, weights: Mapping[str, Any] | None = None) -> Program:
+def compile(
+    thing: Any, weights: Mapping[str, Any] | None = None, *, input_type: TensorType | str | None = None
+) -> Program:
     """Compile a network: a `Program`, called with its inputs.
 
-    thing: a TensorLang text, or a module (`neurojit.ir.Module`). weights: an array for each weight that it
-    names, of its type and shape; they are copied. Raises TensorLangError for a text or a module that is none,
+    thing: a TensorLang text, a module (`neurojit.ir.Module`), a layer of `neurojit.nn`, or a list of layers
+    and names of functions. weights: an array for each weight that it names, of its type and shape, in place
+    of those that layers hold; they are copied. input_type: what layers take, such as `tensor<16x64xf32>`,
+    where the first does not say, or says less. Raises TensorLangError for a text or a module that is none,
     KeyError for a weight that is missing or unknown, TypeError and ValueError for one that does not fit. What
     no kernel computes yet is interpreted: `program.compiled` tells, and `program.explain()` says why.
     """
-    if isinstance(thing, str):
+    if isinstance(thing, (Layer, list)):
+        thing, own = module_of(thing if isinstance(thing, list) else [thing], input_type=input_type)
+        weights = {**own, **(weights or {})}
+    elif isinstance(thing, str):
         thing = parse(thing)
-    elif isinstance(thing, Module):
-        verify(thing)
-    else:
-        raise TypeError(
-            f"compile: {type(thing).__name__}: expected a TensorLang text or a neurojit.ir.Module"
-        )
-    return Contract(thing, weights or {}).program()
+    elif not isinstance(thing, Module):
+        kind = type(thing).__name__
+        raise TypeError(f"compile: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
+    checked = checked_weights(thing, weights or {}) if thing.functions else {}
+    return Contract(run(thing), checked).program()

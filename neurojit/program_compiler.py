@@ -14,7 +14,7 @@ import numpy as np
 
 from neurojit._program import call_code
 from neurojit.codegen import emit_program
-from neurojit.errors import ExecutableMemoryError, NeurojitError
+from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressureError
 from neurojit.ir.structure import Function
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
 from neurojit.program_validation import validate_program
@@ -27,7 +27,8 @@ counts = {"programs": 0, "nanoseconds": 0}
 
 
 def publish_program(plan: ProgramPlan, function: Function, target: Target) -> tuple[Slot | None, str]:
-    """(the slot that runs the program, why there is none). Never raises for code that cannot be made."""
+    """(the slot that runs the program, why there is none). RegisterPressureError: a kernel fuses too much; no
+    other code that cannot be made raises."""
     memory = executable_memory()
     if memory.closed:
         return None, "no executable memory: " + "; ".join(memory.reasons)
@@ -38,6 +39,8 @@ def publish_program(plan: ProgramPlan, function: Function, target: Target) -> tu
         if not slot.published:
             SLOTS.publish(slot, _validated(code, plan, function))
             counts["programs"] += 1
+    except RegisterPressureError:
+        raise
     except (NeurojitError, MemoryError) as error:
         kind = "ExecutableMemoryError" if isinstance(error, ExecutableMemoryError) else type(error).__name__
         return None, f"{kind}: {error}"

@@ -23,6 +23,7 @@ settings.register_profile("neurojit", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
 settings.load_profile("neurojit")
 
+WITHOUT_A_MACHINE = ("ir", "passes")  # folders of tests of plain Python, the same on every host
 MACHINES = {"x86_64": ("x86_64", "AMD64"), "aarch64": ("aarch64", "arm64")}
 
 Child = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what a marker says does not belong on this machine: for one reason, the first."""
     foreign = [name for name, machines in MACHINES.items() if platform.machine() not in machines]
     for item in items:
+        if EMULATED and item.path.parent.name in WITHOUT_A_MACHINE:
+            item.add_marker(pytest.mark.skip(reason="not emulated: plain Python, the same on every host"))
         for name in [*foreign, *(["not_emulated"] if EMULATED else [])]:
             mark = item.get_closest_marker(name)
             if mark is not None:

@@ -103,3 +103,46 @@ def recurrent_sequence(
 
     (h, c), (hs,) = b.scan(step, (h0, c0), (xs,), reverse=reverse)
     return net.module(hs, h, c)
+
+
+def gated(
+    batch: int | str = 1, inputs: int = 12, hidden: int = 20, reset_after: bool = True
+) -> tuple[Module, Weights]:
+    """A step of a GRU, the carried h an input: the reset gate after the product, as in torch, or before."""
+    net = Net()
+    b, x, h = net.b, net.input("x", batch, inputs), net.input("h", batch, hidden)
+    wx, wh = net.weight("wx", inputs, 3 * hidden), net.weight("wh", hidden, 3 * hidden)
+    bx, bh = net.weight("bx", 3 * hidden), net.weight("bh", 3 * hidden)
+
+    def gate(value: Value, n: int) -> Value:
+        return b.slice(value, axis=1, start=n * hidden, end=(n + 1) * hidden)
+
+    of_x = b.add(b.matmul(x, wx), bx)
+    of_h = b.add(b.matmul(h, wh), bh)
+    r = b.sigmoid(b.add(gate(of_x, 0), gate(of_h, 0)))
+    z = b.sigmoid(b.add(gate(of_x, 1), gate(of_h, 1)))
+    if reset_after:
+        candidate = b.mul(r, gate(of_h, 2))
+    else:
+        candidate = b.matmul(b.mul(r, h), net.weight("wn", hidden, hidden))
+    n = b.tanh(b.add(gate(of_x, 2), candidate))
+    return net.module(b.add(b.mul(b.sub(1.0, z), n), b.mul(z, h)))
+
+
+def encoder(tokens: int = 5, width: int = 16, heads: int = 2) -> tuple[Module, Weights]:
+    """A transformer's block: attention over heads, layer norms, residuals, a dense block."""
+    net = Net()
+    b, x = net.b, net.input("x", tokens, width)
+    depth = width // heads
+
+    def split(value: Value) -> Value:
+        return b.transpose(b.reshape(value, shape=(tokens, heads, depth)), permutation=(1, 0, 2))
+
+    normed = b.layer_norm(x, net.weight("g1", width), net.weight("s1", width))
+    q, k, v = (split(net.dense(normed, name, width, width)) for name in "qkv")
+    scores = b.softmax(b.mul(b.matmul(q, k, transpose_b=True), depth**-0.5), axis=2)
+    mixed = b.reshape(b.transpose(b.matmul(scores, v), permutation=(1, 0, 2)), shape=(tokens, width))
+    x = b.add(net.dense(mixed, "o", width, width), x)
+    normed = b.layer_norm(x, net.weight("g2", width), net.weight("s2", width))
+    hidden = net.dense(normed, "up", width, 2 * width, "gelu")
+    return net.module(b.add(net.dense(hidden, "down", 2 * width, width), x))

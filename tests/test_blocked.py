@@ -17,7 +17,7 @@ from neurojit.plan.blocking import Blocking, micro_tile
 from neurojit.plan.cut import ceil_div, cut_by, cut_equally
 from neurojit.plan.product import Product
 from neurojit.runtime import SLOTS
-from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked, publish_strips
+from neurojit.runtime._blocked import inject_scratch_failure, publish_blocked, strips_code
 from neurojit.target import Target, host_target
 
 pytestmark = [
@@ -139,7 +139,7 @@ def test_a_plan_has_no_more_operands_than_c_has_room_for() -> None:
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
         publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,) * 8, False, (), steps)
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
-        publish_strips(slot, cut, (0,) * 8, (None, None), 1, 1)
+        strips_code((cut, cut), ((0, 4),) * 8, (None,) * 4, 1, 1)
     with pytest.raises(ValueError, match="8 micro-kernels, got 1"):
         publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,), False)
     assert not slot.published

@@ -15,6 +15,8 @@ from neurojit.config import CONFIG
 from neurojit.plan.blocking import micro_tile
 from neurojit.plan.gemm import Gemm
 
+JAL = 0x6F  # the opcode of RISC-V's jump and link
+
 
 def has_peachpy() -> bool:
     path = CONFIG.peachpy_path
@@ -63,16 +65,17 @@ def test_a_listing_has_every_byte_of_the_code(isa: str) -> None:
     opening, multiply_add = {
         "x86_64": ("endbr64", "vfmadd231ps"),
         "aarch64": ("bti c", "fmla"),
+        "riscv64": ("jal x30", "vfmacc.vf"),
     }[target.isa.architecture]
     assert opening in listing
     assert multiply_add in listing
     assert listing.rstrip().count("\n") > 20
 
 
-def test_every_implemented_isa_has_its_machine() -> None:
+def test_every_isa_has_its_machine() -> None:
     from neurojit.target import ISAS, NONE
 
-    assert set(MACHINES) >= {isa.name for isa in ISAS if isa.implemented and isa is not NONE}
+    assert set(MACHINES) == {isa.name for isa in ISAS if isa is not NONE}
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))
@@ -85,4 +88,8 @@ def test_only_a_micro_kernel_has_a_dynamic_row_stride(isa: str) -> None:
 def test_code_for_any_isa_is_emitted_on_any_host() -> None:
     for isa, target in TARGETS.items():
         for g in kernels(isa):
-            assert emit_gemm(g, planned(g, target), target.isa)[:4] == ENTRY[target.isa.architecture], g
+            code = emit_gemm(g, planned(g, target), target.isa)
+            if target.isa.architecture == "riscv64":
+                assert code[0] & 0x7F == JAL, g  # whose other bits say how far the constants are
+            else:
+                assert code[:4] == ENTRY[target.isa.architecture], g

@@ -20,6 +20,7 @@ from neurojit import _matmul, codegen, compiler
 from neurojit.compiler import compile_gemm, micro_kernel, publish_product
 from neurojit.errors import EncodeError, RegisterPressureError, ValidationError
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.level import Level
 from neurojit.plan.product import Product, plan_product
 from neurojit.runtime import SLOTS, Code, Slot, executable_memory
 from neurojit.target import NONE, IsaChoice, Target, host_target
@@ -272,9 +273,9 @@ def test_a_products_text_says_what_matters() -> None:
 def test_large_products_release_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def record(g: Gemm, target: Target, release_gil: bool = False) -> Code:
+    def record(g: Gemm, target: Target, release_gil: bool = False, *at: Level) -> Code:
         seen[g.k] = release_gil
-        return compile_gemm(g, target, release_gil)
+        return compile_gemm(g, target, release_gil, *at)
 
     monkeypatch.setattr(compiler, "compile_gemm", record)
     for k in (10, 5000):

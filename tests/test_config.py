@@ -24,8 +24,9 @@ def test_every_variable_is_read() -> None:
         "NEUROJIT_CODE_CACHE_BYTES": "4096",
         "NEUROJIT_NUM_THREADS": "3",
         "NEUROJIT_DUMP": "plan,,ir",
+        "NEUROJIT_LEVEL": "O1",
     }
-    expected = Config("avx2", "peachpy", "/somewhere", 4096, 3, ("ir", "plan"))
+    expected = Config("avx2", "peachpy", "/somewhere", 4096, 3, ("ir", "plan"), "O1")
     assert Config.from_environment(environment) == expected
 
 
@@ -36,7 +37,7 @@ def test_an_unknown_stage_is_named_with_the_known_ones() -> None:
         Config.from_environment({"NEUROJIT_DUMP": "ir,il"})
 
 
-@pytest.mark.parametrize("name", ["NEUROJIT_ISA", "NEUROJIT_ENCODER"])
+@pytest.mark.parametrize("name", ["NEUROJIT_ISA", "NEUROJIT_ENCODER", "NEUROJIT_LEVEL"])
 @pytest.mark.parametrize("value", ["AVX2", "sse", " avx2", "1"])
 def test_an_unknown_choice_is_named_with_the_known_ones(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{name}='{value}': expected one of .*unset it"):

@@ -194,7 +194,7 @@ def test_references_are_kept_and_given_back() -> None:
 
 def test_without_emitted_code_numpy_computes_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, b = layer((4, 9, 8), "f4", seed=5)
-    monkeypatch.setattr("neurojit.compiler.publish_product", lambda *_: "not now")
+    monkeypatch.setattr("neurojit.compiler.publish_product", lambda *_, **__: "not now")
     monkeypatch.setattr("neurojit.compiler.map_kernel", lambda *_: None)
     for activation in ("tanh", "gelu", ("clamp", -1, 1)):
         got = nj.linear(x, w, b, activation=activation)

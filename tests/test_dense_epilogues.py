@@ -399,7 +399,9 @@ def test_several_passes_have_the_same_bits_and_say_why(case: Case, monkeypatch: 
     SLOTS.evict_bytes(1 << 62)
     publish = compiler.publish_product
     monkeypatch.setattr(
-        compiler, "publish_product", lambda key, product, *e: "not now" if e else publish(key, product)
+        compiler,
+        "publish_product",
+        lambda key, product, *e, **at: "not now" if e else publish(key, product, **at),
     )
     assert nj.linear(**given, out=before.copy()).tobytes() == fused.tobytes()
     assert nj.info().fallbacks == {"linear in several passes: not now": 1}

@@ -17,6 +17,7 @@ from neurojit.emit.word_table import WordTable
 
 forms = FormTable()
 aarch64_forms = WordTable("neurojit.asm_templates.aarch64")
+riscv64_forms = WordTable("neurojit.asm_templates.riscv64")
 
 
 def new_buffer(encoder: str = "table") -> X86Buffer:
@@ -31,5 +32,5 @@ def new_buffer(encoder: str = "table") -> X86Buffer:
 
 __all__ = [
     "CodeBuffer", "FormTable", "WordBuffer", "WordTable", "X86Buffer", "aarch64_forms",
-    "fail_allocation_after", "forms", "listing", "new_buffer",
+    "fail_allocation_after", "forms", "listing", "new_buffer", "riscv64_forms",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ op that does not fit raises TensorLangError with the line of Python that asked f
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +21,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from neurojit import errors as neurojit_errors
 from neurojit.errors import Diagnostic, Span, TensorLangError
 from neurojit.ir.rules import MisfitError
 from neurojit.ir.structure import NAME, Block, Dense, Function, Op, Value
 from neurojit.ir.table import OPS, Row, complete, did_you_mean, infer, row_named
 from neurojit.ir.types import TensorType, parse_type
 
-_PACKAGE = str(Path(__file__).parent.parent)
+_LIBRARIES = tuple(f"{Path(file).parent}{os.sep}" for file in (neurojit_errors.__file__, np.__file__))
 
 Operand = Value | bool | int | float
 
@@ -87,7 +91,9 @@ class Builder:
         for value in inputs:
             if not value.type.rank:
                 message = "an input of a scan"
-                raise TensorLangError([Diagnostic(_caller(), message, "a leading axis", str(value.type))])
+                raise TensorLangError(
+                    [Diagnostic(calling_line(), message, "a leading axis", str(value.type))]
+                )
         parameters = [Value(self._unique(value.name), value.type) for value in carried]
         for value in inputs:
             slice_type = TensorType(value.type.shape[1:], value.type.element)
@@ -122,7 +128,7 @@ class Builder:
         type: TensorType | str | None,
         names: tuple[str, ...],
     ) -> Op:
-        span = _caller()
+        span = calling_line()
         try:
             row = row_named(name)
             values = self._values(row, operands)
@@ -197,11 +203,11 @@ def _counted_from_front(attributes: dict[str, Any], operands: list[Value]) -> di
     return counted
 
 
-def _caller() -> Span | None:
-    """The line of Python outside this package that asked for the op."""
+def calling_line() -> Span | None:
+    """The line of Python, outside this package and NumPy, that asked for the op."""
     frame = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
             return Span(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

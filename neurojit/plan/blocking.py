@@ -13,7 +13,7 @@ from typing import NamedTuple
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
 from neurojit.plan.panels import Panels
-from neurojit.plan.tiling import UNROLL
+from neurojit.plan.tiling import UNROLL, grouped
 from neurojit.target import Target
 
 MOST_KC = 1024
@@ -87,7 +87,7 @@ def one_tile(g: Gemm, target: Target) -> GemmSchedule:
     lanes = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
     whole, rest = divmod(g.n, lanes)
     vectors = (lanes,) * whole + ((rest,) if rest else ())
-    return GemmSchedule((ColumnBlock(vectors, 1, Cut(g.m, 1)),), UNROLL)
+    return GemmSchedule((ColumnBlock(grouped(vectors, g, target.isa), 1, Cut(g.m, 1)),), UNROLL)
 
 
 class Strips(NamedTuple):

@@ -20,6 +20,8 @@ FUNCTIONS = {
     "relu": 0, "leaky_relu": 1, "clamp": 2, "elu": 1, "silu": 0, "gelu": 0, "gelu_tanh": 0,
 }  # fmt: skip
 """name -> count of parameters. What they compute: neurojit.asm_templates.math."""
+SHORT_FUNCTIONS = ("identity", "relu", "leaky_relu", "clamp")
+"""Functions of one or two instructions and one temporary: applied to accumulators, not to the stored tile."""
 
 
 @dataclass(frozen=True)

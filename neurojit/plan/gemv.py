@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from neurojit.plan.cut import Cut, ceil_div, cut_equally
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE
+from neurojit.plan.level import Level
 from neurojit.target import Target
 
 PARTIAL_BYTES = 64
@@ -54,8 +55,10 @@ NEAR_HEIGHT, FAR_HEIGHT = 16, 4
 follow, often at distances that collide in L1, cost more than they hide. Measured on Zen 4."""
 
 
-def schedule_gemv(g: Gemv, target: Target) -> GemvSchedule:
-    """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be."""
+def schedule_gemv(g: Gemv, target: Target, level: Level = Level.O3) -> GemvSchedule:
+    """Enough rows at once that their chains hide the FMA's latency, in tiles as equal as can be; O1: one."""
+    if level < Level.O2:
+        return GemvSchedule(Cut(1, g.m), 1)
     isa, size = target.isa, ELEMENT_SIZE[g.dtype]
     far = g.m * g.k * size > target.caches.l2.size // 2
     partial = PARTIAL_BYTES * 8 // isa.widest  # vectors of partial sums a row has

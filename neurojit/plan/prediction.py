@@ -13,6 +13,7 @@ from neurojit.plan.blocking import Blocking
 from neurojit.plan.cost import L2_LINE_CYCLES, L3_LINE_CYCLES, LINE, Traffic, cost_model
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
+from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
@@ -37,15 +38,18 @@ class Prediction(NamedTuple):
         return self.ideal / self.cycles
 
 
-def predict(p: Product, target: Target) -> Prediction:
-    plan = plan_product(p, target)
+def predict(p: Product, target: Target, level: Level = Level.O3) -> Prediction:
+    level = p.level_at(level)
+    plan = plan_product(p, target, level=level)
     ideal = 2 * p.work / target.pipes.flop_per_cycle(target.isa.widest, 8 * p.element_size)
-    if isinstance(plan, Gemm) and isinstance(plan.b, Panels):
+    if level == Level.O0:
+        bounds = {"FMA latency": float(p.work * target.pipes.fma_latency)}
+    elif isinstance(plan, Gemm) and isinstance(plan.b, Panels):
         bounds = _panel_bounds(plan, plan.b, schedule_gemm(plan, target), target)
     elif isinstance(plan, Gemm):
-        bounds = _gemm_bounds(plan, schedule_gemm(plan, target), target)
+        bounds = _gemm_bounds(plan, schedule_gemm(plan, target, level), target)
     elif isinstance(plan, Gemv):
-        bounds = _gemv_bounds(plan, schedule_gemv(plan, target), target)
+        bounds = _gemv_bounds(plan, schedule_gemv(plan, target, level), target)
     else:
         bounds = _blocked_bounds(ideal, p, plan)
     bound = max(bounds, key=lambda name: bounds[name])

@@ -15,6 +15,7 @@ from neurojit.plan.blocking import Blocking, block_gemm, micro_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import LEAST_DEPTH, Gemv
+from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.target import Target
 
@@ -40,6 +41,10 @@ class Product(NamedTuple):
     def panels(self) -> Panels | None:
         """The layout of B, if it is packed: see plan/panels.py for the strides it then has."""
         return Panels.of_strides(self.b_row, self.b_column, self.k)
+
+    def level_at(self, asked: Level) -> Level:
+        """The level it is computed at: packed weights are laid out for the highest and have no other."""
+        return Level.O3 if self.panels is not None else asked
 
     @property
     def work(self) -> int:
@@ -70,10 +75,13 @@ MOST_PANELS_A_TILE = 8
 Kernel = Gemm | Gemv | Blocking
 
 
-def plan_product(p: Product, target: Target, epilogue: Epilogue = NO_EPILOGUE) -> Kernel:
+def plan_product(
+    p: Product, target: Target, epilogue: Epilogue = NO_EPILOGUE, level: Level = Level.O3
+) -> Kernel:
     """The payload of the kernel for this product, or the blocks it is cut into.
 
-    The epilogue changes nothing in the choice, on which the order of additions depends.
+    Epilogue and level change nothing in the order of additions. Below O3 only what no vector load can follow
+    is packed.
     """
     panels = p.panels
     if panels is not None:
@@ -83,7 +91,7 @@ def plan_product(p: Product, target: Target, epilogue: Epilogue = NO_EPILOGUE) -
     of_row = epilogue.transposed(p.m) if column else epilogue
     if row.m == 1 and row.b_row == 1 and row.a_column == 1 and p.k >= LEAST_DEPTH and _within_reach(row):
         return Gemv(p.dtype, row.n, p.k, row.b_column, swapped=not column, epilogue=of_row)
-    if _reads_in_place(row, target):
+    if _reads_in_place(row, target) or (level < Level.O3 and row.b_column == 1 and _within_reach(row)):
         a, b = Matrix(row.a_row, row.a_column), Matrix(row.b_row)
         return Gemm(p.dtype, row.m, row.n, p.k, a, b, Output(row.c_row), swapped=column, epilogue=of_row)
     return block_gemm(p.dtype, p.m, p.n, p.k, target)

@@ -19,15 +19,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
+from neurojit.plan.reduce import Reduce, ReduceSchedule
+from neurojit.plan.transpose import Transpose, TransposeSchedule
 
 LINE = 64
 
 Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
-Kernel = Gemm | Gemv | Map
-Schedule = GemmSchedule | GemvSchedule | MapSchedule | None
+Kernel = Gemm | Gemv | Map | Reduce | Transpose | Cumsum
+Schedule = (
+    GemmSchedule | GemvSchedule | MapSchedule | ReduceSchedule | TransposeSchedule | CumsumSchedule | None
+)
 
 
 class Place(NamedTuple):
@@ -55,6 +60,18 @@ class Step:
     operands: tuple[Place, ...]
     name: str = ""
     count: int = 0
+
+    @property
+    def what(self) -> str:
+        """The kernel in a line."""
+        k = self.kernel
+        if isinstance(k, Gemm):
+            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}"
+        if isinstance(k, Gemv):
+            return f"gemv {k.dtype} {k.m}x{k.k}"
+        shape = "x".join(map(str, k.shape))
+        expression = f", {k.expression}" if isinstance(k, (Map, Reduce)) else ""
+        return f"{type(k).__name__.lower()} {k.dtype} {shape}{expression}"
 
 
 class Cursor(NamedTuple):
@@ -218,7 +235,8 @@ def _work(body: tuple[Node, ...]) -> int:
             total += node.kernel.m * node.kernel.k
         else:
             elements = math.prod(extent or node.count for extent in node.kernel.shape)
-            total += elements * node.kernel.expression.weight()
+            weight = node.kernel.expression.weight() if isinstance(node.kernel, (Map, Reduce)) else 1
+            total += elements * weight
     return total
 
 

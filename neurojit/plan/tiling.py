@@ -12,8 +12,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from neurojit.plan.cost import Traffic, cost_model, overlapped
-from neurojit.plan.cut import Cut, ceil_div, cut_equally, equal_share
+from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
+from neurojit.plan.epilogue import SHORT_FUNCTIONS
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.target import Isa, Target
 
@@ -31,6 +33,8 @@ ROW_CUTS = 3
 """How many tiles more than necessary may lie below each other, for heights that fit better."""
 NEAR = 1.025
 """What comes so near to the least that is possible is taken, and nothing better looked for."""
+NEAR_ROWS = 1.01
+"""The same of a cut of the rows, of which others are quickly tried: 2 x 24 rows are 3% slower than 3 x 16."""
 CODE = 0.0001
 """What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
 than half a per cent, and shorter code compiles sooner and leaves more of the instruction cache to others."""
@@ -40,11 +44,17 @@ FAR_ROWS = 1024
 """Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
 
 
-def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
-    """A pure function of payload and target. Not for micro-kernels: those are one tile (`blocking`)."""
+PRESETS = {Level.O1: (1, 4, 1), Level.O2: (2, 2, UNROLL)}
+"""Rows of a tile, whole vectors side by side, steps of k in a trip: one tile for every shape."""
+
+
+def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSchedule:
+    """A pure function of its arguments. Not for micro-kernels: those are one tile (`blocking`)."""
     assert g.k is not None
     if isinstance(g.b, Panels):
         return _schedule_panels(g, g.b, target)
+    if level < Level.O3:
+        return _preset(g, target, *PRESETS[level])
     block = k_block(g, target)
     unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
     size = ELEMENT_SIZE[g.dtype]
@@ -60,8 +70,21 @@ def schedule_gemm(g: Gemm, target: Target) -> GemmSchedule:
             if cost < least:
                 cover, least = found, cost
     assert cover is not None
-    columns = [ColumnBlock(tile.lanes, len(list(same)), tile.rows) for tile, same in groupby(cover)]
+    columns = []
+    for tile, same in groupby(cover):
+        columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
+
+
+def _preset(g: Gemm, target: Target, height: int, vectors: int, unroll: int) -> GemmSchedule:
+    """One tile for all of C; at the edges, what is left of it."""
+    full = target.isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    count, rest = divmod(g.n, vectors * full)
+    whole, part = divmod(rest, full)
+    edge = (full,) * whole + ((part,) if part else ())
+    rows = cut_by(g.m, height)
+    columns = [ColumnBlock((full,) * vectors, count, rows)] if count else []
+    return GemmSchedule((*columns, ColumnBlock(edge, 1, rows)) if edge else tuple(columns), unroll)
 
 
 class _Tile(NamedTuple):
@@ -84,12 +107,18 @@ class _Search:
         self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
         self.traffic = Traffic(g, target)
+        self.with_epilogue = g.has_epilogue  # whose operands and masks need the registers of B
         self.whole: dict[int, _Tile] = {}
 
     def floor(self, vectors: int, edge: tuple[int, ...]) -> float:
         """What no cover of so many whole vectors and an edge can beat."""
         of_vectors = vectors * self.model.tile((self.model.full,)).least(self.m, self.k)
         return of_vectors + (self.model.tile(edge).least(self.m, self.k) if edge else 0.0)
+
+    def _tallest(self, vectors: int) -> int:
+        if self.isa.scalars_apart and not self.with_epilogue:
+            return max(1, (self.isa.vector_registers - vectors) // vectors)
+        return max_height(self.isa, vectors, self.masks)
 
     def cover(self, vectors: int, edge: tuple[int, ...]) -> list[_Tile]:
         """The cheapest cover of so many whole vectors and an edge."""
@@ -138,8 +167,8 @@ class _Search:
     def tile(self, lanes: tuple[int, ...]) -> _Tile:
         """The best cut of the rows for tiles of these lanes: about as few as the registers allow."""
         cost, m, k = self.model.tile(lanes), self.m, self.k
-        count = ceil_div(m, max_height(self.isa, len(lanes), self.masks))
-        enough = cost.least(m, k) * NEAR
+        count = ceil_div(m, self._tallest(len(lanes)))
+        enough = cost.least(m, k) * NEAR_ROWS
         best, least = (Cut(0, 0), 0.0), float("inf")
         for tiles in range(count, min(count + ROW_CUTS, m + 1)):
             rows = cut_equally(m, tiles)
@@ -158,6 +187,24 @@ class _Search:
         return _Tile(lanes, *best, least)
 
 
+def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
+    """The same columns in vectors of 1, 2, 4 or 8 registers where the ISA has those: fewer instructions.
+
+    Not before a long function, which needs many registers beside its argument.
+    """
+    full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+    if not isa.scalable or g.epilogue.activation.name not in SHORT_FUNCTIONS:
+        return lanes
+    groups, left = [], sum(lanes)
+    while left > 0:
+        registers = 1 << (min(ceil_div(left, full), MOST_GROUPED).bit_length() - 1)
+        groups.append(min(registers * full, left))
+        left -= registers * full
+    return tuple(groups)
+
+
+MOST_GROUPED = 8
+"""Registers in a group."""
 MOST_WITH_EDGE = 4
 """Whole vectors in a tile that the edge rides along in."""
 

@@ -18,9 +18,10 @@ from neurojit.numpy_matmul import matmul
 from neurojit.plan.blocking import cut_panels
 from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
+from neurojit.plan.level import Level, level_of
 from neurojit.plan.panels import Panels
 from neurojit.plan.prediction import predict
-from neurojit.plan.product import Kernel, Product, plan_product
+from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.report.ceiling import fma_ceiling
 from neurojit.report.emit import schedule_lines
@@ -70,13 +71,15 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain_matmul(a: Any, b: Any, out: Any = None, *, measure: bool = True) -> Explanation:
+def explain_matmul(
+    a: Any, b: Any, out: Any = None, *, measure: bool = True, level: str | None = None
+) -> Explanation:
     """How nj.matmul(a, b, out) computes the product of the last two dimensions of these operands.
 
     a: (..., m, k), b: (..., k, n), float32 or float64 arrays, or b packed by nj.pack; out: as for nj.matmul,
     or None for a new array. measure: also run it, for about a quarter of a second, into an array of its own;
-    `a` and `b` are only read. Of a product that threads share in strips, the one kernel for all of it is
-    described.
+    `a` and `b` are only read. level: "O0" to "O3", None for NEUROJIT_LEVEL's; packed weights have one. Of a
+    product that threads share in strips, the one kernel for all of it is described.
     Raises ValueError for operands that have no product or no kernel: not float32 or float64, fewer than
     two dimensions, shapes that do not fit, a machine that nothing is emitted for.
     """
@@ -98,16 +101,15 @@ def explain_matmul(a: Any, b: Any, out: Any = None, *, measure: bool = True) -> 
     described = _matmul.describe(x, y, c)
     if host_choice().isa.name == "none" or described is None:
         raise ValueError(f"explain_matmul: NumPy computes this product: {host_choice().reason}")
-    return _explain(Product(*described[1]), host_target(), (x, y, c) if measure else None)
+    return _explain(Product(*described[1]), host_target(), level_of(level), (x, y, c) if measure else None)
 
 
-def _explain(p: Product, target: Target, operands: tuple[Any, Any, Any] | None) -> Explanation:
-    plan = plan_product(p, target)
-    prediction = predict(p, target)
-    kernel, reason, schedule, code, text = _kernel(plan, p, target)
+def _explain(p: Product, target: Target, level: Level, operands: tuple[Any, Any, Any] | None) -> Explanation:
+    prediction = predict(p, target, level)
+    kernel, reason, schedule, code, text = _kernel(p, target, level)
     nanoseconds = ceiling = measured = None
     if operands is not None:
-        nanoseconds, ceiling = _measure(*operands), fma_ceiling(str(operands[0].dtype))
+        nanoseconds, ceiling = _measure(*operands, level.name), fma_ceiling(str(operands[0].dtype))
         measured = 2 * p.work / nanoseconds / ceiling
     return Explanation(
         product=str(p),
@@ -125,10 +127,14 @@ def _explain(p: Product, target: Target, operands: tuple[Any, Any, Any] | None) 
     )
 
 
-def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[str], int, str]:
+def _kernel(p: Product, target: Target, level: Level) -> tuple[str, str, list[str], int, str]:
     """(kernel, reason, schedule in words, bytes of code, listing)."""
+    level = p.level_at(level)
+    plan = plan_product(p, target, level=level)
+    if level == Level.O0:
+        return "reference", "level O0 emits nothing", ["plain loops in C"], 0, ""
     if isinstance(plan, Gemm):
-        schedule = schedule_gemm(plan, target)
+        schedule = schedule_gemm(plan, target, level)
         buffer = gemm_buffer(plan, schedule, target.isa)
         lines = schedule_lines(schedule)
         if schedule.k_block:
@@ -144,7 +150,7 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
         )
         return "gemm in place", reason, lines, len(buffer.finish()), listing(buffer)
     if isinstance(plan, Gemv):
-        of = schedule_gemv(plan, target)
+        of = schedule_gemv(plan, target, level)
         buffer = gemv_buffer(plan, of, target.isa)
         lines = [f"rows {of.rows}, {plan.lanes} partial sums each, unrolled by {of.unroll}"]
         return (
@@ -160,9 +166,9 @@ def _kernel(plan: Kernel, p: Product, target: Target) -> tuple[str, str, list[st
     return "blocked", f"{columns_apart}: panels are packed", lines, 0, ""
 
 
-def _measure(a: Any, b: Any, c: Any) -> float:
+def _measure(a: Any, b: Any, c: Any, level: str) -> float:
     """Nanoseconds of one call, best of several batches of calls."""
-    call = matmul.bind(a, b, np.empty_like(c))
+    call = matmul.bind(a, b, np.empty_like(c), level)
     call()
     start = clock_ns()
     call()

@@ -71,7 +71,7 @@ def collect(cpu: Cpu, choice: IsaChoice, measure: bool = False) -> dict[str, Any
             "reason": choice.reason,
             "cap": choice.cap,
             "vector_registers": isa.vector_registers,
-            "vector_bits": target.widest,
+            "vector_bits": target.isa.widest,
             "mask_registers": isa.mask_registers,
         },
         "pipes": asdict(cpu.pipes),

@@ -3,6 +3,7 @@
     publish_blocked   packed panels and micro-kernels (csrc/gemm_blocked.h) as a kernel in a slot
     strips_code       strips of C, each by an emitted kernel (csrc/gemm_strips.h)
     rounded_code      a product whose activations are rounded first (csrc/round_rows.h)
+    reference_code    level O0, plain C loops (csrc/gemm_reference.h)
     run_batch         one kernel over leading axes (csrc/gemm_batch.h), for other extension modules
 """
 
@@ -242,6 +243,46 @@ def rounded_code(tuple shape not None, tuple strides not None, tuple row not Non
 def round_row(uintptr_t to, uintptr_t source, int64_t k, int64_t stride, int format):
     """Round one row, for its tests. Addresses; the stride in elements; a format of round_rows.h."""
     nj_round_row(<void *>to, <const float *>source, k, stride, format)
+
+
+cdef extern from "gemm_reference.h":
+    ctypedef struct nj_reference_plan:
+        int64_t m, n, k, a_row, a_column, b_row, b_column, c_row, element_size, lanes
+    int64_t nj_gemm_reference_run(void *const *, int64_t) noexcept nogil
+
+
+# The reference for one shape, published like a kernel.
+cdef struct ReferenceCode:
+    nj_code code
+    nj_reference_plan plan
+
+
+cdef void destroy_reference(nj_code *code) noexcept nogil:
+    free(code)
+
+
+def reference_code(tuple fields not None, int64_t lanes, bint release_gil):
+    """The reference for one product, as a Code.
+
+    fields: as `describe` gives them. lanes: partial sums of each element, or 0 for one chain."""
+    cdef ReferenceCode *made = <ReferenceCode *>calloc(1, sizeof(ReferenceCode))
+    cdef nj_reference_plan *plan
+    if made is NULL:
+        raise MemoryError("matmul: no memory for a plan")
+    plan = &made.plan
+    try:
+        (plan.m, plan.n, plan.k, plan.a_row, plan.a_column, plan.b_row, plan.b_column, plan.c_row,
+         plan.element_size) = fields
+    except BaseException:
+        free(made)
+        raise
+    plan.lanes = lanes
+    made.code.entry = nj_gemm_reference_run
+    made.code.context = plan
+    made.code.flags = NJ_CODE_RELEASES_GIL if release_gil else 0
+    made.code.bytes = sizeof(ReferenceCode)
+    made.code.destroy = destroy_reference
+    return own(&made.code)
 
 
 cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:

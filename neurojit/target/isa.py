@@ -7,7 +7,7 @@ says why in words, because a slow path without a reason is a bug report waiting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from neurojit.errors import UnknownIsaError
@@ -16,10 +16,11 @@ from neurojit.target.cpu import Cpu
 
 @dataclass(frozen=True)
 class Isa:
-    """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA the
-    least that it guarantees. mask_registers: that can hold a mask (k0 means "no mask" in EVEX, so 7).
+    """option: its name in NEUROJIT_ISA. vector_bits: widths, narrowest first; of a scalable ISA's row the
+    least that it guarantees, and of a row made for a machine that machine's own. mask_registers: that can
+    hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
+    scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
-    needs: features without which its code cannot run. implemented: neurojit has a vector machine for it.
     """
 
     name: str
@@ -29,14 +30,26 @@ class Isa:
     vector_bits: tuple[int, ...]
     mask_registers: int
     needs: tuple[str, ...]
-    implemented: bool
     scalable: bool = False
+    scalars_apart: bool = False
     multiplies_lanes: bool = False
 
     @property
     def widest(self) -> int:
         """Bits of the widest vector; 0 for `none`."""
         return self.vector_bits[-1] if self.vector_bits else 0
+
+    def with_vectors_of(self, bits: int) -> Isa:
+        """The row of a scalable ISA for machines whose registers have so many bits.
+
+        ValueError: less than the ISA guarantees, or no power of two."""
+        least = self.vector_bits[0]
+        if not self.scalable or bits < least or bits & (bits - 1):
+            raise ValueError(
+                f"{self.name}: vectors of {bits} bits: expected a power of two, at least {least}, "
+                "of a scalable ISA"
+            )
+        return replace(self, vector_bits=(bits,))
 
 
 AVX512 = Isa(
@@ -47,7 +60,6 @@ AVX512 = Isa(
     vector_bits=(128, 256, 512),
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
-    implemented=True,
 )
 AVX2 = Isa(
     "x86_64-avx2",
@@ -57,7 +69,6 @@ AVX2 = Isa(
     vector_bits=(128, 256),
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
-    implemented=True,
 )
 NEON = Isa(
     "aarch64-neon",
@@ -67,7 +78,6 @@ NEON = Isa(
     vector_bits=(64, 128),
     mask_registers=0,
     needs=("fp", "asimd"),
-    implemented=True,
     multiplies_lanes=True,
 )
 RVV = Isa(
@@ -78,8 +88,8 @@ RVV = Isa(
     vector_bits=(128,),  # V 1.0: VLEN >= 128
     mask_registers=1,  # v0
     needs=("fd", "v"),
-    implemented=False,
     scalable=True,
+    scalars_apart=True,
 )
 NONE = Isa(
     "none",
@@ -89,7 +99,6 @@ NONE = Isa(
     vector_bits=(),
     mask_registers=0,
     needs=(),
-    implemented=True,
 )
 
 # Best first within an architecture. A cap admits its row and the rows below it.
@@ -143,8 +152,6 @@ def _obstacle(isa: Isa, cpu: Cpu, cap: str | None) -> str | None:
             refused.setdefault(reason, []).append(name)
     if refused:
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
-    if not isa.implemented:
-        return f"no vector machine for {isa.name} yet"
     if cpu.system != "linux" and cap != isa.option:
         return f"its kernels never ran on {cpu.system}; NEUROJIT_ISA={isa.option} tries them"
     return None

@@ -19,7 +19,7 @@ from neurojit.target.pipes import Pipes, pipes_of
 @dataclass(frozen=True)
 class Target:
     """isa: what the code is made of. microarchitecture, pipes, caches: what it is tuned for.
-    features: what it may use beyond isa.needs. vector_bytes: of a scalable ISA's registers, else 0.
+    features: what it may use beyond isa.needs.
     """
 
     isa: Isa
@@ -27,26 +27,25 @@ class Target:
     pipes: Pipes
     caches: Caches
     features: frozenset[str]
-    vector_bytes: int = 0
-
-    @property
-    def widest(self) -> int:
-        """Bits of the widest vector."""
-        return self.vector_bytes * 8 if self.isa.scalable and self.vector_bytes else self.isa.widest
 
 
 def target_for(name: str, cpu: Cpu | None = None) -> Target:
     """The target of an ISA ("x86_64-avx2", or "avx2") tuned for `cpu`; without one for the generic CPU
-    of the ISA, which is the same on every host. A CPU of another architecture counts as none.
-    Raises UnknownIsaError.
+    of the ISA, which is the same on every host; a scalable ISA then has the shortest vectors. A CPU of
+    another architecture counts as none. Raises UnknownIsaError.
     """
     isa = isa_named(name)
     if cpu is None or cpu.architecture != isa.architecture:
         pipes = pipes_of("", isa.architecture)
         return Target(isa, pipes.name, pipes, ASSUMED, frozenset(isa.needs))
-    vector_bytes = cpu.vector_bytes if isa.scalable else 0
+    if isa.scalable and cpu.vector_bytes:
+        isa = isa.with_vectors_of(min(8 * cpu.vector_bytes, LONGEST))
     features = cpu.allowed | frozenset(isa.needs)
-    return Target(isa, cpu.microarchitecture, cpu.pipes, cpu.caches, features, vector_bytes)
+    return Target(isa, cpu.microarchitecture, cpu.pipes, cpu.caches, features)
+
+
+LONGEST = 512
+"""Bits of a scalable register that are used: as many as the cost model knows."""
 
 
 @functools.cache

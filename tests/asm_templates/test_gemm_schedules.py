@@ -23,7 +23,7 @@ from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
 from neurojit.runtime import reference_matmul
 
 FENCES = [Fence(1 << 22) for _ in range(3)]
-REGISTERS = {"avx2": 16, "avx512": 32, "neon": 32}
+REGISTERS = {"avx2": 16, "avx512": 32, "neon": 32, "rvv": 32}
 
 
 @st.composite
@@ -129,7 +129,7 @@ def test_displacements_beyond_32_bits_are_errors_not_wrapped(isa: str, far: str)
         emit_gemm(g, planned(g, TARGETS[isa]), TARGETS[isa].isa)
 
 
-@pytest.mark.parametrize("isa", sorted(TARGETS))
+@pytest.mark.parametrize("isa", sorted(set(TARGETS) - {"rvv"}))  # capstone knows no RISC-V V
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 def test_code_is_position_independent_and_ends_in_a_return(isa: str, dtype: str) -> None:
     architecture = TARGETS[isa].isa.architecture

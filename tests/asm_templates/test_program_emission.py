@@ -187,7 +187,7 @@ def test_a_program_keeps_the_calling_convention(isa: str) -> None:
         assert done == {"result": 0, "violations": ()}
 
 
-MULTIPLY_ADD = {"avx2": "vfmadd231ps", "avx512": "vfmadd231ps", "neon": "fmla"}
+MULTIPLY_ADD = {"avx2": "vfmadd231ps", "avx512": "vfmadd231ps", "neon": "fmla", "rvv": "vfmacc"}
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))

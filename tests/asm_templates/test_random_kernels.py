@@ -10,7 +10,7 @@ from oracle import assert_same_bits
 
 from neurojit.asm_templates.machine import ELEMENTS
 from neurojit.asm_templates.math import cos_turns
-from neurojit.codegen import emit_random, machine_for
+from neurojit.codegen import emit_random, machine_class, machine_for
 from neurojit.emit import new_buffer
 from neurojit.errors import MissingStepError
 from neurojit.ir import random
@@ -69,7 +69,7 @@ def test_row_27_between_guard_pages(isa: str, side: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_cos_of_every_turn_of_24_bits(isa: str) -> None:
-    buffer = new_buffer()
+    buffer = machine_class(TARGETS[isa].isa).new_buffer("table")
     m = machine_for(TARGETS[isa].isa, buffer, ELEMENTS["f32"], "test")
     left, (x, y) = m.extent(), m.operands(2)
     m.expect(frozenset())

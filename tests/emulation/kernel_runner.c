@@ -1,9 +1,10 @@
 /* Runs one kernel of whatever ISA this is compiled for, on operands between forbidden pages.
  *
- * Read from standard input, all little-endian: `struct request`, then a `struct operand` for each operand, then
- * the code, then the operands' bytes. Written to standard output: `struct answer`, then the operands' bytes.
- * An operand's last byte is the last before a page that cannot be touched; what lies before its first byte in
- * the page must stay as it was. Whoever emulates the ISA needs no other program, and no Python, on it. */
+ * Read from standard input, all little-endian: `struct request`, then a `struct operand` for each operand,
+ * then the code, then the operands' bytes. Written to standard output: `struct answer`, then the operands'
+ * bytes; to standard error, what a kernel that is checked broke. An operand's last byte is the last before a
+ * page that cannot be touched; what lies before its first byte in the page must stay as it was. Whoever
+ * emulates the ISA needs no other program, and no Python, on it. */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
@@ -101,6 +102,8 @@ int main(void)
              nj_call_checked(kernel, buffers, request.n, (nj_abi_call){0}, &report)) {
         answer.result = report.result;
         answer.violations = report.violations;
+        for (int v = 0; v < NJ_ABI_VIOLATION_COUNT; v++)
+            if (report.violations >> v & 1) fprintf(stderr, "%s\n", nj_abi_violation_name(v));
         answer.checked = 1;
     } else
         answer.result = kernel(buffers, request.n);

@@ -6,9 +6,9 @@ import pytest
 from operands import TARGETS
 
 from neurojit.plan.blocking import block_gemm, micro_tile, one_tile
-from neurojit.plan.cut import Cut
+from neurojit.plan.cut import Cut, ceil_div
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, register_bits
-from neurojit.plan.tiling import FULL_UNROLL, edges, max_height, schedule_gemm
+from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, edges, max_height, schedule_gemm
 from neurojit.target import Target, target_for
 
 # The generic CPU of each ISA beside this machine's own.
@@ -27,13 +27,15 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
     masks = 0 if target.isa.mask_registers else len(partial)
     for block in schedule.columns:
         assert block.tiles >= 1, what
-        assert all(1 <= lanes <= full for lanes in block.lanes), what
+        most = MOST_GROUPED * full if target.isa.scalable else full
+        assert all(1 <= lanes <= most for lanes in block.lanes), what
         assert sum(height * tiles for height, tiles in block.rows.groups) == g.m, what
-        vectors = len(block.lanes)
+        vectors = sum(ceil_div(lanes, full) for lanes in block.lanes)
+        scalars = 0 if target.isa.scalars_apart else 1
         for height, tiles in block.rows.groups:
             assert min(height, tiles) >= 1, what
             held = min(vectors, height) if height > 1 else 0  # one row reads B in its multiply-adds
-            assert height * vectors + held + 1 + masks <= target.isa.vector_registers, what
+            assert height * vectors + held + scalars + masks <= target.isa.vector_registers, what
     assert 1 <= schedule.unroll <= FULL_UNROLL, what
     assert g.is_micro_kernel or schedule.cycles > 0, what
 
@@ -105,7 +107,8 @@ def test_blocks_of_columns_cut_the_rows_each_in_its_own_way(target: Target) -> N
         {block.rows for block in schedule_gemm(Gemm.contiguous("f32", 40, n, 64), target).columns}
         for n in range(1, 70)
     ]
-    assert any(len(of_one) > 1 for of_one in cuts)
+    # one pipe as modest as that assumed of RISC-V is busy with few chains
+    assert any(len(of_one) > 1 for of_one in cuts) or target.pipes.fma_pipes == 1
 
 
 @pytest.mark.parametrize(("size", "bits"), [(4, 128), (16, 128), (20, 256), (32, 256), (36, 512), (64, 512)])

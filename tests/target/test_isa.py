@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -86,8 +87,16 @@ def test_target_of_a_cpu(recorded):
     target = target_for("avx2", zen4)
     assert (target.isa.name, target.pipes.name, target.caches) == ("x86_64-avx2", "Zen 4", zen4.caches)
     assert target_for("neon", zen4) == target_for("neon")
-    assert target_for("rvv", decode(recorded("spacemit_x60"))).widest == 256
-    assert target_for("avx512", zen4).widest == 512
+    x60 = decode(recorded("spacemit_x60"))
+    assert target_for("rvv", x60).isa.widest == 256
+    assert target_for("rvv", replace(x60, vector_bytes=2048)).isa.widest == 512  # of longer ones a part
+    assert target_for("avx512", zen4).isa.widest == 512
+
+
+@pytest.mark.parametrize(("isa", "bits"), [("rvv", 64), ("rvv", 384), ("avx512", 512)])
+def test_vectors_no_machine_has_are_refused(isa, bits):
+    with pytest.raises(ValueError, match=f"vectors of {bits} bits: expected a power of two, at least 128"):
+        isa_named(isa).with_vectors_of(bits)
 
 
 def test_host_target_can_run_here():

@@ -76,7 +76,6 @@ def test_any_raw_facts_decode(raw, cap):
     cpu = decode(raw)
     choice = choose_isa(cpu, cap)
     assert choice.reason
-    assert choice.isa.implemented
     assert set(choice.isa.needs) <= cpu.allowed
     assert cpu.caches.l1d.size > 0
     assert cpu.caches.l2.size > 0

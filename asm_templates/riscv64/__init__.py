@@ -1,0 +1,1 @@
+"""RISC-V: the table of instruction words, and the vector machine RVV, specialised to a vector length."""

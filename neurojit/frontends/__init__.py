@@ -1,0 +1,1 @@
+"""Where programs come from besides TensorLang's own text: Python functions, traced."""

@@ -1,0 +1,75 @@
+"""Calls of a program with `out` allocate nothing: counted at malloc."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operands import runnable_isas
+
+COUNTER = r"""
+#define _GNU_SOURCE
+#include <stddef.h>
+long counted;
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+void *malloc(size_t n) { counted++; return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { counted++; return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { counted++; return __libc_realloc(p, n); }
+void *aligned_alloc(size_t a, size_t n) { counted++; return __libc_memalign(a, n); }
+"""
+
+SCRIPT = """
+import ctypes, gc, sys, networks, numpy as np, neurojit as nj
+counted = ctypes.c_long.in_dll(ctypes.CDLL(None), "counted")
+gc.disable()
+for make, shapes in (
+    (lambda: networks.perceptron((8, 16, 4), 1), [(1, 8), (1, 4)]),
+    (lambda: networks.perceptron((8, 16, 4)), [(33, 8), (33, 4)]),
+    (lambda: networks.recurrent(), [(1, 12), (1, 20)]),
+    (lambda: networks.perceptron((256, 512, 128)), [(64, 256), (64, 128)]),  # gives up the GIL
+):
+    program = nj.compile(*make())
+    assert program.compiled, program.explain()
+    x, out = (np.ones(shape, np.float32) for shape in shapes)
+    bound = program.bind(x, out)
+    program(x, out); bound()
+    before = counted.value
+    for _ in range(1000):
+        program(x, out)
+        bound()
+    after = counted.value
+    assert after - before < 10, (after - before, shapes)
+    program(x)
+    before = counted.value
+    for _ in range(1000):
+        program(x)
+    print(counted.value - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the counter is preloaded into glibc")
+@pytest.mark.skipif(not runnable_isas(), reason="no kernels for this machine")
+def test_calls_with_out_allocate_nothing(child: Any, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    source, library = tmp_path / "counter.c", tmp_path / "counter.so"
+    source.write_text(COUNTER)
+    built = subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", str(source), "-o", str(library)], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    done = child(SCRIPT, LD_PRELOAD=str(library))
+    if "__libc_memalign" in done.stderr:
+        pytest.skip("not glibc")
+    assert done.returncode == 0, done.stderr
+    large = done.stdout.split()
+    assert len(large) == 4, (
+        "the counter counts: results that are allocated show, where NumPy's cache is too small"
+    )
+    assert int(large[3]) >= 1000
