@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from neurojit.packed import pack as pack
     from neurojit.program import Program as Program
     from neurojit.program import compile as compile
+    from neurojit.program import load as load
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
@@ -40,6 +41,7 @@ _PUBLIC = {
     "compile": "neurojit.program",
     "jit": "neurojit.frontends.jit",
     "linear": "neurojit.dense",
+    "load": "neurojit.program",
     "matmul": "neurojit.numpy_matmul",
     "pack": "neurojit.packed",
     "PackedWeights": "neurojit.packed",
@@ -65,6 +67,7 @@ __all__ = [
     "info",
     "jit",
     "linear",
+    "load",
     "matmul",
     "num_threads",
     "pack",

@@ -253,6 +253,14 @@ cdef class Program:
         """A program with the same code and weights, and a state and arenas of its own."""
         return self.contract.clone()
 
+    def save(self, path):
+        """Write text, weights and state to a file, for `nj.load`; never code. Needs the package safetensors.
+        Atomic: a reader finds the old file or the new one. OSError: what was there before still is."""
+        self.contract.save(path)
+
+    def __reduce__(self):
+        return self.contract.reduced()
+
     def __repr__(self):
         return f"<neurojit.Program {self.contract.signature}>"
 

@@ -21,13 +21,15 @@ from neurojit._program import BoundProgram, Program
 from neurojit.codegen import list_program
 from neurojit.config import CONFIG
 from neurojit.errors import AssertFailedError, RegisterPressureError
-from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate
+from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse
 from neurojit.ir.printer import print_module
+from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
 from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
+from neurojit.program_file import Path, Saved, write_program
 from neurojit.runtime import Slot
 from neurojit.target import host_choice, host_target
 from neurojit.weight_block import aligned, constants_of, packed
@@ -123,6 +125,8 @@ class Contract:
             given = tuple(out) if isinstance(out, (tuple, list)) else (out,)
             if len(given) != len(f.outputs):
                 raise TypeError(f"{self.signature}: out: {len(given)} arrays, expected {len(f.outputs)}")
+        answers = given
+        given = tuple(self._imported(i, array) for i, array in enumerate(given))
         inputs = [self._input(i, array) for i, array in enumerate(arrays[:count])]
         extent = self._extent(inputs)
         shapes = [value.type.static_shape(extent) for value in f.outputs]
@@ -133,12 +137,14 @@ class Contract:
         for array, result in zip(given, results, strict=False):
             if array is not result:
                 array[...] = result
-        answers = given or tuple(results)
+        answers = answers or tuple(results)
         return answers[0] if len(answers) == 1 else answers
 
     def _input(self, number: int, array: Any) -> Array:
         value = self.function.parameters[number]
         dtype = _dtype(value.type)
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+            array = array_of(array, self._name("input", number))
         made: Array = array if isinstance(array, np.ndarray) else np.asarray(array, dtype)
         if made.dtype != dtype and made.dtype.newbyteorder("=") != dtype:
             raise TypeError(
@@ -152,6 +158,11 @@ class Contract:
             return made
         contiguous: Array = np.ascontiguousarray(made, dtype).reshape(made.shape)
         return contiguous
+
+    def _imported(self, number: int, array: Any) -> Any:
+        """An output that another library owns, as an array of the same memory; others as they are."""
+        foreign = hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray)
+        return array_of(array, self._name("output", number)) if foreign else array
 
     def _extent(self, inputs: list[Array]) -> int:
         extents: dict[int, int] = {}
@@ -222,20 +233,21 @@ class Contract:
             raise TypeError(f"{self.signature}: bind got {len(arrays)} arrays")
         inputs = [self._input(i, array) for i, array in enumerate(arrays[:count])]
         shapes = [value.type.static_shape(self._extent(inputs)) for value in self.function.outputs]
-        outputs = arrays[count:] or tuple(
+        outputs = tuple(self._imported(i, array) for i, array in enumerate(arrays[count:])) or tuple(
             np.empty(shape, _dtype(value.type))
             for shape, value in zip(shapes, self.function.outputs, strict=True)
         )
         for number, (array, shape) in enumerate(zip(outputs, shapes, strict=True)):
             self._check_output(number, array, shape)
-        result = outputs[0] if len(outputs) == 1 else outputs
+        answers = arrays[count:] or outputs
+        result = answers[0] if len(answers) == 1 else answers
         direct = all(self._place(n, outputs, inputs, shape) is outputs[n] for n, shape in enumerate(shapes))
         if direct and all(given is array for given, array in zip(arrays, inputs, strict=False)):
             try:
                 return BoundProgram(program, (*inputs, *outputs), result)
             except ValueError:
                 pass  # not the common case after all
-        return partial(program, *arrays[:count], *outputs)
+        return partial(program, *arrays[:count], *answers)
 
     # Weights and state --------------------------------------------------------------------------------
 
@@ -298,6 +310,17 @@ class Contract:
         made.restore(self.states)
         return made.program()
 
+    def _saved(self) -> Saved:
+        return Saved(self.ir, dict(self.arrays), {name: array.copy() for name, array in self.states.items()})
+
+    def save(self, path: Path) -> None:
+        """See Program.save."""
+        write_program(path, self._saved())
+
+    def reduced(self) -> tuple[Callable[[Saved], Program], tuple[Saved]]:
+        """For pickle: text, weights, state, and what makes a program of them on the receiver's CPU."""
+        return restored, (self._saved(),)
+
     # What it says about itself ------------------------------------------------------------------------
 
     @property
@@ -350,6 +373,23 @@ class Contract:
     def _name(self, kind: str, number: int) -> str:
         values = self.function.parameters if kind == "input" else self.function.outputs
         return f"{self.function.name}: {kind} {number} ({values[number].name})"
+
+
+def restored(saved: Saved) -> Program:
+    """The program that was saved, compiled for this CPU, in the state it had."""
+    module = parse(saved.text)
+    contract = Contract(run(module), checked_weights(module, saved.weights))
+    contract.restore(saved.states)
+    return contract.program()
+
+
+def array_of(given: Any, name: str) -> Array:
+    """An array of another library, in place. TypeError: it cannot be read from here."""
+    try:
+        return np.from_dlpack(given)
+    except (BufferError, RuntimeError) as error:
+        kind = type(given).__name__
+        raise TypeError(f"{name}: {kind}: {error}; hand over a plain tensor on the CPU") from None
 
 
 class Weights(MutableMapping[str, Array]):

@@ -50,6 +50,10 @@ class UnknownIsaError(NeurojitError, LookupError):
     """A name that is no row of the ISA table, or an ISA that nothing is emitted for."""
 
 
+class ProgramFileError(NeurojitError, ValueError):
+    """A file that holds no program, or one that was damaged."""
+
+
 class StorageError(NeurojitError):
     """Packed weights that no kernel can read: a storage type that an ISA does not widen, or too large."""
 

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from neurojit._program import Program
-from neurojit.contract import Contract, checked_weights
+from neurojit.contract import Contract, checked_weights, restored
 from neurojit.ir import Module, TensorType, parse
 from neurojit.ir.layer import Layer, module_of
 from neurojit.passes import run
+from neurojit.program_file import Path, read_program
 
-__all__ = ["Program", "compile"]
+__all__ = ["Program", "compile", "load"]
 
 
 def compile(
@@ -46,3 +47,12 @@ def compile(
         raise TypeError(f"compile: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
     checked = checked_weights(thing, weights or {}) if thing.functions else {}
     return Contract(run(thing), checked).program()
+
+
+def load(path: Path) -> Program:
+    """The program that `Program.save` wrote, compiled for this CPU, in the state it had.
+
+    Raises ProgramFileError for a file that is no program or was damaged, OSError for one that cannot be read,
+    ImportError without the package safetensors. A file holds text and numbers; none of it is executed.
+    """
+    return restored(read_program(path))

@@ -261,7 +261,7 @@ def test_errors_about_weights() -> None:
         nj.compile("not a module")
     with pytest.raises(TensorLangError, match="at least one function"):
         nj.compile(Module("empty", ()))
-    with pytest.raises(TypeError, match=r"compile: int: expected a TensorLang text or a neurojit"):
+    with pytest.raises(TypeError, match=r"compile: int: expected a TensorLang text, a Module, a layer"):
         nj.compile(3)
 
 

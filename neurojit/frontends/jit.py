@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from neurojit.contract import array_of
 from neurojit.frontends.functions import FUNCTIONS
 from neurojit.frontends.trace import Trace, Tracer
 from neurojit.frontends.ufuncs import UFUNCS
@@ -160,7 +161,7 @@ def _argument(what: str, argument: Any) -> Any:
     if isinstance(argument, np.generic):
         return argument
     if hasattr(argument, "__dlpack__"):
-        return np.from_dlpack(argument)
+        return array_of(argument, what)
     if not _is_static(argument):
         kind = type(argument).__name__
         raise TypeError(
