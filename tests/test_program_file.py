@@ -173,11 +173,12 @@ def test_without_safetensors_the_error_says_what_to_install(
     def absent(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
+    load = nj.load  # which is imported itself when first asked for
     monkeypatch.setattr(program_file.importlib, "import_module", absent)
     with pytest.raises(ImportError, match="pip install safetensors"):
         program.save(tmp_path / "p")
     with pytest.raises(ImportError, match="pip install safetensors"):
-        nj.load(tmp_path / "p")
+        load(tmp_path / "p")
     assert not os.listdir(tmp_path)
 
 

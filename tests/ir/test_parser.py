@@ -428,16 +428,16 @@ SCAN = """    "nj.scan"(%b) ({
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_time_grows_with_the_text(bomb: str) -> None:
-    """Eight times the text takes at most sixteen times as long (twice what is linear, for noise)."""
+    """Eight times the text takes at most 24 times as long: far from the 64 of a square, with room for noise."""
     make = BOMBS[bomb]
 
     def seconds(n: int) -> float:
         text, times = make(n), []
-        for _ in range(3):
+        for _ in range(5):
             start = time.process_time()
             parse_with_diagnostics(text)
             times.append(time.process_time() - start)
         return min(times)
 
     small, large = seconds(500), seconds(4000)
-    assert large < 16 * small + 0.02
+    assert large < 24 * small + 0.02
