@@ -302,7 +302,9 @@ class Machine(Arithmetic, Lanes):
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
     def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
-        """accumulator += scalar * vector, of integers in 32-bit lanes, exactly: see neurojit.plan.panels."""
+        """accumulator += scalar * vector, of small numbers in 32-bit lanes: see neurojit.plan.panels.
+
+        Of integers exactly; of bf16 rounded as the CPU does."""
         raise StorageError(f"this machine does not multiply {storage}; give nj.pack no activations")
 
     @abstractmethod

@@ -1,5 +1,5 @@
-"""Packed weights: x[M,K] @ w[K,K] as it is, packed, and kept in bf16 and int8, against NumPy. `int8 x int8`:
-activations rounded too, which its time includes.
+"""Packed weights: x[M,K] @ w[K,K] as it is, packed, and kept in bf16 and int8, against NumPy. `int8 x int8`
+and `bf16 x bf16`: activations rounded too, which their time includes.
 
 One row reads every weight once, so beyond L1 its time is that of bringing them from the cache they lie in:
 the smaller they are stored, the better, until widening them takes longer. More rows share each widened
@@ -27,15 +27,17 @@ GOALS_OF_ONE_ROW = {
     ("int8", "packed", 2048): 3.0,
     ("int8 x int8", "packed", 1024): 3.0,
     ("int8 x int8", "packed", 2048): 3.0,
+    ("bf16 x bf16", "packed", 1024): 2.0,
+    ("bf16 x bf16", "packed", 2048): 2.0,
 }
 """(faster, slower, K) -> how many times."""
-COLUMNS = ("numpy", "neurojit", "packed", "bf16", "int8", "int8 x int8")
+COLUMNS = ("numpy", "neurojit", "packed", "bf16", "int8", "int8 x int8", "bf16 x bf16")
 
 
 def measure(short: bool) -> dict[str, Any]:
     repeats = 15 if short else 40
     print("\nx[M,K] @ w[K,K] with out, float32 activations; microseconds, and times NumPy")
-    print(f"{'M':>5}{'K':>6}" + "".join(f"{name + ' us':>13}" for name in COLUMNS) + f"{'x NumPy':>35}")
+    print(f"{'M':>5}{'K':>6}" + "".join(f"{name + ' us':>15}" for name in COLUMNS) + f"{'x NumPy':>42}")
     rows: list[dict[str, Any]] = []
     for k in ONE_ROW:
         rows.append(race(1, k, repeats))
@@ -56,7 +58,7 @@ def race(m: int, k: int, repeats: int) -> dict[str, Any]:
     out = np.empty((m, k), np.float32)
     right = {"numpy": w, "neurojit": w, "packed": nj.pack(w)}
     right |= {storage: nj.pack(w, storage) for storage in ("bf16", "int8")}
-    right["int8 x int8"] = nj.pack(w, "int8", activations="int8")
+    right |= {f"{both} x {both}": nj.pack(w, both, activations=both) for both in ("int8", "bf16")}
     ns = best_ns(
         {
             name: ("f(x, w, o)", {"f": np.matmul if name == "numpy" else nj.matmul, "x": x, "w": b, "o": out})
@@ -65,7 +67,7 @@ def race(m: int, k: int, repeats: int) -> dict[str, Any]:
         repeats,
     )
     ratios = {name: ns["numpy"] / ns[name] for name in COLUMNS[1:]}
-    times = "".join(f"{ns[name] / 1000:>13.2f}" for name in COLUMNS)
+    times = "".join(f"{ns[name] / 1000:>15.2f}" for name in COLUMNS)
     print(f"{m:>5}{k:>6}{times}" + "".join(f"{ratio:>7.2f}" for ratio in ratios.values()), flush=True)
     return {"m": m, "k": k, "ns": ns, "ratios": ratios}
 

@@ -52,6 +52,26 @@ static inline void to_words(int16_t *to, const float *x, int64_t count, float in
     }
 }
 
+/* The nearest bf16 as the float32 it stands for. Rounding could carry the payload of a NaN out of its
+ * fraction, so a NaN is cut off, and made quiet. */
+static inline uint32_t nearest_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t nearest = bits + 0x7fff + (bits >> 16 & 1), quiet = bits | 0x400000;
+    return ((bits & 0x7fffffff) > BITS_OF_INFINITY ? quiet : nearest) & 0xffff0000;
+}
+
+static inline void to_pairs(uint16_t *to, const float *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) to[i] = (uint16_t)(nearest_bf16(x[i]) >> 16);
+}
+
+static inline void to_wide(uint32_t *to, const float *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) to[i] = nearest_bf16(x[i]);
+}
+
 static const float *gather(float *piece, const float *from, int64_t count, int64_t stride)
 {
     for (int64_t i = 0; i < count; i++) piece[i] = from[i * stride];
@@ -59,10 +79,31 @@ static const float *gather(float *piece, const float *from, int64_t count, int64
     return piece;
 }
 
+static inline void round_to_bf16(void *to, const float *from, int64_t k, int64_t stride, int format)
+{
+    float piece[PIECE];
+    const int64_t most = stride == 1 ? k : PIECE;
+    for (int64_t i = 0; i < k; i += most) {
+        const int64_t count = k - i < most ? k - i : most;
+        const float *x = stride == 1 ? from + i : gather(piece, from + i * stride, count, stride);
+        if (format == NJ_ROWS_OF_PAIRS) {
+            to_pairs((uint16_t *)to + i, x, count);
+        } else {
+            to_wide((uint32_t *)to + i, x, count);
+        }
+    }
+    const int64_t size = format == NJ_ROWS_OF_PAIRS ? 2 : 4;
+    if (k & 1) memset((char *)to + k * size, 0, (size_t)size);
+}
+
 /* Compiled more than once: compilers make vectors of these loops. */
 #define DEFINE_ROUND_ROW(NAME)                                                                               \
     static void NAME(void *to, const float *from, int64_t k, int64_t stride, int format)                     \
     {                                                                                                        \
+        if (format >= NJ_ROWS_OF_PAIRS) {                                                                    \
+            round_to_bf16(to, from, k, stride, format);                                                      \
+            return;                                                                                          \
+        }                                                                                                    \
         float piece[PIECE];                                                                                  \
         uint32_t bits = 0;                                                                                   \
         for (int64_t i = 0; i < k; i += PIECE) {                                                             \

@@ -1,20 +1,30 @@
-/* Products whose activations are rounded to int8: each row of A is rounded into scratch, then a kernel runs
- * on it.
+/* Products whose activations are rounded to int8 or bf16: each row of A is rounded into scratch, then a
+ * kernel runs on it.
  *
- * The problem. Instructions that multiply int8 by int8 do several times the work of those for float32, and
- * need both operands small.
+ * The problem. Instructions that multiply int8 by int8, or bf16 by bf16, do several times the work of those
+ * for float32, and need both operands small.
  *
- * The idea. A row is a = q * scale with scale = max|a| / 127 and q the nearest integer, so one number a row
- * makes integers of it; the sums of products of integers are exact whatever instruction computes them. A
- * rounded row carries its scale behind its integers, so that the kernel needs no operand more.
+ * The idea. A number of bf16 stands for itself. For int8 a row is a = q * scale with scale = max|a| / 127 and
+ * q the nearest integer, so one number a row makes integers of it; the sums of products of integers are exact
+ * whatever instruction computes them. A rounded row carries its scale behind its integers, so that the kernel
+ * needs no operand more.
  *
- * Formats of a row, in groups of four steps of k, the last one filled up with zeros:
- *   bytes   q + 128 in 4 bytes, as vpdpbusd takes its unsigned operand; the kernel takes off 128 times the
- * sum of the weights words   q of steps 0, 2, 1, 3 as 16-bit integers, as two vpmaddwd take them then one
- * float32, the scale, up to `row_bytes`.
+ * Formats of a row of int8, in groups of four steps of k, the last one filled up with zeros, then one
+ * float32, the scale:
  *
- * Invariants. A row with a number that is not finite has the scale NaN, and so has its whole result. All ways
- * to compile this give the same bits: maximum, one division, one product and one rounding to nearest even. */
+ *   bytes   q + 128, as vpdpbusd takes its unsigned operand; the kernel takes off 128 times the weights' sum
+ *
+ *   words   q of steps 0, 2, 1, 3 as 16-bit integers, as two vpmaddwd take them
+ *
+ * and of a row of bf16, in groups of two:
+ *
+ *   pairs   its 16 bits, as vdpbf16ps takes them
+ *
+ *   wide    the same number as a float32, for multiply-adds
+ *
+ * Invariants. All ways to compile this give the same bits. bf16 is the nearest number, of two the even one;
+ * infinities and NaN are kept, NaN quiet. int8 takes maximum, one division, one product and one rounding to
+ * nearest even; a row with a number that is not finite has the scale NaN, and so has its whole result. */
 #ifndef NJ_ROUND_ROWS_H
 #define NJ_ROUND_ROWS_H
 
@@ -22,7 +32,7 @@
 
 #include "code.h"
 
-enum { NJ_ROWS_OF_BYTES, NJ_ROWS_OF_WORDS };
+enum { NJ_ROWS_OF_BYTES, NJ_ROWS_OF_WORDS, NJ_ROWS_OF_PAIRS, NJ_ROWS_OF_WIDE };
 
 typedef struct nj_rounded_product {
     int64_t m, k;

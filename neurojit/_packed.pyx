@@ -67,11 +67,14 @@ cdef class PackedWeights:
 
     def numpy_product(self, x):
         """x @ self by NumPy, for an (m, k) array of `dtype`: where no kernel can."""
-        from neurojit.storage import product_of_integers, round_rows
+        from neurojit.storage import product_of_integers, products_of_bf16, round_rows
 
         if self.activations is None:
             return x @ self.unpack()
-        return product_of_integers(round_rows(x), self.stored())
+        rows, weights = round_rows(x, self.activations), self.stored()
+        if self.activations == "int8":
+            return product_of_integers(rows, weights)
+        return products_of_bf16(rows, weights).nearest()
 
     def __rmatmul__(self, x):
         return self.multiply(x, self)

@@ -133,14 +133,14 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
 
 
 def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
-    """A product with packed weights; for products of integers the activations are rounded before it."""
+    """A product with packed weights; some round the activations before it."""
     # Strips are whole panels, so a column's share of one is as good as where it lies.
     product = _compile_strips(g, cut_panels(g), panels.panel_bytes // panels.width, target, release_gil)
-    if not panels.is_dot:
+    if not panels.is_rounded:
         return product
-    words, besides = panels.storage == "int8 words", g.epilogue.buffers
+    row, besides = (panels.row_bytes, panels.row_format), g.epilogue.buffers
     shape, strides = (p.m, p.k), (p.a_row, p.a_column)
-    return rounded_code(shape, strides, panels.row_bytes, words, besides, product, release_gil)
+    return rounded_code(shape, strides, row, besides, product, release_gil)
 
 
 def _compile_strips(

@@ -15,7 +15,7 @@ import numpy as np
 
 from neurojit._packed import PackedWeights
 from neurojit.numpy_matmul import KERNEL_TYPES, matmul
-from neurojit.plan.panels import STORAGES, Panels, dot_storage, panel_width
+from neurojit.plan.panels import STORAGES, Panels, panel_width, rounded_storage
 from neurojit.storage import MOST_INT8, TYPES, Stored, lay_out, store
 
 __all__ = ["PackedWeights", "pack"]
@@ -24,8 +24,9 @@ Array = np.ndarray[Any, Any]
 
 SMALL = ("bf16", "int8")
 """Storage types that are not the weights' own."""
-MOST_DEPTH = 1 << 17
-"""Steps of k whose sums of products of int8 fit 32 bits."""
+MOST_DEPTH = {"int8": 1 << 17, "bf16": 1 << 22}
+"""Steps of k, with activations rounded: sums of products of int8 fit 32 bits, and the bound for bf16 means
+something."""
 
 
 def pack(w: Any, storage: str | None = None, activations: str | None = None) -> PackedWeights:
@@ -47,9 +48,19 @@ def pack(w: Any, storage: str | None = None, activations: str | None = None) -> 
     roundings. Rows below 3.8e-37 count as zero; rows with NaN or infinities give NaN. The sums are exact, so
     the bits are the same on every machine here too: vpdpbusd does them where the CPU has it, else vpmaddwd.
 
+    activations "bf16" with bf16 weights: the numbers of x are rounded as those of w are (|error| <= |x| / 256
+    and so on), which alone moves x @ w by at most sum |x[i, k]| |w[k, j]| / 256. Here bits differ between
+    machines, though not with the number of threads: vdpbf16ps, where the CPU has it, rounds sums of two
+    products in a way of its own, and takes numbers below 2^-126 for zero; elsewhere the product is that of
+    the rounded numbers in float32, as above. With either the error beside the exact sum of products of the
+    rounded numbers is at most (K + 1) 2^-23 / (1 - (K + 1) 2^-23) of the sum of their magnitudes, plus the
+    terms with a factor below 2^-126, plus 3 K 2^-126; where that sum leaves float32, the result may too.
+    (Rounding: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3; the instruction:
+    Intel's SDM, vol. 2.)
+
     The result owns a copy. Raises TypeError for other dtypes; ValueError for other than two dimensions, for
-    unknown storage or activations, for more than 131072 rows with activations, and, with their position, for
-    numbers that int8 has no scale for.
+    unknown storage or activations, for more than 131072 rows with activations in int8 or 4194304 with bf16,
+    and, with their position, for numbers that int8 has no scale for.
     """
     array = np.asarray(w)
     if array.dtype.newbyteorder("=") not in KERNEL_TYPES:
@@ -64,14 +75,15 @@ def pack(w: Any, storage: str | None = None, activations: str | None = None) -> 
     if storage is not None and dtype != np.float32:
         raise TypeError(f"pack: storage {storage} is of float32 weights, got {dtype}; convert with astype")
     name = storage or ("f32" if dtype == np.float32 else "f64")
-    if activations is not None and (activations, storage) != ("int8", "int8"):
+    if activations not in (None, storage):
         raise ValueError(
-            f'pack: activations {activations!r} with storage {storage!r}: expected None, or "int8" for both'
+            f"pack: activations {activations!r} with storage {storage!r}: expected None, or the same of "
+            f"{', '.join(SMALL)} for both"
         )
-    if activations is not None and array.shape[0] > MOST_DEPTH:
+    if activations is not None and array.shape[0] > MOST_DEPTH[activations]:
         raise ValueError(
-            f"pack: w has {array.shape[0]} rows: sums of products of int8 fit 32 bits up to {MOST_DEPTH}; "
-            "give no activations"
+            f"pack: w has {array.shape[0]} rows: sums of products of {activations} are good up to "
+            f"{MOST_DEPTH[activations]}; give no activations"
         )
     return _packed(store(array.astype(dtype, copy=False), name), name, activations)
 
@@ -82,7 +94,7 @@ def _packed(stored: Stored, storage: str, activations: str | None) -> PackedWeig
     dtype = np.dtype(TYPES[STORAGES[storage].element])
     k, n = stored.values.shape
     isa = host_choice().isa
-    layout = storage if activations is None else dot_storage(isa, host().allowed)
+    layout = storage if activations is None else rounded_storage(activations, isa, host().allowed)
     panels = Panels.of(layout, k, panel_width(STORAGES[storage].element, isa))
     scales = None if stored.scales is None else stored.scales.copy()
     return PackedWeights(panels, (k, n), lay_out(stored, panels), scales, dtype, activations, matmul)
@@ -106,7 +118,8 @@ def _unpickled(storage: str, values: Any, scales: Any, activations: str | None =
             raise ValueError(f"packed weights: scales {scales.dtype} {scales.shape}: expected one a column")
         if values.size and values.min() < -MOST_INT8:
             raise ValueError("packed weights: int8 values below -127: not from nj.pack")
-    if activations is not None and ((activations, storage) != ("int8", "int8") or len(values) > MOST_DEPTH):
+    wrong = activations not in (None, storage) or (activations is not None and activations not in SMALL)
+    if wrong or (activations is not None and len(values) > MOST_DEPTH[activations]):
         raise ValueError(
             f"packed weights: activations {activations!r} for storage {storage}: not from nj.pack"
         )

@@ -22,6 +22,7 @@ UNSIGNED = 128
 TYPES = {
     "f32": np.float32, "f64": np.float64, "bf16": np.uint16,
     "int8": np.int8, "int8 bytes": np.int8, "int8 words": np.int8,
+    "bf16 pairs": np.uint16, "bf16 wide": np.uint16,
 }  # fmt: skip
 """Of stored elements in NumPy; bf16 as its bits."""
 
@@ -79,9 +80,11 @@ def widen(stored: Stored, storage: str) -> Array:
     return stored.values.astype(TYPES[STORAGES[storage].element])
 
 
-def round_rows(x: Array) -> Stored:
-    """Rows of float32 numbers as q * scale, as csrc/round_rows.c rounds activations: values m x k, a scale a
-    row. A row that is not finite has the scale NaN, one below 3.8e-37 counts as zero."""
+def round_rows(x: Array, activations: str) -> Stored:
+    """Rows of float32 numbers as csrc/round_rows.c rounds activations: m x k of "bf16"; or of "int8",
+    q * scale with a scale a row: NaN for a row that is not finite; one below 3.8e-37 counts as zero."""
+    if activations == "bf16":
+        return Stored(to_bf16(x), None)
     with np.errstate(all="ignore"):
         most = np.abs(x).max(axis=1, initial=0)
         inverse, scales = np.float32(MOST_INT8) / most, most / np.float32(MOST_INT8)
@@ -102,18 +105,67 @@ def product_of_integers(rows: Stored, weights: Stored) -> Array:
     return scaled
 
 
+LEAST_NORMAL = 2.0**-126
+ANY_ROUNDING = 2.0**-23
+"""Of one float32 operation, relative to its exact result, to whichever neighbour it rounds."""
+
+
+class Bounded(NamedTuple):
+    """m x n float64: exact sums of products of bf16, and how far those of float32 may be from them."""
+
+    sums: Array
+    error: Array
+
+    def nearest(self) -> Array:
+        """The sums as float32, infinite beyond its largest."""
+        with np.errstate(all="ignore"):
+            return self.sums.astype(np.float32)
+
+    def agree(self, got: Array) -> Array:
+        """Where float32 results are sums within the bound. Infinite ones may have become NaN on their way."""
+        exact = self.sums
+        with np.errstate(all="ignore"):
+            near = (np.abs(got - exact) <= self.error) | np.isinf(self.error)
+        infinite = np.isnan(got) | (got == exact)
+        agree: Array = np.where(np.isfinite(exact), near, np.where(np.isinf(exact), infinite, np.isnan(got)))
+        return agree
+
+
+def products_of_bf16(rows: Stored, weights: Stored) -> Bounded:
+    """vdpbf16ps adds two exact products to a float32 in an order of its own, takes numbers below 2^-126 for
+    zero, and makes zeros of results below it. So K + 1 roundings at most on the way of each product, to
+    whichever neighbour, the terms that may count as zero, and three results a step that may.
+
+    The rule is that of running error analysis: Higham, Accuracy and Stability of Numerical Algorithms, 2nd
+    ed., chapter 3. The bound is infinite where sums of magnitudes leave float32."""
+    x, w = (from_bf16(stored.values).astype(np.float64) for stored in (rows, weights))
+    k = w.shape[0]
+    rounded = (k + 1) * ANY_ROUNDING
+    with np.errstate(all="ignore"):
+        sums = x @ w + 0.0
+        x, w = np.abs(x), np.abs(w)
+        size = x @ w
+        flushed = np.where(x < LEAST_NORMAL, x, 0) @ w + x @ np.where(w < LEAST_NORMAL, w, 0)
+        error = rounded / (1 - rounded) * size + flushed + 3 * k * LEAST_NORMAL
+        fits = (rounded < 1) & (size + error <= np.finfo(np.float32).max)
+    return Bounded(sums, np.where(fits, error, np.inf))
+
+
 def lay_out_rows(rows: Stored, panels: Panels) -> Array:
     """Rounded rows as csrc/round_rows.c writes them: m rows of `row_bytes`."""
     m, k = rows.values.shape
     memory = np.zeros((m, panels.row_bytes), np.uint8)
-    padded = np.zeros((m, -(-k // 4) * 4), np.int8)
+    padded = np.zeros((m, -(-k // panels.lane_steps) * panels.lane_steps), rows.values.dtype)
     padded[:, :k] = rows.values
+    if rows.scales is None:
+        numbers = padded if panels.storage == "bf16 pairs" else from_bf16(padded)
+        memory[:, : numbers.shape[1] * numbers.itemsize] = numbers.view(np.uint8)
+        return memory
     if panels.storage == "int8 bytes":
         integers = (padded.astype(np.int16) + UNSIGNED).astype(np.uint8)
     else:
         words = np.ascontiguousarray(padded.reshape(m, -1, 4)[:, :, [0, 2, 1, 3]], np.int16)
         integers = words.reshape(m, -1).view(np.uint8)
-    assert rows.scales is not None
     memory[:, : integers.shape[1]] = integers
     memory[:, integers.shape[1] : integers.shape[1] + SCALE_SIZE] = rows.scales[:, None].view(np.uint8)
     return memory

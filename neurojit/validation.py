@@ -7,12 +7,17 @@ wide range of exponents; and numbers so small that their products are denormal, 
 zeros and extremes sown among them. C lies in a frame of sentinels that must survive, and holds NaN
 before a kernel that must not read it. A and B must be as they were.
 
+Products of bf16 by bf16 alone have bits of the CPU's own (see `products_of_bf16`): with integers whose sums
+are exact however they are added, bits are compared there too, epilogues included; then, without an epilogue,
+ordinary and tiny numbers, within the bound.
+
 An epilogue's sums are rounded one by one, so NumPy at the element type gives their bits. Only a function
 that is not exact has a bound of its own, in units in the last place (see `functions`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +30,17 @@ from neurojit.plan.gemm import Gemm, Matrix
 from neurojit.plan.gemv import Gemv
 from neurojit.plan.panels import Panels
 from neurojit.runtime import reference_matmul
-from neurojit.storage import Stored, lay_out, lay_out_rows, product_of_integers, store, widen
+from neurojit.storage import (
+    Bounded,
+    Stored,
+    lay_out,
+    lay_out_rows,
+    product_of_integers,
+    products_of_bf16,
+    store,
+    to_bf16,
+    widen,
+)
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., int]
@@ -136,25 +151,65 @@ def _validate(case: _Case, reference: Callable[[Array, Array, Array], None], run
 
 
 def _validate_dots(case: _Case, panels: Panels, seed: int, every: int, run: Run, what: str) -> None:
-    """The same for a product of integers: of rounded activations as they lie in scratch, and exact sums."""
+    """The same for products of small numbers: of rounded activations as they lie in scratch."""
+    m, n, _ = case.shape
+    k = panels.groups * panels.lane_steps
+    if panels.storage != "bf16 pairs":
+        integers = np.rint(special_numbers(seed, (m + n) * k, case.dtype, 0) % 255 - 127).astype(np.int8)
+        scales = special_numbers(seed + 2, m + n, case.dtype, every)
+        a = Stored(integers[: m * k].reshape(m, k), scales[:m])
+        b = Stored(integers[m * k :].reshape(k, n), scales[m:])
+        _validate_dot(case, panels, (a, b), (product_of_integers(a, b), None), seed, every, run, what)
+        return
+    ordinary = special_numbers(seed, (m + n) * k, case.dtype, every)
+    exact = _integers_of_exact_sums(seed, (m + n) * k, k, case.dtype)
+    exact = np.where(np.isfinite(ordinary), exact, ordinary)
+    for numbers in (exact, ordinary) if case.epilogue is NO_EPILOGUE else (exact,):
+        a = Stored(to_bf16(numbers[: m * k].reshape(m, k)), None)
+        b = Stored(to_bf16(numbers[m * k :].reshape(k, n)), None)
+        product = products_of_bf16(a, b)
+        bound = None if numbers is exact else product
+        _validate_dot(case, panels, (a, b), (product.sums, bound), seed, every, run, what)
+
+
+MOST_BF16, MOST_F32 = 1 << 8, 1 << 24
+"""Up to which all integers are numbers of the type."""
+
+
+def _integers_of_exact_sums(seed: int, count: int, k: int, dtype: np.dtype[Any]) -> Array:
+    """Integers that are bf16 numbers, and whose sums of k products are float32 numbers."""
+    most = max(1, min(MOST_BF16, math.isqrt(MOST_F32 // k)))
+    integers: Array = np.rint(special_numbers(seed, count, dtype, 0) * 4096) % (2 * most + 1) - most
+    return integers
+
+
+def _validate_dot(
+    case: _Case,
+    panels: Panels,
+    operands: tuple[Stored, Stored],
+    product: tuple[Array, Bounded | None],
+    seed: int,
+    every: int,
+    run: Run,
+    what: str,
+) -> None:
+    """One set of operands; their product, and a bound where bits are the CPU's own."""
     m, n, _ = case.shape
     dtype, epilogue, row = case.dtype, case.epilogue, case.c_row_stride
-    k = panels.groups * panels.lane_steps
-    integers = np.rint(special_numbers(seed, (m + n) * k, dtype, 0) % 255 - 127).astype(np.int8)
-    scales = special_numbers(seed + 2, m + n, dtype, every)
-    a = Stored(integers[: m * k].reshape(m, k), scales[:m])
-    b = Stored(integers[m * k :].reshape(k, n), scales[m:])
+    (a, b), (expected_product, bound) = operands, product
     rows, memory = lay_out_rows(a, panels), lay_out(b, panels)
     kept = rows.tobytes(), memory.tobytes()
     others = _epilogue_operands(epilogue, m, n, seed, dtype, every)
     expected = _frame(m, n, row, dtype, BEFORE if epilogue.beta else np.nan)
     got = expected.copy()
     inside, written = _inside(expected, m, n, row), _inside(got, m, n, row)
-    inside[...] = product_of_integers(a, b)
     code = run(rows, memory, written, *others)
     if code != 0 or kept != (rows.tobytes(), memory.tobytes()):
         raise ValidationError(f"{what}: returned {code}, or wrote to A or B; it was not published")
     with np.errstate(all="ignore"):
+        inside[...] = expected_product
+        if bound is not None:
+            inside[...] = np.where(bound.agree(written), written, inside)
         _apply_epilogue(epilogue, inside, others, written)
     _compare(expected, got, row, what)
 
@@ -170,8 +225,9 @@ def _right_operand(
         integers = np.rint(special_numbers(seed + 2, k * n, dtype, 0) % 255 - 127).astype(np.int8)
         stored = Stored(integers.reshape(k, n), special_numbers(seed + 8, n, dtype, special_every))
     else:
-        stored = store(special_numbers(seed + 2, k * n, dtype, special_every).reshape(k, n), layout.storage)
-    return widen(stored, layout.storage), lay_out(stored, layout), stored.scales
+        numbers = special_numbers(seed + 2, k * n, dtype, special_every)
+        stored = store(numbers.reshape(k, n), layout.storage.partition(" ")[0])
+    return widen(stored, layout.storage.partition(" ")[0]), lay_out(stored, layout), stored.scales
 
 
 def _apply_epilogue(e: Epilogue, c: Array, others: list[Array], got: Array) -> None:

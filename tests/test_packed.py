@@ -11,34 +11,50 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import LAYOUTS, WIDENING_ISAS, plain, runnable_isas, special
+from operands import LAYOUTS, NUMBERS, WIDENING_ISAS, plain, runnable_isas, special
 from oracle import assert_same_bits
 
 import neurojit as nj
 from neurojit.packed import _unpickled
 from neurojit.runtime import SLOTS, reference_matmul
-from neurojit.storage import product_of_integers, round_rows, widen
+from neurojit.storage import from_bf16, product_of_integers, products_of_bf16, round_rows, to_bf16, widen
 
 SHAPES = [(1, 1), (7, 5), (64, 64), (33, 130), (100, 65), (257, 300)]
 ROWS = (1, 2, 3, 6, 16, 50, 200)
-ROUNDED = "int8 x int8"
+ROUNDED = {"int8 x int8": "int8", "bf16 x bf16": "bf16"}
 widened = pytest.mark.skipif(
     bool(runnable_isas()) and not WIDENING_ISAS, reason="NEON's machine does not widen bf16 and int8 yet"
 )
-STORAGES = (None, *(pytest.param(name, marks=widened) for name in ("bf16", "int8", ROUNDED)))
+STORAGES = (None, *(pytest.param(name, marks=widened) for name in ("bf16", "int8", *ROUNDED)))
 emitted = pytest.mark.skipif(not runnable_isas(), reason="nothing is emitted on this machine")
 
 
 def pack(weights: Any, storage: str | None) -> nj.PackedWeights:
     """storage of STORAGES."""
-    return nj.pack(weights, "int8", "int8") if storage == ROUNDED else nj.pack(weights, storage)
+    both = ROUNDED.get(storage or "", storage)
+    return nj.pack(weights, both, both if storage in ROUNDED else None)
+
+
+def row_by_row(x: Any, w: nj.PackedWeights) -> Any:
+    """Of products whose bits are the CPU's own: each row alone, by one thread, and within the bound."""
+    x = np.ascontiguousarray(x)
+    with nj.num_threads(1):
+        rows = [nj.matmul(row, w) for row in x]
+    y = np.array(rows, np.float32).reshape(len(x), w.shape[1])
+    assert products_of_bf16(round_rows(x, "bf16"), w.stored()).agree(y).all()
+    return y
 
 
 def expected(x: Any, w: nj.PackedWeights) -> Any:
     """One chain in the order of k with the stored weights, then the scales; of integers, the exact sums."""
-    if w.activations is not None:
-        return product_of_integers(round_rows(np.ascontiguousarray(x)), w.stored())
     stored = w.stored()
+    if w.activations is not None:
+        rows = round_rows(np.ascontiguousarray(x), w.activations)
+        if w.activations == "int8":
+            return product_of_integers(rows, stored)
+        if w.panels.storage == "bf16 pairs":
+            return row_by_row(x, w)
+        x = from_bf16(rows.values)
     y = np.empty((x.shape[0], w.shape[1]), w.dtype)
     reference_matmul(x, widen(stored, w.storage), y, wide=True)
     with np.errstate(all="ignore"):
@@ -322,6 +338,9 @@ def test_pickles_hold_weights_and_no_code(storage: str | None) -> None:
         (("int8", np.zeros((2, 2), np.int8), np.ones(3, np.float32)), "expected one a column"),
         (("int8", np.full((2, 2), -128, np.int8), np.ones(2, np.float32)), "below -127"),
         (("f32", np.zeros((2, 2), np.float32), None, "int8"), "activations 'int8' for storage f32"),
+        (("f32", np.zeros((2, 2), np.float32), None, "f32"), "activations 'f32' for storage f32"),
+        (("bf16", np.zeros((2, 2), np.uint16), None, "int8"), "activations 'int8' for storage bf16"),
+        (("bf16", np.zeros((4194305, 1), np.uint16), None, "bf16"), "activations 'bf16' for storage bf16"),
         (("int8 bytes", np.zeros((2, 2), np.int8), np.ones(2, np.float32)), "storage 'int8 bytes'"),
     ],
 )
@@ -330,12 +349,16 @@ def test_row_8_planted_pickles(arguments: Any, match: str) -> None:
         _unpickled(*arguments)
 
 
-@pytest.mark.parametrize(("storage", "activations"), [(None, "int8"), ("int8", "bf16"), ("bf16", "int8")])
+@pytest.mark.parametrize(
+    ("storage", "activations"), [(None, "int8"), (None, "bf16"), ("int8", "bf16"), ("bf16", "int8")]
+)
 def test_activations_that_pack_refuses(storage: Any, activations: str) -> None:
     with pytest.raises(ValueError, match=f"activations '{activations}' with storage"):
         nj.pack(np.ones((2, 2), np.float32), storage, activations)
     with pytest.raises(ValueError, match=r"131073 rows.*up to 131072"):
         nj.pack(np.ones((131073, 1), np.float32), "int8", "int8")
+    with pytest.raises(ValueError, match=r"4194305 rows.*up to 4194304"):
+        nj.pack(np.ones((4194305, 1), np.float32), "bf16", "bf16")
 
 
 def test_the_stated_error_of_rounded_activations() -> None:
@@ -356,6 +379,51 @@ def test_the_stated_error_of_rounded_activations() -> None:
         assert (error > 0).any()
 
 
+@pytest.mark.parametrize("numbers", ["plain", "wide", "cancelling", "denormal", "special"])
+def test_the_stated_error_of_activations_in_bf16(numbers: str) -> None:
+    """Beside the float64 sum of the rounded numbers, written out anew from the docstring of nj.pack."""
+    for m, k, n in ((1, 64, 10), (5, 301, 40), (30, 1000, 33), (1, 1, 1)):
+        x, weights = NUMBERS[numbers](1, (m, k)), NUMBERS[numbers](2, (k, n))
+        got = nj.matmul(x, nj.pack(weights, "bf16", "bf16"))
+        rows, w = (from_bf16(to_bf16(v)).astype(np.float64) for v in (x, weights))
+        with np.errstate(all="ignore"):
+            exact, size = rows @ w, np.abs(rows) @ np.abs(w)
+            tiny = [np.where(np.abs(v) < 2.0**-126, np.abs(v), 0) for v in (rows, w)]
+            flushed = tiny[0] @ np.abs(w) + np.abs(rows) @ tiny[1]
+            unit = (k + 1) * 2.0**-23
+            bound = unit / (1 - unit) * size + flushed + 3 * k * 2.0**-126
+            near = np.abs(got - exact) <= bound
+        fits = size + bound < np.finfo(np.float32).max
+        assert near[fits].all()
+        assert np.isnan(got[np.isnan(exact)]).all()
+        assert not np.isfinite(got[np.isinf(exact)]).any()
+        if numbers in ("plain", "wide") and k > 1:
+            assert fits.all()
+            assert (got != exact)[fits].any()
+            moved = np.abs(x.astype(np.float64)) @ np.abs(w) / 256
+            assert (np.abs(got - x.astype(np.float64) @ w) <= moved + bound).all()
+
+
+def test_rows_that_are_not_finite_in_bf16() -> None:
+    x, weights = plain(1, (5, 40)), plain(2, (40, 30))
+    weights[7, 3], x[1, 3], x[2, 0] = np.inf, np.nan, -np.inf
+    x[4] = np.finfo(np.float32).max  # beyond the largest of bf16
+    w = nj.pack(weights, "bf16", "bf16")
+    y = nj.matmul(x, w)
+    others = np.arange(30) != 3
+    assert np.isnan(y[1]).all()
+    assert (y[2][others] == np.where(weights[0] > 0, -np.inf, np.inf)[others]).all()
+    assert np.isfinite(y[0][others]).all()
+    assert (y[[0, 3], 3] == np.where(x[[0, 3], 7] > 0, np.inf, -np.inf)).all()
+    assert not np.isfinite(y[4]).any()
+    product = products_of_bf16(round_rows(x, "bf16"), w.stored())
+    assert product.agree(y).all()
+    weights[...] = np.finfo(np.float32).max / 2
+    large = nj.pack(weights, "bf16", "bf16")
+    assert (large.numpy_product(weights.T) == np.inf).all()  # of finite numbers, and without a warning
+    assert (nj.matmul(weights.T, large) == np.inf).all()
+
+
 def test_rows_that_are_not_finite() -> None:
     x, w = plain(1, (5, 40)), nj.pack(plain(2, (40, 30)), "int8", "int8")
     x[1, 3], x[2, 0], x[3] = np.nan, np.inf, np.float32(1e-40)
@@ -366,10 +434,11 @@ def test_rows_that_are_not_finite() -> None:
 
 
 @pytest.mark.skipif(not WIDENING_ISAS, reason="no machine here multiplies integers yet")
-def test_row_16_no_scratch_for_rounded_rows() -> None:
+@pytest.mark.parametrize("storage", ["int8", "bf16"])
+def test_row_16_no_scratch_for_rounded_rows(storage: str) -> None:
     from neurojit.runtime._blocked import inject_scratch_failure
 
-    x, w = plain(1, (3000, 900)), nj.pack(plain(2, (900, 40)), "int8", "int8")
+    x, w = plain(1, (3000, 900)), nj.pack(plain(2, (900, 40)), storage, storage)
     out, done = np.full((3000, 40), 7, np.float32), []
     nj.matmul(x[:1], w)
 
@@ -452,7 +521,8 @@ def test_without_an_isa_numpy_answers(child: Callable[..., Any]) -> None:
 import numpy as np, neurojit as nj
 rng = np.random.default_rng(0)
 x, weights = rng.standard_normal((3, 40)).astype("f4"), rng.standard_normal((40, 50)).astype("f4")
-for storage, activations in ((None, None), ("bf16", None), ("int8", None), ("int8", "int8")):
+kinds = ((None, None), ("bf16", None), ("int8", None), ("int8", "int8"), ("bf16", "bf16"))
+for storage, activations in kinds:
     w = nj.pack(weights, storage, activations)
     y = w.numpy_product(x)
     out = np.empty((3, 50), "f4")

@@ -23,7 +23,7 @@ class NeonWidening(NeonLanes):
         return self.widest_lanes
 
     def expect_storage(self, storage: str) -> None:
-        if storage == "bf16":
+        if storage in ("bf16", "bf16 wide"):
             self._upper = self.spread_bits(self.widest_lanes, UPPER_HALF)
 
     def forget(self) -> None:

@@ -2,7 +2,8 @@
 
 bf16 is the upper half of a float32, so a pair is widened by a shift (the first of it, in the low half) or a
 mask (the second), which a register holds. int8 is extended to 32 bits, then converted, exactly. Products of
-integers take four bytes a lane (vpdpbusd), or the even and the odd ones as words (vpmaddwd).
+integers take four bytes a lane (vpdpbusd), or the even and the odd ones as words (vpmaddwd); those of bf16 a
+pair (vdpbf16ps).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class X86Widening(X86Arithmetic):
     """UPPER_HALF in every lane of the widest register."""
 
     def expect_storage(self, storage: str) -> None:
-        if storage == "bf16":
+        if storage in ("bf16", "bf16 wide"):
             self._upper = self.spread_bits(self.widest_lanes, UPPER_HALF)
 
     def forget_storage(self) -> None:
@@ -39,6 +40,10 @@ class X86Widening(X86Arithmetic):
 
     def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
         shape, width = "V, V, V", accumulator.width
+        if storage == "bf16 pairs":  # EVEX alone has this one
+            form = forms["vdpbf16ps " + shape.replace("V", self.registers[width])]
+            self.buffer.regs(form, accumulator.register, scalar.register, vector.register)
+            return
         if storage == "int8 bytes":
             form = self._form_of("vpdpbusd", width, shape)
             self.buffer.regs(form, accumulator.register, scalar.register, vector.register)

@@ -9,7 +9,7 @@ in a cache, and no page is left before it is used up. A panel, 64-byte aligned, 
 
 so only stores of C ever need masks. Small storage types are widened to float32 by the kernel. bf16 lies in
 pairs of k: a 32-bit lane holds the weight of an even step in its low half and that of the next in its high
-half, so that widening is one shift or one mask (and vdpbf16ps finds its operands); an odd depth has a zero
+half, so that widening is one shift or one mask, and vdpbf16ps finds its operands; an odd depth has a zero
 at its end.
 """
 
@@ -40,13 +40,31 @@ STORAGES = {
     "int8": Storage(1, 1, "f32"),
     "int8 bytes": Storage(4, 1, "f32"),
     "int8 words": Storage(2, 2, "f32"),
+    "bf16 pairs": Storage(4, 1, "f32"),
+    "bf16 wide": Storage(2, 2, "f32"),
 }
-"""The last two are int8 for products of integers, whose activations are rounded too. A lane has four steps
-of k: bytes, one step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd
-ones. To a kernel these are its steps: `depth` counts them."""
-DOTS = {"int8 bytes": 1, "int8 words": 2}
-"""-> steps of a kernel for four of k."""
-DOT_DEPTH = 4
+"""The last four are for activations that are rounded too. A lane of int8 has four steps of k: bytes, one
+step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd ones. A lane of bf16
+has two: one step by vdpbf16ps; or two by multiply-adds, as bf16 alone. To a kernel these are its steps:
+`depth` counts them."""
+
+
+class Rounded(NamedTuple):
+    """Of a storage type for rounded activations: steps of k in a lane, and of a kernel for these."""
+
+    depth: int
+    steps: int
+
+
+ROUNDED = {
+    "int8 bytes": Rounded(4, 1),
+    "int8 words": Rounded(4, 2),
+    "bf16 pairs": Rounded(2, 1),
+    "bf16 wide": Rounded(2, 2),
+}
+"""In the order of the formats of csrc/round_rows.h."""
+DOTS = tuple(storage for storage in ROUNDED if storage != "bf16 wide")
+"""Whose steps are several of k: the `dot` of a machine."""
 
 PACKED = -(1 << 31)
 """In a key, and in a Product, packed weights have this + the number of their storage for a column stride, and
@@ -69,7 +87,8 @@ class Panels(NamedTuple):
     @classmethod
     def of(cls, storage: str, k: int, width: int) -> Panels:
         """For weights of k rows."""
-        return cls(storage, -(-k // DOT_DEPTH) * DOTS[storage] if storage in DOTS else k, width)
+        lane = ROUNDED.get(storage, Rounded(1, 1))
+        return cls(storage, -(-k // lane.depth) * lane.steps, width)
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -83,22 +102,33 @@ class Panels(NamedTuple):
     @property
     def is_widened(self) -> bool:
         """Whether elements are stored in another type than they are multiplied in."""
-        return STORAGES[self.storage].element != self.storage and self.storage != "int8 bytes"
+        whole = STORAGES[self.storage].element == self.storage
+        return not whole and self.storage not in ("int8 bytes", "bf16 pairs")
 
     @property
     def is_scaled(self) -> bool:
         return self.storage.startswith("int8")
 
     @property
+    def is_rounded(self) -> bool:
+        """Whether activations are rounded to the type of the weights."""
+        return self.storage in ROUNDED
+
+    @property
     def is_dot(self) -> bool:
-        """Whether integers are multiplied by integers."""
+        """Whether small numbers are multiplied as they are."""
         return self.storage in DOTS
 
     @property
+    def row_format(self) -> int:
+        """Of rounded activations: one of csrc/round_rows.h."""
+        return list(ROUNDED).index(self.storage)
+
+    @property
     def row_bytes(self) -> int:
-        """Of a row of rounded activations: its integers and its scale, in lines of their own, and not in the
+        """Of a row of rounded activations: its numbers and any scale, in lines of their own, and not in the
         sets of L1 that the next rows are in."""
-        size = -(-(self.depth + 1) * SCALE_SIZE // LINE) * LINE
+        size = -(-(self.depth + self.is_scaled) * SCALE_SIZE // LINE) * LINE
         return size + LINE if size % 1024 == 0 else size
 
     @property
@@ -132,7 +162,7 @@ class Panels(NamedTuple):
     @property
     def lane_steps(self) -> int:
         """Steps of k, as the weights have them, that lie side by side."""
-        return DOT_DEPTH if self.is_dot else self.group
+        return ROUNDED[self.storage].depth if self.is_rounded else self.group
 
     @property
     def groups(self) -> int:
@@ -158,8 +188,11 @@ class Panels(NamedTuple):
         return panel * self.panel_bytes + self.scales_at + rest * SCALE_SIZE
 
 
-def dot_storage(isa: Isa, features: Collection[str]) -> str:
-    """How weights lie for products of integers: for vpdpbusd where the CPU has it in all widths."""
+def rounded_storage(activations: str, isa: Isa, features: Collection[str]) -> str:
+    """How weights lie for activations rounded to int8 or bf16: for vpdpbusd and vdpbf16ps where the CPU has
+    them in all widths."""
+    if activations == "bf16":
+        return "bf16 pairs" if isa.mask_registers and "avx512_bf16" in features else "bf16 wide"
     return "int8 bytes" if isa.mask_registers and "avx512_vnni" in features else "int8 words"
 
 

@@ -98,14 +98,14 @@ def plan_product(
 
 
 def _of_panels(p: Product, panels: Panels, epilogue: Epilogue) -> Gemm:
-    """The product with packed weights; of integers, that of the rounded activations.
+    """The product with packed weights; of activations that are rounded, as they lie in scratch then.
 
     StorageError where no displacement reaches from panel to panel."""
     in_place = p._replace(b_row=0, b_column=0)
     if not _within_reach(in_place) or MOST_PANELS_A_TILE * panels.panel_bytes >= REACH:
         raise StorageError(f"{p}: operands or panels too far apart for a kernel; NumPy computes it")
-    a = Matrix(panels.row_bytes // p.element_size) if panels.is_dot else Matrix(p.a_row, p.a_column)
-    k = panels.depth if panels.is_dot else p.k
+    a = Matrix(panels.row_bytes // p.element_size) if panels.is_rounded else Matrix(p.a_row, p.a_column)
+    k = panels.depth if panels.is_rounded else p.k
     return Gemm(p.dtype, p.m, p.n, k, a, panels, Output(p.c_row), epilogue=epilogue)
 
 

@@ -228,9 +228,8 @@ def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
     vector register each where the ISA has no others for them. storage: of packed B, which may take one more.
     """
-    room = (
-        isa.vector_registers - (1 if isa.mask_registers else 1 + masks) - (storage in ("bf16", "int8 words"))
-    )
+    one_more = storage in ("bf16", "bf16 wide", "int8 words")
+    room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks) - one_more
     return max(1, (room - vectors) // vectors, min(room // (vectors + 1), vectors - 1))
 
 

@@ -22,13 +22,12 @@ def strips_code(
 def rounded_code(
     shape: tuple[int, int],
     strides: tuple[int, int],
-    row_bytes: int,
-    words: bool,
+    row: tuple[int, int],
     besides: int,
     inner: Code,
     release_gil: bool,
 ) -> Code: ...
-def round_row(to: int, source: int, k: int, stride: int, words: bool) -> None: ...
+def round_row(to: int, source: int, k: int, stride: int, format: int) -> None: ...
 def reference_code(fields: tuple[int, ...], lanes: int, release_gil: bool) -> Code: ...
 def call_micro_kernel(
     address: int, a: int, b: int, c: int, k: int, row_stride: int, beside: tuple[int, ...] = ()

@@ -51,9 +51,6 @@ cdef extern from "gemm_strips.h":
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "round_rows.h":
-    enum:
-        NJ_ROWS_OF_BYTES
-        NJ_ROWS_OF_WORDS
     ctypedef struct nj_rounded_product:
         int64_t m, k, row_stride, column_stride, row_bytes
         int format, operands
@@ -217,20 +214,20 @@ cdef void destroy_rounded(nj_code *code) noexcept nogil:
     free(code)
 
 
-def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes, bint words, int besides,
+def rounded_code(tuple shape not None, tuple strides not None, tuple row not None, int besides,
                  Code inner not None, bint release_gil):
     """A Code that rounds the rows of A into scratch, and runs `inner` on them, which it takes over.
 
-    shape: (m, k) of A. strides: of A, in elements. row_bytes: of a rounded row. words: its format there.
-    besides: operands after C."""
+    shape: (m, k) of A. strides: of A, in elements. row: bytes and format of a rounded one. besides: operands
+    after C."""
     cdef RoundedCode *made = <RoundedCode *>calloc(1, sizeof(RoundedCode))
     if made is NULL:
         raise MemoryError("matmul: no memory for a plan")
     try:
         made.product.m, made.product.k = shape
         made.product.row_stride, made.product.column_stride = strides
-        made.product.row_bytes, made.product.operands = row_bytes, 3 + besides
-        made.product.format = NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES
+        made.product.row_bytes, made.product.format = row
+        made.product.operands = 3 + besides
         made.code.bytes = sizeof(RoundedCode) + inner.owned().bytes
         made.product.inner = inner.give_up()
     except BaseException:
@@ -243,9 +240,8 @@ def rounded_code(tuple shape not None, tuple strides not None, int64_t row_bytes
     return own(&made.code)
 
 
-def round_row(uintptr_t to, uintptr_t source, int64_t k, int64_t stride, bint words):
-    """Round one row, for its tests. Addresses; the stride in elements."""
-    cdef int format = NJ_ROWS_OF_WORDS if words else NJ_ROWS_OF_BYTES
+def round_row(uintptr_t to, uintptr_t source, int64_t k, int64_t stride, int format):
+    """Round one row, for its tests. Addresses; the stride in elements; a format of round_rows.h."""
     nj_round_row(<void *>to, <const float *>source, k, stride, format)
 
 

@@ -16,7 +16,7 @@ from neurojit.compiler import compile_gemm
 from neurojit.errors import ValidationError
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import Panels, dot_storage, panel_width
+from neurojit.plan.panels import Panels, panel_width, rounded_storage
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code
 from neurojit.storage import Stored, lay_out, lay_out_rows, product_of_integers, round_rows, to_int8
@@ -24,7 +24,10 @@ from neurojit.target import host
 from neurojit.validation import validate_gemm
 
 LAYOUTS = [(isa, "int8 words") for isa in WIDENING_ISAS]
-if "avx512" in WIDENING_ISAS and dot_storage(TARGETS["avx512"].isa, host().allowed) == "int8 bytes":
+if (
+    "avx512" in WIDENING_ISAS
+    and rounded_storage("int8", TARGETS["avx512"].isa, host().allowed) == "int8 bytes"
+):
     LAYOUTS.append(("avx512", "int8 bytes"))
 pytestmark = pytest.mark.parametrize(("isa", "storage"), LAYOUTS)
 
@@ -42,7 +45,7 @@ def test_row_27_every_tail_of_m_n_and_k(isa: str, storage: str, side: str) -> No
     for m, n, k in all_pairs(SIZES):
         g = integer_gemm(isa, storage, m, n, k)
         assert isinstance(g.b, Panels)
-        rows, weights = round_rows(plain(1, (m, k))), to_int8(plain(2, (k, n)))
+        rows, weights = round_rows(plain(1, (m, k)), "int8"), to_int8(plain(2, (k, n)))
         used = g.b.depth * 4 + 4
         a = FENCES[0].place((m, used), np.uint8, (g.b.row_bytes, 1), side)
         a[...] = lay_out_rows(rows, g.b)[:, :used]

@@ -18,13 +18,13 @@ from neurojit.compiler import compile_gemm
 from neurojit.errors import StorageError, ValidationError
 from neurojit.plan.epilogue import Activation, Epilogue
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import DOTS, STORAGES, Panels, panel_width
+from neurojit.plan.panels import ROUNDED, STORAGES, Panels, panel_width
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.runtime import Code, reference_matmul
 from neurojit.storage import lay_out, store, widen
 from neurojit.validation import validate_gemm
 
-WIDENED = [storage for storage in STORAGES if storage not in DOTS]
+WIDENED = [storage for storage in STORAGES if storage not in ROUNDED]
 pytestmark = [pytest.mark.parametrize("isa", WIDENING_ISAS), pytest.mark.parametrize("storage", WIDENED)]
 
 FENCES = [Fence(1 << 17) for _ in range(3)]

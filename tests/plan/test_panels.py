@@ -10,7 +10,7 @@ from operands import TARGETS
 from neurojit.errors import StorageError
 from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import DOTS, PACKED, STORAGES, Panels, dot_storage, panel_width
+from neurojit.plan.panels import PACKED, ROUNDED, STORAGES, Panels, panel_width, rounded_storage
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 
@@ -71,18 +71,21 @@ def test_the_layout_in_a_key(storage: str) -> None:
     assert Panels.of_strides(16, PACKED + 99, 7) is None
 
 
-def test_what_multiplies_integers_where() -> None:
+def test_what_multiplies_small_numbers_where() -> None:
     avx512, avx2 = TARGETS["avx512"].isa, TARGETS["avx2"].isa
-    assert dot_storage(avx512, {"avx512_vnni"}) == "int8 bytes"
-    assert dot_storage(avx512, {"avx_vnni"}) == "int8 words"
-    assert dot_storage(avx2, {"avx512_vnni"}) == "int8 words"
+    assert rounded_storage("int8", avx512, {"avx512_vnni"}) == "int8 bytes"
+    assert rounded_storage("int8", avx512, {"avx_vnni"}) == "int8 words"
+    assert rounded_storage("int8", avx2, {"avx512_vnni"}) == "int8 words"
+    assert rounded_storage("bf16", avx512, {"avx512_bf16"}) == "bf16 pairs"
+    assert rounded_storage("bf16", avx512, {"avx512_vnni"}) == "bf16 wide"
+    assert rounded_storage("bf16", avx2, {"avx512_bf16"}) == "bf16 wide"
 
 
-@pytest.mark.parametrize("storage", DOTS)
+@pytest.mark.parametrize("storage", ROUNDED)
 def test_rounded_rows_hold_their_scale_and_keep_apart(storage: str) -> None:
     for k in (*range(1, 20), 1000, 1008, 1020, 1024, 4064, 4092, 4096):
         panels = Panels.of(storage, k, 16)
-        assert panels.row_bytes >= panels.depth * 4 + 4
+        assert panels.row_bytes >= panels.depth * 4 + 4 * panels.is_scaled
         assert panels.row_bytes % 64 == 0
         assert panels.row_bytes % 1024
 
