@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from neurojit.frontends.trace import Trace, Tracer, located
+from neurojit.frontends.trace import Trace, Tracer, located, shaped
+
+MOST_RUNS = 16
+"""Runs of adjacent indices that are cut out and joined; more of them are gathered."""
 
 
 def getitem(trace: Trace, x: Tracer, index: Any) -> Tracer:
@@ -60,6 +63,8 @@ def _item(item: Any) -> Any:
     if isinstance(item, (int, np.integer)) and not isinstance(item, bool):
         return int(item)
     array = np.asarray(item)
+    if isinstance(item, list) and not array.size:  # as NumPy: no number, no dtype
+        array = array.astype(np.intp)
     if array.dtype.kind not in "iu":
         raise located(
             f"index: {type(item).__name__} of {array.dtype}: expected integers, slices, None or ..."
@@ -104,8 +109,20 @@ def gathered(trace: Trace, x: Tracer, indices: Any, axis: int, mode: str) -> Tra
         if known.dtype.kind not in "iu":
             raise located(f"numpy.take: indices of {known.dtype}: expected integers")
         counted = np.take(np.arange(extent), known, mode=mode)  # type: ignore[call-overload]
+        runs = np.split(counted.ravel(), np.flatnonzero(np.diff(counted.ravel()) != 1) + 1)
+        if extent and counted.size and len(runs) <= MOST_RUNS:
+            return _joined(trace, x, axis, runs, counted.shape)
         places = trace.value(counted.astype(np.int32), np.int32)
     if extent == 0 and not isinstance(indices, Tracer):
         shape = (*x.shape[:axis], *np.shape(indices), *x.shape[axis + 1 :])
         return trace.op("reshape", x._value, shape=shape)
     return trace.op("gather", x._value, places, axis=axis)
+
+
+def _joined(trace: Trace, x: Tracer, axis: int, runs: list[Any], shape: tuple[int, ...]) -> Tracer:
+    """The slices of these runs, one after another; `shape` takes the place of the axis."""
+    slices = [
+        trace.op("slice", x._value, axis=axis, start=int(run[0]), end=int(run[-1]) + 1)._value for run in runs
+    ]
+    joined = trace.op("concat", *slices, axis=axis) if len(slices) > 1 else Tracer(trace, slices[0])
+    return shaped(joined, (*x.shape[:axis], *shape, *x.shape[axis + 1 :]))

@@ -59,6 +59,7 @@ TYPE_ERRORS: list[tuple[Callable[..., Any], Any, str]] = [
     (lambda x: x & 1, I, "bitwise_and: int32: expected bool"),
     (lambda x: x + None, X, "add: NoneType of object: expected an array or number"),
     (lambda x: x**x, X, "numpy.power: exponent .*: expected a number"),
+    (lambda x: 2**x, X, "numpy.power: exponent .*: expected a number"),
     (lambda x: x**2.5, X, "numpy.power: exponent 2.5: expected 1 to 8"),
     (lambda x: x**-1, I, "numpy.power: exponent -1: expected 1 to 8|Integers to negative"),
     (lambda x: x.sum(), I, "numpy.sum of int32 gives int64.*dtype=np.int32"),

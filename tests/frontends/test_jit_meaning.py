@@ -48,6 +48,7 @@ CAPTURED = plain(5, (6, 7))
 
 ONE: list[tuple[str, Callable[..., Any], Array]] = [
     ("numbers", lambda x: 2 * x + 1 - x / 3 - 1 / (x * x + 1), X),
+    ("reflected matmul", lambda x: [1, 2, 3, 4] @ x, X),
     ("reflected", lambda x: (1 - x) * V, X),
     ("promotes to float64", lambda x: x + np.float64(0.1), X),
     ("promotes with an array", lambda x: x * np.arange(6), X),
@@ -76,6 +77,7 @@ ONE: list[tuple[str, Callable[..., Any], Array]] = [
     ("where", lambda x: np.where(x > 0, x, 0) + np.where(V > 0, 1.0, x), X),
     ("logic", lambda x: np.logical_and(x, x > 0) | ~(x > 1) & np.logical_or(x, V), X),
     ("booleans", lambda x: (x + x, x * ~x, x | True, x & x, np.maximum(x, ~x), abs(x)), bools(1, (3, 4))),
+    ("reflected booleans", lambda x: (True | x, False & x), bools(1, (3, 4))),
     ("any and all", lambda x: (x.T.max(0), np.any(x, axis=1), np.all(x), np.max(x)), bools(2, (3, 4))),
     ("sums", lambda x: (x.sum(), x.sum(0), x.sum(axis=(0, -1), keepdims=True), np.sum(x, dtype=F8)), Z),
     ("means", lambda x: (x.mean(), x.mean(-1), np.mean(x, axis=(0, 1), keepdims=True)), Z),
@@ -83,6 +85,7 @@ ONE: list[tuple[str, Callable[..., Any], Array]] = [
     ("max and min", lambda x: (x.max(), x.min(1), np.max(x, axis=2, keepdims=True), np.amin(x)), Z),
     ("cumsum", lambda x: (np.cumsum(x, axis=1), x.cumsum()), X),
     ("shapes", lambda x: (x.T, x.reshape(4, -1), x.reshape((-1,)), np.ravel(x), x.transpose(1, 0, 2)), Z),
+    ("shape methods", lambda x: (x.ravel(), x.flatten(), x[:1].squeeze()), Z),
     ("transposes", lambda x: (np.transpose(x, (2, 0, -2)), np.swapaxes(x, 0, -1), x.transpose()), Z),
     ("axes", lambda x: (np.expand_dims(x, (0, -1)), np.squeeze(x[:1]), np.squeeze(x[:, :1], 1)), Z),
     ("broadcast", lambda x: np.broadcast_to(x[:, :1], (2, 4, 6)), X),
@@ -93,6 +96,8 @@ ONE: list[tuple[str, Callable[..., Any], Array]] = [
     ("pad", lambda x: (np.pad(x, 1), np.pad(x, ((0, 2), (1, 0)), constant_values=0.5)), X),
     ("pad booleans", lambda x: np.pad(x, 1), bools(1, (3,))),
     ("take", lambda x: (np.take(x, [1, -1], axis=1), x.take(3), x[:, np.array([[0, 1], [5, -6]])]), X),
+    ("take many", lambda x: (np.take(x, np.arange(40)[::-1] % 24), x[:, [0, 0, 1, 2, 5, 4]]), X),
+    ("take from nothing", lambda x: (x[[]], x[:, [[]]], np.take(x, np.zeros((2, 0), int), axis=0)), X[:0]),
     ("gather", lambda i: np.take(i * 2, i, mode="clip"), ints(1, (5,))),
     ("index", lambda x: (x[0], x[-1, 2], x[1:, ::2], x[..., None, -2:], x[3:1], x[::-1, ::-3], x[None]), X),
     ("index deep", lambda x: (x[1, ..., 0], x[:, 1:2, 3], x[0, 1, 2], x[()], x[2:, 5:]), Z),
@@ -125,6 +130,16 @@ def test_argmax_is_numpys_as_int32() -> None:
     np.testing.assert_array_equal(
         nj.jit(lambda x: np.argmax(x, keepdims=True))(x), np.argmax(x, keepdims=True)
     )
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (5,), (2, 3, 4)])
+def test_reversed_and_picked_rows_are_compiled(shape: tuple[int, ...]) -> None:
+    def function(x: Any) -> Any:
+        return np.tanh(x[::-1]), x[..., [2, 0, -1]] * 2, x[::-2]
+
+    program = nj.jit(function).program(plain(1, shape))
+    assert program.compiled, program.explain()
+    agree(function, plain(1, shape))
 
 
 UNARY: list[Callable[..., Any]] = [
