@@ -428,7 +428,7 @@ SCAN = """    "nj.scan"(%b) ({
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_time_grows_with_the_text(bomb: str) -> None:
-    """Eight times the text takes at most 24 times as long: far from the 64 of a square, with room for noise."""
+    """Eight times the text takes at most 24 times as long, far from the 64 of a square."""
     make = BOMBS[bomb]
 
     def seconds(n: int) -> float:
