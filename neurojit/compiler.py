@@ -15,11 +15,12 @@ compiles a key; the others are answered by NumPy until the kernel is there.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 
-from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel
+from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel, list_gemm
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.expressions import apply_function
@@ -198,6 +199,8 @@ def _publish_blocked(
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
     schedule = schedule_gemm(g, target, level)
+    if "asm" in CONFIG.dump:
+        sys.stderr.write(f"; {g}\n{list_gemm(g, schedule, target.isa)}")
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+from operands import runnable_isas
 
+import neurojit as nj
 from neurojit.__main__ import main
 from neurojit.errors import UnknownIsaError
 from neurojit.report.emit import emit_gemm, render
@@ -68,3 +73,19 @@ def test_bad_extents_exit_with_2(extent: str, capsys: pytest.CaptureFixture[str]
         main(["emit", "gemm", "--m", "1", "--n", "1", f"--k={extent}"])
     assert exit_.value.code == 2
     assert "--k" in capsys.readouterr().err
+
+
+def test_the_public_function_lists_for_any_target() -> None:
+    emission = nj.emit_gemm(8, 12, 64, target="aarch64-neon")
+    assert "fmla" in emission.listing
+    assert "vfmacc" in nj.emit_gemm(8, 12, 64, "f64", "riscv64-rvv").listing
+
+
+def test_neurojit_dump_prints_what_is_compiled() -> None:
+    script = "import neurojit as nj, numpy as np; x = np.ones((8, 8), np.float32); nj.matmul(x, x)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "NEUROJIT_DUMP": "asm", "NEUROJIT_ISA": "avx2"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not runnable_isas() or "vfmadd231ps" in done.stderr or "fmla" in done.stderr
