@@ -35,7 +35,7 @@ def extension(name: str, *csources: str, numpy_api: bool = False) -> Extension:
 
 EXTENSIONS = [
     extension("neurojit.target._cpu", "cpu.c", "cpu_x86.c", "cpu_aarch64.c", "cpu_riscv.c", "cpu_apple.c"),
-    extension("neurojit.emit._buffer", "code_buffer.c", "x86_encoder.c", "word_encoder.c"),
+    extension("neurojit.encoder._buffer", "code_buffer.c", "x86_encoder.c", "word_encoder.c"),
     extension(
         "neurojit.runtime._runtime",
         *("executable_memory.c", "map_linux.c", "map_apple.c", "instruction_sync.c", "code.c"),

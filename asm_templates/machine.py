@@ -33,7 +33,7 @@ from neurojit.asm_templates.arithmetic import (
     Vector,
 )
 from neurojit.asm_templates.lanes import Lanes
-from neurojit.emit import CodeBuffer
+from neurojit.encoder import CodeBuffer
 from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
 __all__ = [

@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier
 import neurojit as nj
 from neurojit.__main__ import main as command
 from neurojit.errors import NeurojitError
-from neurojit.report.emit import emit_gemm, render
+from neurojit.report.emit import emit, render
 
 Array = np.ndarray[Any, Any]
 Layers = list[tuple[Array, Array]]
@@ -80,7 +80,7 @@ def main() -> int:
         f"C[1,{HIDDEN[0]}] = A[1,64] @ B[64,{HIDDEN[0]}]."
     )
     try:
-        lines = render(emit_gemm(1, HIDDEN[0], 64)).splitlines()
+        lines = render(emit("gemm", 1, HIDDEN[0], 64)).splitlines()
     except NeurojitError as error:
         print(f"None: {error}")
     else:

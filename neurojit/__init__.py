@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from neurojit.program import Program as Program
     from neurojit.program import compile as compile
     from neurojit.program import load as load
-    from neurojit.report.emit import emit_gemm as emit_gemm
+    from neurojit.report.emit import emit as emit
     from neurojit.report.explain import explain_matmul as explain_matmul
     from neurojit.state import Info as Info
     from neurojit.state import info as info
@@ -49,7 +49,7 @@ _PUBLIC = {
     "parse": "neurojit.ir.parser",
     "Info": "neurojit.state",
     "info": "neurojit.state",
-    "emit_gemm": "neurojit.report.emit",
+    "emit": "neurojit.report.emit",
     "explain_matmul": "neurojit.report.explain",
     "get_num_threads": "neurojit.threads",
     "num_threads": "neurojit.threads",
@@ -63,7 +63,7 @@ __all__ = [
     "Program",
     "__version__",
     "compile",
-    "emit_gemm",
+    "emit",
     "errors",
     "explain_matmul",
     "get_num_threads",

@@ -24,7 +24,7 @@ from neurojit.asm_templates.riscv64.lanes import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
-from neurojit.emit import CodeBuffer, listing
+from neurojit.encoder import CodeBuffer, listing
 from neurojit.errors import UnknownIsaError
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule, schedule_cumsum
 from neurojit.plan.gather import Gather

@@ -17,8 +17,8 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, WordBuffer
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import CodeBuffer, WordBuffer
+from neurojit.encoder import aarch64_forms as forms
 from neurojit.errors import EncodeError
 
 X0, X1, X2, X3, X4, X5 = range(6)

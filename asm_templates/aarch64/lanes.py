@@ -6,7 +6,7 @@ import struct
 
 from neurojit.asm_templates.aarch64.neon_arithmetic import NeonArithmetic
 from neurojit.asm_templates.arithmetic import Pointer, Vector
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import aarch64_forms as forms
 
 
 class NeonLanes(NeonArithmetic):

@@ -7,7 +7,7 @@ from typing import Any
 
 from neurojit.asm_templates.aarch64.core import ADDRESS, AArch64Machine
 from neurojit.asm_templates.machine import Element, Mask, Pointer, Vector
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import aarch64_forms as forms
 
 WIDTH = 128
 ALL_ONES, NOTHING = b"\xff" * 16, bytes(16)

@@ -15,7 +15,7 @@ from typing import Any
 from neurojit.asm_templates.aarch64.moves import NeonMoves
 from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Element, InMemory, Mask, Source, Vector
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import aarch64_forms as forms
 
 FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}

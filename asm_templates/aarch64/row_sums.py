@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from neurojit.asm_templates.aarch64.moves import WIDTH, NeonMoves
 from neurojit.asm_templates.machine import Vector
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import aarch64_forms as forms
 
 
 class _Forms:

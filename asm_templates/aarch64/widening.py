@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from neurojit.asm_templates.aarch64.lanes import NeonLanes
 from neurojit.asm_templates.machine import Pointer, Vector
-from neurojit.emit import aarch64_forms as forms
+from neurojit.encoder import aarch64_forms as forms
 
 UPPER_HALF = b"\0\0\xff\xff"
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, WordBuffer, riscv64_forms
+from neurojit.encoder import CodeBuffer, WordBuffer, riscv64_forms
 
 X0, SP = 0, 2
 A0, A1, A2, A3, A4, A5, A6, A7 = range(10, 18)

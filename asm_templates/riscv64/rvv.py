@@ -20,7 +20,7 @@ from neurojit.asm_templates.machine import (
     Vector,
 )
 from neurojit.asm_templates.riscv64.core import X0, Config, RiscvMachine
-from neurojit.emit import CodeBuffer
+from neurojit.encoder import CodeBuffer
 
 # RISC-V psABI, chapter 1: ft0-ft7, fa0-fa7, ft8-ft11 need not be preserved; all vector registers need not.
 CALLER_SAVED_FLOATS = (*range(8), *range(10, 18), *range(28, 32))

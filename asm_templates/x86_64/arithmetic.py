@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from neurojit.asm_templates.arithmetic import InMemory, Source, Vector
 from neurojit.asm_templates.x86_64.moves import X86Moves
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 NEAREST_EVEN_QUIETLY = 8  # of vroundps and vrndscaleps: no inexact flag
 RELATIONS = {"==": 0x00, "<": 0x11, "<=": 0x12, ">=": 0x1D, ">": 0x1E}  # vcmpps, quiet, false on NaN

@@ -11,7 +11,7 @@ from functools import lru_cache
 from neurojit.asm_templates.machine import Element, Operand, Pointer, Scalar, Vector
 from neurojit.asm_templates.x86_64.avx2_arithmetic import Avx2Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx2
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 REGISTER = Avx2Arithmetic.registers
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Scalar, Vector
 from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 REGISTER = Avx512Arithmetic.registers
 WIDTHS = (128, 256, 512)

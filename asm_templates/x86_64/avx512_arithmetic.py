@@ -10,7 +10,7 @@ from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, 
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.lanes import X86Lanes
 from neurojit.asm_templates.x86_64.widening import X86Widening
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's sign
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
-from neurojit.emit import CodeBuffer, X86Buffer, forms, new_buffer
+from neurojit.encoder import CodeBuffer, X86Buffer, forms, new_buffer
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
 

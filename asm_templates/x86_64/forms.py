@@ -1,6 +1,6 @@
 """The x86-64 instruction forms that the templates use, as data: what `make encodings` looks up.
 
-Names are Intel's, operand kinds in Intel order (see neurojit.emit.form_name). To add an instruction, add
+Names are Intel's, operand kinds in Intel order (see neurojit.encoder.form_name). To add an instruction, add
 its form here and run `make encodings`; what PeachPy does not know goes into supplement.txt.
 """
 

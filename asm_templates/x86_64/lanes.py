@@ -7,7 +7,7 @@ import struct
 from neurojit.asm_templates.arithmetic import Pointer, Vector
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
 from neurojit.asm_templates.x86_64.transpose import Transposition
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 SECOND, FIRST = 1, 0  # of two pieces; vpermilps and vpermilpd: that piece comes first, or everywhere
 

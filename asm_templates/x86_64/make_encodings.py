@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurojit.asm_templates.x86_64.forms import FORMS
-from neurojit.emit import peachpy_encoder
-from neurojit.emit.learn import learn
+from neurojit.encoder import peachpy_encoder
+from neurojit.encoder.learn import learn
 
 TABLE = Path(__file__).with_name("encodings.txt")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, Machine, Vector
-from neurojit.emit import X86Buffer, forms
+from neurojit.encoder import X86Buffer, forms
 from neurojit.plan.gemm import register_bits
 
 # Selectors. Quarters of a zmm: low halves of two vectors, high halves; even quarters, odd quarters.

@@ -7,7 +7,7 @@ A round exchanges what lies beside a diagonal of blocks, and each pair of regist
 from __future__ import annotations
 
 from neurojit.asm_templates.machine import Machine, Vector
-from neurojit.emit import X86Buffer, forms
+from neurojit.encoder import X86Buffer, forms
 
 EVEN_QUARTERS, ODD_QUARTERS = 0x88, 0xDD  # of a zmm: 0 and 2 of each operand; 1 and 3
 LOW_HALVES, HIGH_HALVES = 0x20, 0x31  # vperm2f128

@@ -11,7 +11,7 @@ from __future__ import annotations
 from neurojit.asm_templates.arithmetic import InMemory
 from neurojit.asm_templates.machine import Pointer, Vector
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
-from neurojit.emit import forms
+from neurojit.encoder import forms
 
 UPPER_HALF = b"\0\0\xff\xff"
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from neurojit.target import Target
 
 
+KERNELS = ("gemm",)
+MOST_EXTENT = 1 << 20
+
+
 class Emission(NamedTuple):
     """A kernel on paper. size: bytes of code. counts: how often each mnemonic stands in the code, most
     first. listing: offset, bytes and instruction, one a line."""
@@ -30,7 +34,7 @@ class Emission(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kernel", choices=("gemm",), help="gemm: C[m,n] = A[m,k] @ B[k,n], contiguous")
+    parser.add_argument("kernel", choices=KERNELS, help="gemm: C[m,n] = A[m,k] @ B[k,n], contiguous")
     for extent in "mnk":
         parser.add_argument(f"--{extent}", type=_extent, required=True, metavar=extent.upper())
     parser.add_argument("--dtype", choices=("f32", "f64"), default="f32")
@@ -44,24 +48,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _extent(text: str) -> int:
     extent = int(text)
-    if not 1 <= extent <= 1 << 20:
-        raise argparse.ArgumentTypeError(f"{extent}: expected 1 to {1 << 20}")
+    if not 1 <= extent <= MOST_EXTENT:
+        raise argparse.ArgumentTypeError(f"{extent}: expected 1 to {MOST_EXTENT}")
     return extent
 
 
 def run(arguments: argparse.Namespace) -> int:
-    emission = emit_gemm(arguments.m, arguments.n, arguments.k, arguments.dtype, arguments.target)
+    emission = emit(
+        arguments.kernel, arguments.m, arguments.n, arguments.k, arguments.dtype, arguments.target
+    )
     print(json.dumps(document(emission), indent=2) if arguments.json else render(emission))
     return 0
 
 
-def emit_gemm(m: int, n: int, k: int, dtype: str = "f32", target: str | None = None) -> Emission:
-    """The kernel for contiguous operands. target: an ISA's name; None for this machine.
+def emit(kernel: str, m: int, n: int, k: int, dtype: str = "f32", target: str | None = None) -> Emission:
+    """A kernel on paper, for contiguous operands. kernel: "gemm", C[m,n] = A[m,k] @ B[k,n].
+    target: an ISA's name; None for this machine.
 
-    Raises UnknownIsaError for an ISA that neurojit does not know or has no vector machine for.
+    Raises ValueError for a kernel or an extent that there is not, and UnknownIsaError for an ISA that
+    neurojit does not know or has no vector machine for.
     """
+    if kernel not in KERNELS:
+        raise ValueError(f"emit: kernel {kernel!r}: expected one of {', '.join(KERNELS)}")
+    for name, extent in (("m", m), ("n", n), ("k", k)):
+        if not 1 <= extent <= MOST_EXTENT:
+            raise ValueError(f"emit: {name} = {extent}: expected 1 to {MOST_EXTENT}")
     from neurojit.codegen import gemm_buffer, machine_class
-    from neurojit.emit.listing import listing, mnemonics
+    from neurojit.encoder.listing import listing, mnemonics
     from neurojit.plan.gemm import Gemm
     from neurojit.plan.tiling import schedule_gemm
     from neurojit.target import host, host_target, target_for

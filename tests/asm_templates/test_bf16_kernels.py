@@ -102,7 +102,7 @@ def test_passes_over_k_and_epilogues_pass_the_gate(isa: str, storage: str) -> No
 
 
 def test_both_encoders_give_the_same_bytes(isa: str, storage: str) -> None:
-    pytest.importorskip("neurojit.emit.peachpy_encoder").version()
+    pytest.importorskip("neurojit.encoder.peachpy_encoder").version()
     g, target = bf16_gemm(isa, storage, 6, 70, 18), TARGETS[isa]
     schedule = schedule_gemm(g, target)
     assert emit_gemm(g, schedule, target.isa, "table") == emit_gemm(g, schedule, target.isa, "peachpy")

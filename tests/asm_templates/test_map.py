@@ -11,7 +11,7 @@ from measured_functions import TYPES, Array, apply, kernel
 from test_math import ISAS
 
 from neurojit.codegen import emit_map
-from neurojit.emit import peachpy_encoder
+from neurojit.encoder import peachpy_encoder
 from neurojit.plan.epilogue import Activation
 from neurojit.plan.map import Map
 from neurojit.runtime import Code

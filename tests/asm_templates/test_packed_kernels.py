@@ -118,7 +118,7 @@ def test_the_gate_catches_another_layout(storage: str, isa: str) -> None:
 
 
 def test_both_encoders_give_the_same_bytes(storage: str, isa: str) -> None:
-    pytest.importorskip("neurojit.emit.peachpy_encoder").version()
+    pytest.importorskip("neurojit.encoder.peachpy_encoder").version()
     g, target = packed_gemm(storage, isa, 6, 70, 18), TARGETS[isa]
     schedule = schedule_gemm(g, target)
     assert emit_gemm(g, schedule, target.isa, "table") == emit_gemm(g, schedule, target.isa, "peachpy")

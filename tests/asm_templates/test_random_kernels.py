@@ -11,7 +11,7 @@ from oracle import assert_same_bits
 from neurojit.asm_templates.machine import ELEMENTS
 from neurojit.asm_templates.math import cos_turns
 from neurojit.codegen import emit_random, machine_class, machine_for
-from neurojit.emit import new_buffer
+from neurojit.encoder import new_buffer
 from neurojit.errors import MissingStepError
 from neurojit.ir import random
 from neurojit.plan.random import Random

@@ -11,7 +11,7 @@ import pytest
 from emulator import CHECKED_KERNEL, MICRO_KERNEL, EmulatedError, Emulator
 
 from neurojit.codegen import emit_gemm, emit_gemv, emit_map
-from neurojit.emit import riscv64_forms
+from neurojit.encoder import riscv64_forms
 from neurojit.plan.blocking import micro_tile, one_tile
 from neurojit.plan.epilogue import FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output

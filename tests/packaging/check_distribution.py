@@ -16,7 +16,7 @@ from pathlib import Path
 IN_BOTH = (
     "neurojit/py.typed",
     "neurojit/_matmul.pyi",
-    "neurojit/emit/_buffer.pyi",
+    "neurojit/encoder/_buffer.pyi",
     "neurojit/runtime/_runtime.pyi",
 )
 IN_WHEEL = (

@@ -13,7 +13,7 @@ from operands import runnable_isas
 import neurojit as nj
 from neurojit.__main__ import main
 from neurojit.errors import UnknownIsaError
-from neurojit.report.emit import emit_gemm, render
+from neurojit.report.emit import emit, render
 
 GEMM = ["emit", "gemm", "--m", "8", "--n", "12", "--k", "64"]
 
@@ -21,7 +21,7 @@ GEMM = ["emit", "gemm", "--m", "8", "--n", "12", "--k", "64"]
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 @pytest.mark.parametrize("target", ["x86_64-avx2", "x86_64-avx512"])
 def test_counts_and_listing_agree(dtype: str, target: str) -> None:
-    emission = emit_gemm(5, 7, 3, dtype, target)
+    emission = emit("gemm", 5, 7, 3, dtype, target)
     instructions = [
         line for line in emission.listing.splitlines() if line[:1] != "L" and " bytes of " not in line
     ]
@@ -42,7 +42,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_is_the_same_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*GEMM, "--target", "avx512", "--dtype", "f64", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    emission = emit_gemm(8, 12, 64, "f64", "avx512")
+    emission = emit("gemm", 8, 12, 64, "f64", "avx512")
     assert document["listing"] == emission.listing.splitlines()
     assert (document["bytes"], document["counts"]) == (emission.size, emission.counts)
     assert document["schedule"]["unroll"] == emission.schedule.unroll
@@ -51,7 +51,7 @@ def test_json_is_the_same_kernel(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_isa_without_a_vector_machine() -> None:
     with pytest.raises(UnknownIsaError, match="'none' has no vector machine: expected one of x86_64-avx2"):
-        emit_gemm(1, 1, 1, "f32", "none")
+        emit("gemm", 1, 1, 1, "f32", "none")
 
 
 def test_a_kernel_for_another_architecture(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,9 +76,16 @@ def test_bad_extents_exit_with_2(extent: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_public_function_lists_for_any_target() -> None:
-    emission = nj.emit_gemm(8, 12, 64, target="aarch64-neon")
+    emission = nj.emit("gemm", 8, 12, 64, target="aarch64-neon")
     assert "fmla" in emission.listing
-    assert "vfmacc" in nj.emit_gemm(8, 12, 64, "f64", "riscv64-rvv").listing
+    assert "vfmacc" in nj.emit("gemm", 8, 12, 64, "f64", "riscv64-rvv").listing
+
+
+def test_the_public_function_names_what_it_cannot_emit() -> None:
+    with pytest.raises(ValueError, match="kernel 'gem': expected one of gemm"):
+        nj.emit("gem", 1, 1, 1)
+    with pytest.raises(ValueError, match="emit: n = 0: expected 1 to 1048576"):
+        nj.emit("gemm", 1, 0, 1)
 
 
 def test_neurojit_dump_prints_what_is_compiled() -> None:

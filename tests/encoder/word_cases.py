@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from neurojit.emit.word_row import Field, WordRow
+from neurojit.encoder.word_row import Field, WordRow
 
 SMALL = 64
 

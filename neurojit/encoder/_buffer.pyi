@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
-from neurojit.emit.row import Row
-from neurojit.emit.word_row import WordRow
+from neurojit.encoder.row import Row
+from neurojit.encoder.word_row import WordRow
 
 ADDRESS_NONE: int
 ADDRESS_BASE: int

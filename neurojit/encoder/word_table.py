@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator
 from importlib import resources
 
-from neurojit.emit._buffer import WordBuffer, WordRows
-from neurojit.emit.word_row import WordRow, name_of
+from neurojit.encoder._buffer import WordBuffer, WordRows
+from neurojit.encoder.word_row import WordRow, name_of
 from neurojit.errors import EncodeError, UnknownFormError
 
 

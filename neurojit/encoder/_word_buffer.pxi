@@ -22,7 +22,7 @@ cdef class WordRows:
         free(self.rows)
 
     def add_row(self, row):
-        """The id of `row` (a neurojit.emit.word_row.WordRow, already checked)."""
+        """The id of `row` (a neurojit.encoder.word_row.WordRow, already checked)."""
         cdef nj_word_form *form
         cdef nj_field *field
         cdef int i, j

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurojit.config import CONFIG
-from neurojit.emit.form_name import FormName, Operand
+from neurojit.encoder.form_name import FormName, Operand
 from neurojit.errors import UnknownFormError
 
 LOCK = threading.Lock()

@@ -10,10 +10,10 @@ buffer.emit(add, 0, 0, 1).
 
 from __future__ import annotations
 
-from neurojit.emit._buffer import CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
-from neurojit.emit.listing import listing
-from neurojit.emit.table import FormTable
-from neurojit.emit.word_table import WordTable
+from neurojit.encoder._buffer import CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
+from neurojit.encoder.listing import listing
+from neurojit.encoder.table import FormTable
+from neurojit.encoder.word_table import WordTable
 
 forms = FormTable()
 aarch64_forms = WordTable("neurojit.asm_templates.aarch64")
@@ -24,7 +24,7 @@ def new_buffer(encoder: str = "table") -> X86Buffer:
     """An empty x86-64 code buffer. encoder: `table` (C, from the encoder table) or `peachpy` (every
     instruction through PeachPy, to the same bytes)."""
     if encoder == "peachpy":
-        from neurojit.emit.peachpy_buffer import PeachPyBuffer  # only those who ask need PeachPy
+        from neurojit.encoder.peachpy_buffer import PeachPyBuffer  # only those who ask need PeachPy
 
         return PeachPyBuffer(forms)
     return X86Buffer(forms)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neurojit.emit import X86Buffer, forms, listing, new_buffer
-from neurojit.emit.peachpy_encoder import load
+from neurojit.encoder import X86Buffer, forms, listing, new_buffer
+from neurojit.encoder.peachpy_encoder import load
 from neurojit.errors import EncodeError, UnknownFormError
 
 LOAD = forms["vmovups zmm, m512"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.emit import X86Buffer, forms, listing, new_buffer
+from neurojit.encoder import X86Buffer, forms, listing, new_buffer
 
 GOLDEN = Path(__file__).with_name("golden")
 RDI, RSI, RAX, R13 = 7, 6, 0, 13

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.emit import WordTable, aarch64_forms, fail_allocation_after, listing
-from neurojit.emit._buffer import WordBuffer, WordRows
-from neurojit.emit.word_row import WordRow, name_of
+from neurojit.encoder import WordTable, aarch64_forms, fail_allocation_after, listing
+from neurojit.encoder._buffer import WordBuffer, WordRows
+from neurojit.encoder.word_row import WordRow, name_of
 from neurojit.errors import EncodeError, UnknownFormError
 
 KINDS = {"v": [f"v{n}" for n in range(32)], "x": [f"x{n}" for n in range(32)], "few": ["a", "b", "c"]}
@@ -118,7 +118,7 @@ def test_an_unknown_form() -> None:
 
 
 def test_the_table_is_not_read_at_import() -> None:
-    probe = "import neurojit.emit as e; print(e.aarch64_forms.count, e.aarch64_forms._lines)"
+    probe = "import neurojit.encoder as e; print(e.aarch64_forms.count, e.aarch64_forms._lines)"
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["0", "None"]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from neurojit.emit._buffer import (
+from neurojit.encoder._buffer import (
     ADDRESS_BASE,
     ADDRESS_INDEXED,
     ADDRESS_LABEL,
@@ -26,9 +26,9 @@ from neurojit.emit._buffer import (
     WordBuffer,
     X86Buffer,
 )
-from neurojit.emit.form_name import FormName, Operand
-from neurojit.emit.row import Row
-from neurojit.emit.word_row import WordRow
+from neurojit.encoder.form_name import FormName, Operand
+from neurojit.encoder.row import Row
+from neurojit.encoder.word_row import WordRow
 
 R64 = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 R32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", *(f"r{n}d" for n in range(8, 16)))

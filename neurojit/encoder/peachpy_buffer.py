@@ -7,8 +7,8 @@ come from their rows.
 
 from __future__ import annotations
 
-from neurojit.emit import peachpy_encoder
-from neurojit.emit._buffer import (
+from neurojit.encoder import peachpy_encoder
+from neurojit.encoder._buffer import (
     ADDRESS_BASE,
     ADDRESS_BRANCH,
     ADDRESS_INDEXED,
@@ -16,9 +16,9 @@ from neurojit.emit._buffer import (
     ADDRESS_NONE,
     X86Buffer,
 )
-from neurojit.emit.listing import Record
-from neurojit.emit.peachpy_encoder import Memory
-from neurojit.emit.table import FormTable
+from neurojit.encoder.listing import Record
+from neurojit.encoder.peachpy_encoder import Memory
+from neurojit.encoder.table import FormTable
 from neurojit.errors import EncodeError, UnknownFormError
 
 RIP = Memory(-1)

@@ -148,7 +148,7 @@ cdef class FormRows:
         free(self.rows)
 
     def add_row(self, row):
-        """The id of `row` (a neurojit.emit.row.Row, already checked)."""
+        """The id of `row` (a neurojit.encoder.row.Row, already checked)."""
         cdef nj_x86_form *form
         cdef int i, bit
         if self.count == CAPACITY:

@@ -13,10 +13,10 @@ import pytest
 
 from neurojit.asm_templates.x86_64 import make_encodings
 from neurojit.asm_templates.x86_64.forms import FORMS
-from neurojit.emit import FormTable, X86Buffer, forms, peachpy_encoder
-from neurojit.emit.form_name import FormName
-from neurojit.emit.learn import learn
-from neurojit.emit.row import Row
+from neurojit.encoder import FormTable, X86Buffer, forms, peachpy_encoder
+from neurojit.encoder.form_name import FormName
+from neurojit.encoder.learn import learn
+from neurojit.encoder.row import Row
 from neurojit.errors import EncodeError, UnknownFormError
 
 FOLDER = resources.files("neurojit.asm_templates.x86_64")
@@ -116,7 +116,9 @@ def test_opening_the_table_is_cheap() -> None:
 
 
 def test_table_is_not_read_at_import() -> None:
-    probe = "import neurojit.emit as e, sys; print(e.forms.count, e.forms._lines, 'peachpy' in sys.modules)"
+    probe = (
+        "import neurojit.encoder as e, sys; print(e.forms.count, e.forms._lines, 'peachpy' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["0", "None", "False"]
 

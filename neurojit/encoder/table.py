@@ -10,9 +10,9 @@ from __future__ import annotations
 import threading
 from importlib import resources
 
-from neurojit.emit._buffer import FormRows
-from neurojit.emit.learn import learn
-from neurojit.emit.row import Row
+from neurojit.encoder._buffer import FormRows
+from neurojit.encoder.learn import learn
+from neurojit.encoder.row import Row
 
 ENCODINGS, SUPPLEMENT = "encodings.txt", "supplement.txt"
 

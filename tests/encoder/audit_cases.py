@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from neurojit.emit import X86Buffer
-from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_INDEXED, ADDRESS_NONE
-from neurojit.emit.listing import Record
-from neurojit.emit.row import Row
+from neurojit.encoder import X86Buffer
+from neurojit.encoder._buffer import ADDRESS_BASE, ADDRESS_INDEXED, ADDRESS_NONE
+from neurojit.encoder.listing import Record
+from neurojit.encoder.row import Row
 
 RAX, RCX, RSP, RBP, R9, R12, R13, R14, R15 = 0, 1, 4, 5, 9, 12, 13, 14, 15
 BASES = (RAX, RSP, RBP, R12, R13, R15)  # those that ModRM and SIB treat specially, and two that are plain

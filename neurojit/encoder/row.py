@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from neurojit.emit.form_name import EVEX_REGISTER_BITS, REGISTER_BITS, FormName
+from neurojit.encoder.form_name import EVEX_REGISTER_BITS, REGISTER_BITS, FormName
 from neurojit.errors import EncodeError
 
 EVEX_PREFIX = 0x62

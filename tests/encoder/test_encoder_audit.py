@@ -13,9 +13,9 @@ import pytest
 from audit_cases import cases, emit
 
 from neurojit.asm_templates.x86_64.forms import ARITHMETIC, FMA
-from neurojit.emit import X86Buffer, forms
-from neurojit.emit.listing import Record, instruction_text
-from neurojit.emit.row import Row
+from neurojit.encoder import X86Buffer, forms
+from neurojit.encoder.listing import Record, instruction_text
+from neurojit.encoder.row import Row
 
 SLOT = 16  # the assembler aligns every instruction, so that lengths that differ do not shift the rest
 

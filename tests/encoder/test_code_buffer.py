@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from neurojit.emit import X86Buffer, fail_allocation_after, forms, new_buffer
-from neurojit.emit._buffer import ADDRESS_BASE, ADDRESS_BRANCH, ADDRESS_NONE, PADDING
-from neurojit.emit.listing import Record
+from neurojit.encoder import X86Buffer, fail_allocation_after, forms, new_buffer
+from neurojit.encoder._buffer import ADDRESS_BASE, ADDRESS_BRANCH, ADDRESS_NONE, PADDING
+from neurojit.encoder.listing import Record
 from neurojit.errors import EncodeError
 
 FMA = forms["vfmadd231ps ymm, ymm, ymm"]

@@ -7,8 +7,8 @@ import random
 import pytest
 from audit_cases import cases, emit
 
-from neurojit.emit import FormTable, X86Buffer, forms, new_buffer, peachpy_encoder
-from neurojit.emit.row import Row
+from neurojit.encoder import FormTable, X86Buffer, forms, new_buffer, peachpy_encoder
+from neurojit.encoder.row import Row
 from neurojit.errors import EncodeError, UnknownFormError
 
 needs_peachpy = pytest.mark.skipif(

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurojit.emit import peachpy_encoder
-from neurojit.emit.form_name import EVEX_REGISTER_BITS, REGISTER_BITS, FormName
-from neurojit.emit.peachpy_encoder import Memory
-from neurojit.emit.row import EVEX_PREFIX, Row
+from neurojit.encoder import peachpy_encoder
+from neurojit.encoder.form_name import EVEX_REGISTER_BITS, REGISTER_BITS, FormName
+from neurojit.encoder.peachpy_encoder import Memory
+from neurojit.encoder.row import EVEX_PREFIX, Row
 from neurojit.errors import EncodeError
 
 RAX = Memory(0)
