@@ -21,6 +21,9 @@ from typing import Any, NamedTuple
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "NEUROJIT")}
 
+HOLDS_PEERS_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+"""Set on some machines for the sake of old releases: NumPy's BLAS then runs the kernels of another CPU."""
+
 
 class Part(NamedTuple):
     module: str
@@ -43,6 +46,8 @@ PARTS = {
 
 
 def main() -> None:
+    for name in HOLDS_PEERS_BACK:  # before NumPy is imported, here and in the parts
+        os.environ.pop(name, None)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--short", action="store_true", help="fewer sizes and repeats, under 2 minutes")
@@ -103,10 +108,18 @@ def head() -> dict[str, Any]:
     machine = {"cpu": host().brand, "microarchitecture": host().microarchitecture}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "neurojit": nj.__version__}
     print(f"{host().brand} ({host().microarchitecture}), neurojit emits {host_target().isa.name}")
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(", ".join(f"{name} {version}" for name, version in versions.items()), "with", blas())
     print("One thread unless said otherwise. Times are the best of interleaved repeats; those of calls from")
     print("Python include timeit's loop. `x NumPy`: how many times faster than numpy.matmul.", flush=True)
-    return {**machine, "isa": host_target().isa.name, "versions": versions}
+    return {**machine, "isa": host_target().isa.name, "versions": versions, "blas": blas()}
+
+
+def blas() -> str:
+    """NumPy's BLAS, and whose kernels it runs."""
+    from threadpoolctl import threadpool_info
+
+    loaded = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return ", ".join(f"{pool['internal_api']} {pool['version']} ({pool['architecture']})" for pool in loaded)
 
 
 def measure_apart(part: Part, short: bool) -> dict[str, Any]:
