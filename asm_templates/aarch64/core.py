@@ -16,7 +16,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
+from neurojit.asm_templates.arguments import Convention, RegisterArguments
+from neurojit.asm_templates.machine import ONCE, Element, Pointer, RegisterPool
 from neurojit.encoder import CodeBuffer, WordBuffer
 from neurojit.encoder import aarch64_forms as forms
 from neurojit.errors import EncodeError
@@ -28,10 +29,6 @@ CALLER_SAVED = (*range(6, 16), *range(5, -1, -1))
 CALLEE_SAVED = tuple(range(19, 29))
 VECTORS = (*range(8), *range(16, 32), *range(8, 16))  # the last eight are the callee's to save
 SAVED_VECTORS = tuple(range(8, 16))
-
-# kernel(buffers, n); micro(a, b, c, k, row stride of c in bytes, buffers of the epilogue)
-KERNEL_BUFFERS, KERNEL_EXTENT = X0, X1
-MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS = (X0, X1, X2), X3, X4, X5
 
 LOOP_ALIGNMENT = 32  # a fetch window of Neoverse N1, V1 and their successors
 POOL_ALIGNMENT = 16
@@ -81,8 +78,10 @@ class VectorPool(RegisterPool):
         return register
 
 
-class AArch64Machine(Machine):
+class AArch64Machine(RegisterArguments):
     """Integers, pointers and control flow; NEON adds the vectors."""
+
+    convention = Convention(kernel=(X0, X1), micro=(X0, X1, X2, X3, X4, X5))
 
     buffer: WordBuffer
     vectors: VectorPool
@@ -101,12 +100,7 @@ class AArch64Machine(Machine):
         self._ahead: dict[Pointer, int] = {}
         self._reached: tuple[Pointer, int] | None = None  # whose page ADDRESS holds
         self._computed = False  # an address went through ADDRESS since `repeat` began
-        reserved = (
-            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS)
-            if micro
-            else (KERNEL_BUFFERS, KERNEL_EXTENT)
-        )
-        self._arguments = {register: self.pointers.claim(register) for register in reserved}
+        self.claim_arguments()
         buffer.emit(self.i.landing)
         self._gap = buffer.mark  # becomes a branch to what saves vector registers, if any are to be saved
         buffer.emit(self.i.nop)
@@ -117,19 +111,6 @@ class AArch64Machine(Machine):
     def new_buffer(encoder: str) -> CodeBuffer:
         return forms.buffer()
 
-    # Arguments ------------------------------------------------------------------------------------
-
-    def _argument(self, register: int) -> Pointer:
-        return self._arguments.pop(register)
-
-    def extent(self) -> Pointer:
-        return self._argument(MICRO_EXTENT if self.micro else KERNEL_EXTENT)
-
-    def row_stride(self) -> Pointer:
-        if not self.micro:
-            raise ValueError(f"template {self.template}: only a micro-kernel has a dynamic row stride")
-        return self._argument(MICRO_ROW_STRIDE)
-
     def save_pointers(self, count: int) -> None:
         if count > len(CALLEE_SAVED):
             super().save_pointers(count - len(CALLEE_SAVED))
@@ -137,26 +118,6 @@ class AArch64Machine(Machine):
             self.buffer.emit(self.i.push, register, SP, -16)  # sp stays a multiple of 16
             self._saved.append(register)
         self.pointers.extend(CALLEE_SAVED[:count])
-
-    def operands(self, count: int) -> tuple[Pointer, ...]:
-        given = MICRO_OPERANDS if self.micro else ()
-        pointers = [self._argument(register) for register in given]
-        buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
-        first = 0 if self.micro else 1
-        pointers += [self.load_pointer(buffers, 8 * (first + i)) for i in range(count - len(given))]
-        self.release(buffers)
-        self._release_arguments()
-        return tuple(pointers)
-
-    def buffers(self) -> Pointer:
-        buffers = self._argument(KERNEL_BUFFERS)
-        self._release_arguments()
-        return buffers
-
-    def _release_arguments(self) -> None:
-        for register in self._arguments:
-            self.release(register)
-        self._arguments.clear()
 
     # Addresses ------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
+from neurojit.asm_templates.arguments import Convention, RegisterArguments
+from neurojit.asm_templates.machine import ONCE, Element, Pointer, RegisterPool
 from neurojit.encoder import CodeBuffer, WordBuffer, riscv64_forms
 
 X0, SP = 0, 2
@@ -21,10 +22,6 @@ T0, T1, T2, T3, T4, T5, T6 = 5, 6, 7, 28, 29, 30, 31
 CALLER_SAVED = (T0, T1, T2, T3, A7, A6, A5, A4, A3, A2, A1, A0)
 CALLEE_SAVED = (8, 9, *range(18, 28))  # s0 to s11
 STRIDE, CONSTANTS, ADDRESS = T4, T5, T6
-
-# kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes).
-KERNEL_BUFFERS, KERNEL_EXTENT = A0, A1
-MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS = (A0, A1, A2), A3, A4, A5
 
 LOWEST, HIGHEST = -2048, 2047  # of immediates and displacements
 BRANCH_REACH = 4000  # bytes; a little less than there is, for what stands around the loop
@@ -45,8 +42,10 @@ class Config(NamedTuple):
         return lmul | sew << 3 | (not self.undisturbed) << 6 | 1 << 7
 
 
-class RiscvMachine(Machine):
+class RiscvMachine(RegisterArguments):
     """Integers, pointers and control flow; `rvv` adds the vectors."""
+
+    convention = Convention(kernel=(A0, A1), micro=(A0, A1, A2, A3, A4, A5))
 
     buffer: WordBuffer
 
@@ -71,12 +70,7 @@ class RiscvMachine(Machine):
         self._reach: dict[Pointer, tuple[int, int]] = {}  # and their displacements since then
         self._constants: dict[bytes, int] = {}
         self._constant_bytes = 0
-        reserved = (
-            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS)
-            if micro
-            else (KERNEL_BUFFERS, KERNEL_EXTENT)
-        )
-        self._arguments = {register: self.pointers.claim(register) for register in reserved}
+        self.claim_arguments()
         self._pool = buffer.new_label()
         self.op("jal x, label", CONSTANTS, self._pool)
 
@@ -111,19 +105,6 @@ class RiscvMachine(Machine):
                 self._stride = distance
             self.op("add x, x, x", target, base, STRIDE)
 
-    # Arguments ------------------------------------------------------------------------------------
-
-    def _argument(self, register: int) -> Pointer:
-        return self._arguments.pop(register)
-
-    def extent(self) -> Pointer:
-        return self._argument(MICRO_EXTENT if self.micro else KERNEL_EXTENT)
-
-    def row_stride(self) -> Pointer:
-        if not self.micro:
-            raise ValueError(f"template {self.template}: only a micro-kernel has a dynamic row stride")
-        return self._argument(MICRO_ROW_STRIDE)
-
     def save_pointers(self, count: int) -> None:
         if count > len(CALLEE_SAVED):
             super().save_pointers(count - len(CALLEE_SAVED))
@@ -138,26 +119,6 @@ class RiscvMachine(Machine):
     def _frame(self) -> int:
         """Bytes on the stack, which stays aligned to 16."""
         return (8 * len(self._saved) + 15) // 16 * 16
-
-    def operands(self, count: int) -> tuple[Pointer, ...]:
-        given = MICRO_OPERANDS if self.micro else ()
-        pointers = [self._argument(register) for register in given]
-        buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
-        first = 0 if self.micro else 1  # the first buffer is the context
-        pointers += [self.load_pointer(buffers, 8 * (first + i)) for i in range(count - len(given))]
-        self.pointers.give(buffers)
-        self._release_arguments()
-        return tuple(pointers)
-
-    def _release_arguments(self) -> None:
-        for register in self._arguments.values():
-            self.pointers.give(register)
-        self._arguments.clear()
-
-    def buffers(self) -> Pointer:
-        buffers = self._argument(KERNEL_BUFFERS)
-        self._release_arguments()
-        return buffers
 
     def load_pointer(self, pointer: Pointer, offset: int) -> Pointer:
         fresh = self.pointers.take()

@@ -10,7 +10,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from functools import lru_cache
 
-from neurojit.asm_templates.machine import ONCE, Element, Machine, Pointer, RegisterPool
+from neurojit.asm_templates.arguments import Convention, RegisterArguments
+from neurojit.asm_templates.machine import ONCE, Element, Pointer, RegisterPool
 from neurojit.encoder import CodeBuffer, X86Buffer, forms, new_buffer
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = range(16)
@@ -18,10 +19,6 @@ RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 = r
 # System V AMD64 ABI, section 3.2.1: these need not be preserved.
 CALLER_SAVED = (R8, R9, R10, R11, RCX, RDX, RSI, RDI, RAX)
 CALLEE_SAVED = (RBX, R12, R13, R14, R15, RBP)
-
-# kernel(buffers, n) and the blocked driver's micro(a, b, c, k, row stride of c in bytes, other buffers).
-KERNEL_BUFFERS, KERNEL_EXTENT = RDI, RSI
-MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS = (RDI, RSI, RDX), RCX, R8, R9
 
 LOOP_ALIGNMENT = 32  # a fetch window of the decoders; the micro-op cache line covers 64
 CACHE_LINE = 64
@@ -56,8 +53,10 @@ class IntegerForms:
 integer_forms = lru_cache(maxsize=1)(IntegerForms)
 
 
-class X86Machine(Machine):
+class X86Machine(RegisterArguments):
     """Integers, pointers and control flow; AVX2 and AVX-512 add the vectors."""
+
+    convention = Convention(kernel=(RDI, RSI), micro=(RDI, RSI, RDX, RCX, R8, R9))
 
     vector_registers: int
 
@@ -72,30 +71,12 @@ class X86Machine(Machine):
         self.i = integer_forms()
         self._data: dict[bytes, int] = {}
         self._saved: list[int] = []
-        reserved = (
-            (*MICRO_OPERANDS, MICRO_EXTENT, MICRO_ROW_STRIDE, MICRO_BUFFERS)
-            if micro
-            else (KERNEL_BUFFERS, KERNEL_EXTENT)
-        )
-        self._arguments = {register: self.pointers.claim(register) for register in reserved}
+        self.claim_arguments()
         buffer.regs(self.i.endbr)
 
     @staticmethod
     def new_buffer(encoder: str) -> CodeBuffer:
         return new_buffer(encoder)
-
-    # Arguments ------------------------------------------------------------------------------------
-
-    def _argument(self, register: int) -> Pointer:
-        return self._arguments.pop(register)
-
-    def extent(self) -> Pointer:
-        return self._argument(MICRO_EXTENT if self.micro else KERNEL_EXTENT)
-
-    def row_stride(self) -> Pointer:
-        if not self.micro:
-            raise ValueError(f"template {self.template}: only a micro-kernel has a dynamic row stride")
-        return self._argument(MICRO_ROW_STRIDE)
 
     def save_pointers(self, count: int) -> None:
         if count > len(CALLEE_SAVED):
@@ -104,26 +85,6 @@ class X86Machine(Machine):
             self.buffer.regs(self.i.push, register)
             self._saved.append(register)
         self.pointers.extend(CALLEE_SAVED[:count])
-
-    def operands(self, count: int) -> tuple[Pointer, ...]:
-        given = MICRO_OPERANDS if self.micro else ()
-        pointers = [self._argument(register) for register in given]
-        buffers = self._argument(MICRO_BUFFERS if self.micro else KERNEL_BUFFERS)
-        first = 0 if self.micro else 1
-        pointers += [self.load_pointer(buffers, 8 * (first + i)) for i in range(count - len(given))]
-        self.pointers.give(buffers)
-        self._release_arguments()
-        return tuple(pointers)
-
-    def buffers(self) -> Pointer:
-        buffers = self._argument(KERNEL_BUFFERS)
-        self._release_arguments()
-        return buffers
-
-    def _release_arguments(self) -> None:
-        for register in self._arguments:
-            self.pointers.give(register)
-        self._arguments.clear()
 
     # Pointers and counters ------------------------------------------------------------------------
 
