@@ -33,7 +33,7 @@ def _pack(block: Array, weight: Weight, arrays: Mapping[str, Array]) -> None:
     if weight.transposed:
         matrix = matrix.T
     shape, strides = (weight.rows, weight.columns), (weight.row_bytes, dtype.itemsize)
-    target: Array = np.ndarray(shape, dtype, block, weight.offset, strides)  # type: ignore[arg-type]
+    target: Array = np.ndarray(shape, dtype, block, weight.offset, strides)
     target[...] = matrix[:, weight.first_column : weight.first_column + weight.columns]
 
 

@@ -85,8 +85,7 @@ class TensorType:
 
     def static_shape(self, n: int) -> tuple[int, ...]:
         """The shape where the dynamic extent is n."""
-        shape = self.shape
-        return (n, *shape[1:]) if self.is_dynamic else shape  # type: ignore[return-value]
+        return (n, *self.shape[1:]) if self.is_dynamic else self.shape  # type: ignore[return-value, arg-type]
 
     def with_extent(self, n: int) -> TensorType:
         return TensorType(self.static_shape(n), self.element)
