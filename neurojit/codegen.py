@@ -20,7 +20,7 @@ from neurojit.asm_templates import reduce as reduce_template
 from neurojit.asm_templates import transpose as transpose_template
 from neurojit.asm_templates.aarch64.neon import NeonMachine
 from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
-from neurojit.asm_templates.riscv64.lanes import RvvMachine
+from neurojit.asm_templates.riscv64.machine import RvvMachine
 from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
 from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG

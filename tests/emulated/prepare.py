@@ -138,7 +138,9 @@ class PreparationError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in ARCHITECTURES:
-        print(f"prepare.py: {' '.join(arguments)}: expected one of {', '.join(ARCHITECTURES)}", file=sys.stderr)
+        print(
+            f"prepare.py: {' '.join(arguments)}: expected one of {', '.join(ARCHITECTURES)}", file=sys.stderr
+        )
         return 2
     made = ARCHITECTURES[arguments[0]]
     try:
