@@ -173,7 +173,8 @@ def test_more_shapes_than_the_call_path_remembers_in_any_order() -> None:
     def twice(x: Any) -> Any:
         return x + x
 
-    arrays = [np.arange(2 * n, dtype=dtype).reshape(2, n) for n in range(1, 8) for dtype in ("f4", "f8", "i4")]
+    dtypes = ("f4", "f8", "i4")
+    arrays = [np.arange(2 * n, dtype=dtype).reshape(2, n) for n in range(1, 8) for dtype in dtypes]
     for turn in range(3):
         for array in arrays[:: -1 if turn == 1 else 1]:
             np.testing.assert_array_equal(twice(array), array + array)
