@@ -141,7 +141,7 @@ def test_nothing_is_asked_where_an_error_could_decide() -> None:
         ((1, 300), (300, 70)),
         ((70, 300), (300, 1)),
         ((2, 1, 80, 90), (3, 90, 70)),
-        ((2, 1, 5), (3, 5, 1)) if False else ((3, 1, 5), (5, 1)),
+        ((3, 1, 5), (5, 1)),
         ((0, 4), (4, 3)),
         ((3, 0), (0, 3)),
     ],
@@ -149,4 +149,4 @@ def test_nothing_is_asked_where_an_error_could_decide() -> None:
 def test_products_in_parts_are_products(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-9, 9, shape).astype(np.float64) for shape in shapes)  # exact in any order
-    np.testing.assert_array_equal(_product(a, b), np.einsum("...ij,...jk->...ik", a, b))
+    np.testing.assert_array_equal(bounds._product(a, b), np.einsum("...ij,...jk->...ik", a, b))
