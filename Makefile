@@ -21,7 +21,7 @@ demo: $(VENV)/.has-demo  ## classify the digits of scikit-learn through neurojit
 	$(PY) examples/digits.py
 
 test: $(VENV)/.has-test peachpy  ## the tests
-	$(PY) -m pytest -m 'not slow'
+	$(PY) -m pytest -m 'not slow' -n auto --dist worksteal
 
 test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none

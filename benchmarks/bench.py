@@ -42,6 +42,8 @@ PARTS = {
     "kernels_avx2": Part("kernels", {"NEUROJIT_ISA": "avx2"}),
     "threads": Part("threads", {}),
     "linear": Part("linear", {}),
+    "programs": Part("programs", {}),
+    "programs_c_to_c": Part("programs_c_to_c", {}),
 }
 
 

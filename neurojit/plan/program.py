@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
@@ -165,12 +166,12 @@ class ProgramPlan:
         """Every step, in the order of the code."""
         return _steps(self.body)
 
-    @property
+    @cached_property
     def cursors(self) -> int:
         """How many cursors the frame holds."""
         return max((node.first_cursor + len(node.cursors) for node in self._loops()), default=0)
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """How deep loops are nested: each level has a counter in the frame."""
         return _depth(self.body)
@@ -184,7 +185,7 @@ class ProgramPlan:
         """Multiply-adds of a call, of each row where the extent is dynamic. Elementwise ops count alike."""
         return _work(self.body)
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """The first bytes of the arena: `FRAME_WORDS`, a counter for each level of loops, the cursors."""
         return ceil_line(8 * (FRAME_WORDS + self.depth + self.cursors))
