@@ -15,8 +15,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from neurojit.asm_templates.machine import Machine, Mask, Operand, Source, Vector
 from neurojit.asm_templates.integers import BINARY, FROM_NUMBERS, compare_integers
+from neurojit.asm_templates.machine import Machine, Mask, Operand, Source, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.asm_templates.streams import Place, Streams
 from neurojit.plan.expression import (

@@ -115,7 +115,7 @@ class Lanes:
 
     def store_cast(self, stored: Stored, vector: Vector, pointer: Pointer, offset: int) -> None:
         """The reverse: as i8 integers of 8 bits; as bf16 the upper halves; as f32 rounded to nearest; as i32
-        rounded towards 0, numbers within the range. The vector's lanes are spoilt."""
+        whole numbers within the range. The vector's lanes are spoilt."""
         self._lacks(f"store_cast of {stored}")
 
     # Addresses from data ------------------------------------------------------------------------------

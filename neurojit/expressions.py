@@ -129,7 +129,6 @@ def evaluate(
 # Reductions, in the order that `plan.reduce` fixes ---------------------------------------------------------
 
 
-
 def _bits(integer: int) -> float:
     """The number of f32 that has the bits of an integer."""
     return float(np.array(integer, np.int32).view(np.float32))

@@ -169,13 +169,10 @@ class RvvMachine(RvvArithmetic):
 
     def store_cast(self, stored: Stored, vector: Vector, pointer: Pointer, offset: int) -> None:
         narrow, lanes = self.vectors.take(), vector.lanes
-        if stored == "i32":
-            self.on(lanes)
-            self.op("vfcvt.rtz.x.f.v v, v", vector.register, vector.register)
         bits = 32 if stored in ("f32", "i32") else 16
         self.configure(Config(bits, HALF, lanes, undisturbed=False))
-        if stored == "f32":
-            self.op("vfncvt.f.f.w v, v", narrow, vector.register)
+        if bits == 32:
+            self.op("vfncvt.f.f.w v, v" if stored == "f32" else "vfncvt.x.f.w v, v", narrow, vector.register)
         else:
             self.op("vnsrl.wi v, v, i", narrow, vector.register, UPPER_HALF if stored == "bf16" else 0)
         if stored == "i8":

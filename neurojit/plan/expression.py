@@ -95,8 +95,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number for every element. Compared by bits: 0 and -0 differ, and NaN is NaN. is_integer: one of
-    32 bits, not a number of the element type."""
+    """The same number for every element. Compared by bits: 0 and -0 differ, and NaN is NaN.
+
+    is_integer: one of 32 bits, not a number of the element type."""
 
     value: float = field(compare=False)
     is_integer: bool = False

@@ -35,6 +35,9 @@ NUMBERS = np.array(
 )  # fmt: skip
 
 
+DTYPES = {"i8": "int8", "i1": "bool", "bf16": "uint16", "i32": "int32", "f32": "float32", "f64": "float64"}
+
+
 def integers(seed: int, count: int) -> Array:
     """Small ones, any ones, and all edges."""
     rng = np.random.default_rng(seed)
@@ -126,13 +129,11 @@ def test_casts_of_every_length(isa: str, source: str, target: str) -> None:
 @pytest.mark.parametrize("side", SIDES)
 def test_row_27_casts_between_guard_pages(isa: str, side: str) -> None:
     fences = Fence(4096), Fence(4096)
-    dtypes = {"i8": np.int8, "i1": np.bool_, "bf16": np.uint16}
     for source, target in sorted(CASTS):
         for count in (*range(1, 36), 100):
-            kinds = (np.dtype(dtypes.get(e, e.replace("i", "int").replace("f", "float"))) for e in (source, target))
             x, y = (
-                fence.hold(np.arange(count).astype(dtype), side)
-                for fence, dtype in zip(fences, kinds, strict=True)
+                fence.hold(np.arange(count).astype(DTYPES[element]), side)
+                for fence, element in zip(fences, (source, target), strict=True)
             )
             code = Code.map(emit_cast(Cast(source, target, count), TARGETS[isa].isa))
             assert code.call((x.ctypes.data, y.ctypes.data)) == 0
