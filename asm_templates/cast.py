@@ -29,8 +29,8 @@ def pointers_needed() -> int:
 
 
 def body(m: Machine, g: Cast, operands: tuple[Pointer, ...]) -> None:
-    """Emit the cast of operands whose addresses are in registers. Both are moved on, to anywhere; the registers
-    stay the caller's. All others are given back."""
+    """Emit the cast of operands whose addresses are in registers. Both are moved on, to anywhere; the
+    registers stay the caller's. All others are given back."""
     m.expect(frozenset())
     lanes = m.widest_lanes
     whole, tail = divmod(g.count, lanes)

@@ -1,8 +1,8 @@
 """Integers of 32 bits in the lanes of f32, and bf16: what expressions do with them, in a machine's steps.
 
 Truth that comes out of a comparison is a mask, as of numbers. bf16 is the upper half of f32, so a number is
-rounded to it by adding just under half of what is cut off, or half where the kept part is odd: a carry may run
-into the exponent, which is right, up to infinity.
+rounded to it by adding just under half of what is cut off, or half where the kept part is odd: a carry may
+run into the exponent, which is right, up to infinity.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Reductions, transpositions, gathers, integers and random numbers need them; products and plain maps do not. So
 a machine may lack some: a template that asks for one is then refused with an error that names the step, and
-whoever compiles falls back. Integers have the element's size; only 32 bits are needed, so f64 has none of them.
+whoever compiles falls back. Integers have the element's size; only 32 bits are needed, so f64 has none of
+them.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Lanes:
     # `lanes` are those of the widest register, or 1; just so many numbers are touched.
 
     def load_cast(self, stored: Stored, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        """A fresh vector: of i8 the 32-bit integers, of bf16 the f32 numbers, of f32 and i32 the f64 numbers."""
+        """A fresh vector: of i8 the 32-bit integers, of bf16 the f32 numbers, of f32 and i32 the f64
+        numbers."""
         self._lacks(f"load_cast of {stored}")
 
     def store_cast(self, stored: Stored, vector: Vector, pointer: Pointer, offset: int) -> None:

@@ -1,7 +1,7 @@
 """Numbers that lie in memory as another type: i8 and bf16 for lanes of 32 bits, f32 and i32 for lanes of f64.
 
-Loads and stores of scalars move as many bytes as one number or a register full of them takes; what is narrower
-is widened and narrowed by halves.
+Loads and stores of scalars move as many bytes as one number or a register full of them takes; what is
+narrower is widened and narrowed by halves.
 """
 
 from __future__ import annotations

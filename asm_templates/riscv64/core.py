@@ -28,8 +28,8 @@ BRANCH_REACH = 4000  # bytes; a little less than there is, for what stands aroun
 
 
 class Config(NamedTuple):
-    """What vsetvli set: bits of an element, registers in a group (-2: half a register, -4: a quarter), elements,
-    and whether the tail stays."""
+    """What vsetvli set: bits of an element, registers in a group (-2: half a register, -4: a quarter),
+    elements, and whether the tail stays."""
 
     element_bits: int
     group: int

@@ -23,8 +23,8 @@ CASTS = frozenset(
 @dataclass(frozen=True)
 class Cast:
     """Buffers: source, target; `count` adjacent elements of each. To i8 the lowest 8 bits; to bf16 the upper
-    half, of numbers that are rounded already; f64 to f32 rounded to nearest, to i32 of whole numbers within the
-    range. ValueError: types that are not in CASTS, or a count that is not from 1 up."""
+    half, of numbers that are rounded already; f64 to f32 rounded to nearest, to i32 of whole numbers within
+    the range. ValueError: types that are not in CASTS, or a count that is not from 1 up."""
 
     source: str
     target: str

@@ -46,7 +46,8 @@ LOGIC = {"and": 2, "or": 2, "not": 1}
 INTEGER_RELATIONS = {"i<": 2, "i<=": 2, "i==": 2, "i!=": 2, "i>=": 2, "i>": 2}
 """The same of integers; truth is 1.0 or 0.0 here too."""
 INTEGERS = {"iadd": 2, "isub": 2, "imul": 2, "imax": 2, "imin": 2, "wrap8": 1, "to_number": 1}
-"""Integers of 32 bits, which wrap. wrap8: the lowest 8 bits, with their sign. to_number: as the nearest f32."""
+"""Integers of 32 bits, which wrap. wrap8: the lowest 8 bits, with their sign. to_number: as the nearest
+f32."""
 FROM_NUMBERS = {"to_integer": 1, "round_bf16": 1}
 """Of f32. to_integer: rounded towards 0, out of range to the nearest limit, NaN to 0. round_bf16: the nearest
 number that bf16 has, of two the even one."""
