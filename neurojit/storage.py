@@ -134,8 +134,8 @@ class Bounded(NamedTuple):
 
 def products_of_bf16(rows: Stored, weights: Stored) -> Bounded:
     """vdpbf16ps and bfdot add two exact products to a float32 in orders of their own, take numbers below
-    2^-126 for zero, and make zeros of results below it. So K + 1 roundings at most on the way of each product,
-    to whichever neighbour, the terms that may count as zero, and three results a step that may.
+    2^-126 for zero, and make zeros of results below it. So K + 1 roundings at most on the way of each
+    product, to whichever neighbour, the terms that may count as zero, and three results a step that may.
 
     The rule is that of running error analysis: Higham, Accuracy and Stability of Numerical Algorithms, 2nd
     ed., chapter 3. The bound is infinite where sums of magnitudes leave float32."""

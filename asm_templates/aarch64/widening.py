@@ -8,7 +8,7 @@ added pair by pair; those of bf16 a pair (bfdot). Both instructions take a lane 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.aarch64.lanes import NeonLanes
+from neurojit.asm_templates.aarch64.casts import NeonCasts
 from neurojit.asm_templates.machine import Lane, Pointer, Scalar, Vector
 from neurojit.encoder import aarch64_forms as forms
 
@@ -18,7 +18,7 @@ DOTS = {"int8 signed": ("sdot", "16b", "4b"), "bf16 pairs": ("bfdot", "8h", "2h"
 """Storage -> an instruction, its whole operands and the lane that one of them may be."""
 
 
-class NeonWidening(NeonLanes):
+class NeonWidening(NeonCasts):
     """See the module's head."""
 
     _upper: Vector | None = None
