@@ -284,6 +284,17 @@ cdef class X86Buffer(CodeBuffer):
         if status != NJ_OK:
             self.refuse(status, -1, NULL)
 
+    def copy(self, size_t first, size_t last):
+        """Emits what lies from mark `first` to mark `last` once more, loops and all; see nj_code_copy.
+
+        Padding may come before it. EncodeError, and nothing is emitted, for marks that are none."""
+        cdef nj_emit_status status = nj_code_copy(&self.buffer, first, last, nj_x86_fill_nops, 0)
+        if status == NJ_UNKNOWN_RECORD:
+            fault = self.buffer.fault
+            raise EncodeError(f"copy: mark {fault.value}, expected at most {fault.highest}")
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
     def check(self, int form, registers, int address=NJ_ADDRESS_NONE, int base=-1, int index=-1, int scale=1,
               long long disp=0, int label=-1, value=None):
         """Raises what emitting these operands would raise, and emits nothing."""
