@@ -61,6 +61,16 @@ cdef extern from "round_rows.h":
 cdef extern from "gemm_batch.h":
     int64_t nj_gemm_batch_run(const nj_gemm_batch *) noexcept nogil
 
+cdef extern from "row_batch.h":
+    int64_t nj_row_batch_run(const nj_row_batch *, int members) noexcept nogil
+
+cdef extern from "thread_pool.h":
+    void nj_threads_set_limit(int) noexcept nogil
+    int nj_threads_limit() noexcept nogil
+    int nj_members_worth(double work, int64_t member_work) noexcept nogil
+    int nj_pool_workers() noexcept nogil
+    void nj_pool_inject(int) noexcept nogil
+
 cdef extern from "scratch.h":
     void nj_thread_scratch_inject(int) noexcept nogil
 
@@ -289,6 +299,14 @@ cdef int64_t run_batch(const nj_gemm_batch *batch) noexcept nogil:
     return nj_gemm_batch_run(batch)
 
 
+cdef int64_t run_rows(const nj_row_batch *batch, int members) noexcept nogil:
+    return nj_row_batch_run(batch, members)
+
+
+cdef int members_worth(double work, int64_t member_work) noexcept nogil:
+    return nj_members_worth(work, member_work)
+
+
 def call_micro_kernel(
     uintptr_t address, uintptr_t a, uintptr_t b, uintptr_t c, int64_t k, int64_t row_stride, tuple beside=()
 ):
@@ -335,13 +353,6 @@ def keep_mapped(code not None):
 def inject_scratch_failure(int count):
     """Fault injection: the next `count` growths of the blocked driver's scratch fail."""
     nj_thread_scratch_inject(count)
-
-
-cdef extern from "thread_pool.h":
-    void nj_threads_set_limit(int) noexcept nogil
-    int nj_threads_limit() noexcept nogil
-    int nj_pool_workers() noexcept nogil
-    void nj_pool_inject(int) noexcept nogil
 
 
 def set_thread_limit(int threads):
