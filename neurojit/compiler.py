@@ -25,6 +25,7 @@ from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
+from neurojit.plan.cast import Cast
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
@@ -35,7 +36,7 @@ from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.row_validation import validate_gather, validate_random, validate_rows
+from neurojit.row_validation import validate_cast, validate_gather, validate_random, validate_rows
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,
@@ -253,6 +254,8 @@ def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = F
         validate_gather(g, kernel.call, what)
     elif isinstance(g, Random):
         validate_random(g, kernel.call, what)
+    elif isinstance(g, Cast):
+        validate_cast(g, kernel.call, what)
     else:
         validate_rows(g, kernel.call, what, _emitted_function)
     return kernel
