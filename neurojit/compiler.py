@@ -20,8 +20,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel, list_gemm
+from neurojit.codegen import TensorKernel, gemm_buffer, gemv_buffer, tensor_buffer
 from neurojit.config import CONFIG
+from neurojit.encoder import CodeBuffer, listing
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
@@ -198,12 +199,18 @@ def _publish_blocked(
     publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil, last, steps, keeps_c)
 
 
+def _finished(g: object, buffer: CodeBuffer) -> bytes:
+    """The kernel's code; printed where NEUROJIT_DUMP asks for it."""
+    code = buffer.finish()
+    if "asm" in CONFIG.dump:
+        sys.stderr.write(f"; {g}\n{listing(buffer)}")
+    return code
+
+
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
     schedule = schedule_gemm(g, target, level)
-    if "asm" in CONFIG.dump:
-        sys.stderr.write(f"; {g}\n{list_gemm(g, schedule, target.isa)}")
-    kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
+    kernel = Code.map(_finished(g, gemm_buffer(g, schedule, target.isa)), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
     def run(a: Array, b: Array, c: Array, *others: Array) -> int:
@@ -215,7 +222,8 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Leve
 
 def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target, level), target.isa), release_gil=release_gil)
+    buffer = gemv_buffer(g, schedule_gemv(g, target, level), target.isa)
+    kernel = Code.map(_finished(g, buffer), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array, *others: Array) -> int:
         return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))
@@ -231,9 +239,8 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         if host_choice().isa.name == "none" or executable_memory().closed:
             return None
         try:
-            kernel = Code.map(
-                emit_map(Map.of_functions(dtype, (activation,)), host_target().isa), release_gil=True
-            )
+            g = Map.of_functions(dtype, (activation,))
+            kernel = Code.map(_finished(g, tensor_buffer(g, host_target().isa)), release_gil=True)
 
             def run(x: Array, y: Array) -> int:
                 return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
@@ -249,7 +256,7 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
 def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
     """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
     RegisterPressureError where too many values are alive at a time."""
-    kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
+    kernel = Code.map(_finished(g, tensor_buffer(g, target.isa)), release_gil=release_gil)
     what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
     if isinstance(g, Gather):
         validate_gather(g, kernel.call, what)
@@ -290,7 +297,7 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
 
 def compile_micro_kernel(g: Gemm, target: Target) -> Code:
     """A validated micro-kernel, the caller's. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemm(g, one_tile(g, target), target.isa))
+    kernel = Code.map(_finished(g, gemm_buffer(g, one_tile(g, target), target.isa)))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3

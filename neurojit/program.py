@@ -17,7 +17,7 @@ from typing import Any
 
 from neurojit._program import Program
 from neurojit.contract import Contract, checked_weights, restored
-from neurojit.ir import Module, TensorType, parse
+from neurojit.ir import Function, Module, TensorType, parse
 from neurojit.ir.layer import Layer, module_of
 from neurojit.passes import run
 from neurojit.program_file import Path, read_program
@@ -37,16 +37,26 @@ def compile(
     KeyError for a weight that is missing or unknown, TypeError and ValueError for one that does not fit. What
     no kernel computes yet is interpreted: `program.compiled` tells, and `program.explain()` says why.
     """
+    module, own = _module("compile", thing, input_type)
+    checked = checked_weights(module, {**own, **(weights or {})}) if module.functions else {}
+    return Contract(run(module), checked).program()
+
+
+def function_of(thing: Any, input_type: TensorType | str | None = None) -> Function:
+    """What `compile` would plan for the same: the function that the passes make. Errors as there."""
+    return run(_module("emit", thing, input_type)[0]).main
+
+
+def _module(caller: str, thing: Any, input_type: TensorType | str | None) -> tuple[Module, Mapping[str, Any]]:
+    """The module of a network, and weights that its layers hold."""
     if isinstance(thing, (Layer, list)):
-        thing, own = module_of(thing if isinstance(thing, list) else [thing], input_type=input_type)
-        weights = {**own, **(weights or {})}
-    elif isinstance(thing, str):
-        thing = parse(thing)
-    elif not isinstance(thing, Module):
+        return module_of(thing if isinstance(thing, list) else [thing], input_type=input_type)
+    if isinstance(thing, str):
+        return parse(thing), {}
+    if not isinstance(thing, Module):
         kind = type(thing).__name__
-        raise TypeError(f"compile: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
-    checked = checked_weights(thing, weights or {}) if thing.functions else {}
-    return Contract(run(thing), checked).program()
+        raise TypeError(f"{caller}: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
+    return thing, {}
 
 
 def load(path: Path) -> Program:
