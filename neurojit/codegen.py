@@ -157,6 +157,11 @@ def tensor_buffer(
     return buffer
 
 
+def emit_tensor_kernel(g: TensorKernel, isa: Isa) -> bytes:
+    """The machine code of whichever it is, with the schedule that the plan chooses."""
+    return tensor_buffer(g, isa).finish()
+
+
 def emit_program(plan: ProgramPlan, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     """The machine code of a whole network: one function."""
     return program_buffer(plan, isa, encoder)[0].finish()

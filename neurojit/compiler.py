@@ -16,11 +16,21 @@ compiles a key; the others are answered by NumPy until the kernel is there.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from neurojit.codegen import TensorKernel, gemm_buffer, gemv_buffer, tensor_buffer
+from neurojit.codegen import (
+    TensorKernel,
+    emit_gemm,
+    emit_gemv,
+    emit_map,
+    emit_tensor_kernel,
+    gemm_buffer,
+    gemv_buffer,
+    tensor_buffer,
+)
 from neurojit.config import CONFIG
 from neurojit.encoder import CodeBuffer, listing
 from neurojit.errors import ExecutableMemoryError, NeurojitError
@@ -199,18 +209,19 @@ def _publish_blocked(
     publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil, last, steps, keeps_c)
 
 
-def _finished(g: object, buffer: CodeBuffer) -> bytes:
-    """The kernel's code; printed where NEUROJIT_DUMP asks for it."""
-    code = buffer.finish()
+def _dump(g: object, buffer: Callable[[], CodeBuffer]) -> None:
+    """Print the kernel, emitted anew, where NEUROJIT_DUMP asks for it."""
     if "asm" in CONFIG.dump:
-        sys.stderr.write(f"; {g}\n{listing(buffer)}")
-    return code
+        emitted = buffer()
+        emitted.finish()
+        sys.stderr.write(f"; {g}\n{listing(emitted)}")
 
 
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
     schedule = schedule_gemm(g, target, level)
-    kernel = Code.map(_finished(g, gemm_buffer(g, schedule, target.isa)), release_gil=release_gil)
+    _dump(g, lambda: gemm_buffer(g, schedule, target.isa))
+    kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
     def run(a: Array, b: Array, c: Array, *others: Array) -> int:
@@ -222,8 +233,9 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Leve
 
 def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    buffer = gemv_buffer(g, schedule_gemv(g, target, level), target.isa)
-    kernel = Code.map(_finished(g, buffer), release_gil=release_gil)
+    schedule = schedule_gemv(g, target, level)
+    _dump(g, lambda: gemv_buffer(g, schedule, target.isa))
+    kernel = Code.map(emit_gemv(g, schedule, target.isa), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array, *others: Array) -> int:
         return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))
@@ -240,7 +252,8 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
             return None
         try:
             g = Map.of_functions(dtype, (activation,))
-            kernel = Code.map(_finished(g, tensor_buffer(g, host_target().isa)), release_gil=True)
+            _dump(g, lambda: tensor_buffer(g, host_target().isa))
+            kernel = Code.map(emit_map(g, host_target().isa), release_gil=True)
 
             def run(x: Array, y: Array) -> int:
                 return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
@@ -256,7 +269,8 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
 def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
     """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
     RegisterPressureError where too many values are alive at a time."""
-    kernel = Code.map(_finished(g, tensor_buffer(g, target.isa)), release_gil=release_gil)
+    _dump(g, lambda: tensor_buffer(g, target.isa))
+    kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
     what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
     if isinstance(g, Gather):
         validate_gather(g, kernel.call, what)
@@ -297,7 +311,9 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
 
 def compile_micro_kernel(g: Gemm, target: Target) -> Code:
     """A validated micro-kernel, the caller's. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(_finished(g, gemm_buffer(g, one_tile(g, target), target.isa)))
+    tile = one_tile(g, target)
+    _dump(g, lambda: gemm_buffer(g, tile, target.isa))
+    kernel = Code.map(emit_gemm(g, tile, target.isa))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3

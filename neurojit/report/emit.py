@@ -243,11 +243,13 @@ def _reduction(function: str, dtype: str, m: int, n: int) -> Any:
 
     build = Builder()
     made: dict[str, Callable[[Builder, int], int]] = {"softmax": softmax, "logsumexp": logsumexp}
-    if function not in made and function not in REDUCTIONS:
-        known = ", ".join((*made, *REDUCTIONS))
+    single_ops = [name.removeprefix("reduce_") for name in REDUCTIONS if not name.startswith("reduce_i")]
+    if function not in made and function not in single_ops:
+        known = ", ".join((*made, *single_ops))
         raise ValueError(f"emit reduce: function {function!r}: expected one of {known}")
     x = build.input(0)
-    expression = build.done(made[function](build, x) if function in made else build.apply(function, x))
+    node = made[function](build, x) if function in made else build.apply(f"reduce_{function}", x)
+    expression = build.done(node)
     single = not expression.along_row(set())[expression.outputs[0]]
     target = Access(1, (1, 0)) if single else Access(1, (n, 1))
     return Reduce(dtype, (m, n), (Access(0, (n, 1)),), (target,), expression)
