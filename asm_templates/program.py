@@ -15,6 +15,7 @@ from collections.abc import Callable
 from neurojit.asm_templates import cumsum, gemm, gemv, reduce, transpose
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
+from neurojit.errors import RegisterPressureError
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
@@ -86,10 +87,20 @@ class _Emission:
                 self.rows(node, depth)
 
     def step(self, step: Step) -> None:
-        m, kernel, schedule = self.m, step.kernel, step.schedule
+        m = self.m
         self.begin(step)
-        m.element = ELEMENTS[kernel.dtype]
+        m.element = ELEMENTS[step.kernel.dtype]
         operands = tuple(map(self.address, step.operands))
+        try:
+            self.kernel(step, operands)
+        except RegisterPressureError as error:
+            error.op = step.op
+            raise
+        for operand in operands:
+            m.release(operand)
+
+    def kernel(self, step: Step, operands: tuple[Pointer, ...]) -> None:
+        m, kernel, schedule = self.m, step.kernel, step.schedule
         if isinstance(kernel, Gemm):
             assert isinstance(schedule, GemmSchedule)
             gemm.body(m, kernel, schedule, operands)
@@ -111,16 +122,21 @@ class _Emission:
             map_template.body(m, kernel, schedule, operands, count)
             if count is not None:
                 m.release(count)
-        for operand in operands:
-            m.release(operand)
 
     def loop(self, loop: Loop, depth: int) -> None:
         m, counter = self.m, self._counter(depth)
-        trips = m.constant(loop.trips)
-        m.store_pointer(trips, self.arena, counter)
-        m.release(trips)
+        turns, rest = divmod(loop.trips, loop.unroll)
         self._enter(loop.cursors, loop.first_cursor)
-        with m.while_positive_in_memory(self.arena, counter, 1):
+        if turns:
+            trips = m.constant(turns)
+            m.store_pointer(trips, self.arena, counter)
+            m.release(trips)
+            with m.while_positive_in_memory(self.arena, counter, 1):
+                self._trips(loop, loop.unroll, depth)
+        self._trips(loop, rest, depth)
+
+    def _trips(self, loop: Loop, count: int, depth: int) -> None:
+        for _ in range(count):
             self.body(loop.body, depth + 1)
             self._move(loop.cursors, loop.first_cursor, 1)
 

@@ -10,20 +10,19 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from neurojit.ir.structure import Dense, Function, Op, Value
+from neurojit.ir.structure import Dense, Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS
-from neurojit.plan.cumsum import Cumsum, schedule_cumsum
+from neurojit.plan.cumsum import Cumsum
 from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access, Map, schedule_map
+from neurojit.plan.panels import Panels
 from neurojit.plan.program import Place, Weight
-from neurojit.plan.reduce import schedule_reduce
-from neurojit.plan.tiling import schedule_gemm
 from neurojit.plan.transpose import plan_copy, schedule_transpose
+from neurojit.planner.directives import NOTHING, Directives
 from neurojit.planner.drafts import Block, DraftLoop, Drafts, at
 from neurojit.planner.fusion import Group, Pointwise, Product, group
-from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions, group_inputs
 from neurojit.planner.reductions import RULES, reduce_of
 from neurojit.planner.tensors import UnplannedError, View
@@ -35,11 +34,13 @@ VIEWS = ("reshape", "transpose", "broadcast", "slice")
 class Lowering:
     """One function in the course of being planned: its steps so far, and where values lie."""
 
-    def __init__(self, function: Function, target: Target, most: int) -> None:
-        function = hoist(function, target)
+    def __init__(
+        self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
+    ) -> None:
         self.function, self.target = function, target
         self.most = most
-        self.groups = group(function.block, most)
+        self.directives = Directives(function, target, schedule)
+        self.groups = group(function.block, most, self.directives.fusing)
         self.constants = {
             op.result: value
             for op in function.block.walk()
@@ -50,7 +51,7 @@ class Lowering:
         self.drafts = Drafts()
         self.views: dict[Value, View] = {}
         self.destinations: dict[Value, list[View]] = {}
-        self.weights: dict[tuple[str, bool], Weight] = {}
+        self.weights: dict[tuple[str, bool, int], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
 
@@ -74,23 +75,26 @@ class Lowering:
             known = self.views[value] = self._weight(op, transposed=False)
         return known
 
-    def _weight(self, op: Op, transposed: bool) -> View:
-        """A weight or constant in the block of weights, as it is or transposed."""
+    def _weight(self, op: Op, transposed: bool, panels: Panels | None = None) -> View:
+        """A weight or constant in the block of weights, as it is or transposed, row after row or in
+        panels."""
         name = str(op.attributes["name"]) if op.name == "weight" else f"%{op.result.name}"
         type_ = op.result.type
         shape = self._shape(op.result)
         if type_.element not in ("f32", "f64"):
             raise UnplannedError(f"{op}: weights of {type_.element} have no kernel")
         size = ELEMENTS[type_.element].size
-        key = (name, transposed)
+        key = (name, transposed, panels.width if panels else 0)
         if key not in self.weights:
             rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
             if transposed:
                 rows, columns = columns, rows
-            offset = self.weight_block.reserve(rows * columns * size)
+            taken = panels.panels(columns) * panels.panel_bytes if panels else rows * columns * size
             self.weights[key] = Weight(
-                name, offset, rows, columns, columns * size, type_.element, transposed=transposed
-            )
+                name, self.weight_block.reserve(taken), rows, columns,
+                panels.width * size if panels else columns * size, type_.element,
+                transposed=transposed, panel=panels.width if panels else 0,
+            )  # fmt: skip
         place = Place("weights", 0, self.weights[key].offset)
         return View.of(shape[::-1] if transposed else shape, type_.element, place)
 
@@ -151,7 +155,10 @@ class Lowering:
             if value not in self.constants or self.constants[value].array.size != 1
         }
         payload, views = self.expressions.map_of(made, shape, inputs, outputs)
-        self._add_map(payload, views, ", ".join(str(value) for value in made.outputs))
+        first, *others = made.ops
+        schedule = self.directives.map(first, payload, list(inputs), self.extent)
+        name, fused = ", ".join(map(str, made.outputs)), tuple(op.result.name for op in others)
+        self.drafts.add(payload, schedule, tuple(map(at, views)), name, first.result.name, fused)
 
     def _add_map(self, payload: Map, views: tuple[View, ...], name: str) -> None:
         self.drafts.add(payload, schedule_map(payload, self.target.isa), tuple(map(at, views)), name)
@@ -159,7 +166,9 @@ class Lowering:
     def _product(self, made: Product) -> None:
         op = made.op
         left, right = op.operands
-        a, b = self.view(left), self._right(op, right)
+        a = self.view(left)
+        panels = self._panels(op)
+        b = self._packed(op, panels) if panels else self._right(op, right)
         if op.attributes["transpose_a"]:
             a = a.transposed((*range(len(a.shape) - 2), len(a.shape) - 1, len(a.shape) - 2))
         if len(b.shape) != 2:
@@ -189,10 +198,12 @@ class Lowering:
             operands.append(at(residual))
         payload = Gemm(
             left.type.element, m, n, k,
-            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), Matrix(b.strides[0]),
+            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), panels or Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        self.drafts.add(payload, schedule_gemm(payload, self.target), tuple(operands), str(made.result))
+        schedule = self.directives.gemm(op, payload, self.extent)
+        fused = tuple(other.result.name for other in made.ops[1:])
+        self.drafts.add(payload, schedule, tuple(operands), str(made.result), op.result.name, fused)
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
 
@@ -245,9 +256,8 @@ class Lowering:
         accesses = Access(0, strides, x.offset), Access(1, onto, target.offset)
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
         views = replace(x, offset=0), replace(target, offset=0)
-        self.drafts.add(
-            payload, schedule_cumsum(payload, self.target.isa), tuple(map(at, views)), str(op.result)
-        )
+        schedule = self.directives.cumsum(op, payload, self.extent)
+        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result), op.result.name)
         for other in targets[1:]:
             self._copy(target, other, str(op.result))
 
@@ -258,8 +268,8 @@ class Lowering:
         self.views[op.result] = targets[0]
         operands = [self._adjacent(op, self.view(value), spread=True) for value in op.operands]
         payload, views = reduce_of(op, operands, targets[0])
-        schedule = schedule_reduce(payload, self.target.isa)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result))
+        schedule = self.directives.reduce(op, payload, self.extent)
+        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result), op.result.name)
         for other in targets[1:]:
             self._copy(targets[0], other, str(op.result))
 
@@ -282,13 +292,14 @@ class Lowering:
         handed, around = block.terminator.operands, self.destinations
         self.destinations = {}
         with self.drafts.loop(trips) as loop:
+            loop.op, loop.unroll = op.results[0].name, self.directives.scan(op, trips)
             self.views.update(zip(block.parameters, slots, strict=False))
             backward = bool(op.attributes["reverse"])
             for parameter, view in zip(block.parameters[carried:], sequences, strict=True):
                 self.views[parameter] = self._stepped(loop, view, backward)
             for value, view in zip(handed[carried:], stacks, strict=True):
                 self._destine(value, self._stepped(loop, view, backward))
-            groups = group(block, self.most)
+            groups = group(block, self.most, self.directives.fusing)
             late = []
             for number, (value, slot) in enumerate(zip(handed, slots, strict=False)):
                 others = {v for place, v in enumerate(handed) if place != number}
@@ -362,8 +373,9 @@ class Lowering:
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            schedule = schedule_gemm(payload, self.target)
-            self.drafts.add(payload, schedule, tuple((buffer, 0) for buffer in moving), str(op.result))
+            schedule = self.directives.gemm(op, payload, self.extent)
+            places = tuple((buffer, 0) for buffer in moving)
+            self.drafts.add(payload, schedule, places, str(op.result), op.result.name)
         for other in destinations[1:]:
             self._copy(c, other, str(op.result))
 
@@ -377,6 +389,21 @@ class Lowering:
         if transposed:
             b = b.transposed((*range(len(b.shape) - 2), len(b.shape) - 1, len(b.shape) - 2))
         return self._adjacent(op, b)
+
+    def _panels(self, op: Op) -> Panels | None:
+        """The panels that a product's weights lie in, None where they lie row after row."""
+        value = op.operands[1]
+        source = self.sources.get(value)
+        may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
+        width = self.directives.panel(op, may)
+        if not width:
+            return None
+        k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
+        return Panels.of(value.type.element, k, width)
+
+    def _packed(self, op: Op, panels: Panels) -> View:
+        """The weights of a product, in panels; as a view, the place where the first one begins."""
+        return self._weight(self.sources[op.operands[1]], bool(op.attributes["transpose_b"]), panels)
 
     def _adjacent(self, op: Op, view: View, spread: bool = False) -> View:
         """The view, or a copy whose last axis is adjacent elements; with `spread`, it may stand still."""

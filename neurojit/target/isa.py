@@ -21,6 +21,7 @@ class Isa:
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
+    prefetches: it has an instruction that asks for a cache line.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Isa:
     scalable: bool = False
     scalars_apart: bool = False
     multiplies_lanes: bool = False
+    prefetches: bool = True
 
     @property
     def widest(self) -> int:
@@ -90,6 +92,7 @@ RVV = Isa(
     needs=("fd", "v"),
     scalable=True,
     scalars_apart=True,
+    prefetches=False,  # Zicbop is an extension of its own
 )
 NONE = Isa(
     "none",
