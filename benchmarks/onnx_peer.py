@@ -1,8 +1,9 @@
 """Networks for ONNX Runtime: a model of the same layers, called in both of the ways that it offers.
 
-One thread, all of its graph optimizations. `run` takes and gives arrays; with IO binding the addresses of
-inputs and outputs are fixed before, and a state goes back and forth between two buffers without a copy.
-Attention is there once in ONNX's own ops and once as the runtime's fused Attention. The best of all counts.
+All of its graph optimizations, one thread unless said. `run` takes and gives arrays; with IO binding the
+addresses of inputs and outputs are fixed before, and a state goes back and forth between two buffers without
+a copy. Attention is there once in ONNX's own ops and once as the runtime's fused Attention. The best of all
+counts.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def version() -> str:
     return f"ONNX Runtime {onnxruntime.__version__}"
 
 
-def calls_of(network: Network) -> dict[str, Call]:
+def calls_of(network: Network, threads: int = 1) -> dict[str, Call]:
     """Name -> a way to call it; none without ONNX Runtime."""
     if not available:
         return {}
@@ -38,7 +39,7 @@ def calls_of(network: Network) -> dict[str, Call]:
         feeds, outputs = graph.build(network)
         if fused and not graph.has_attention:
             continue
-        session = graph.session(feeds, outputs)
+        session = graph.session(feeds, outputs, threads)
         found |= {f"{name}{suffix}": call for name, call in ways(session, feeds, list(outputs)).items()}
     return found
 
@@ -121,7 +122,7 @@ class Graph:
             return self.recurrent(layers[0], x)
         return {"x": x}, {self.add(layers, "x"): x.ndim}
 
-    def session(self, feeds: dict[str, Array], outputs: dict[str, int]) -> Any:
+    def session(self, feeds: dict[str, Array], outputs: dict[str, int], threads: int) -> Any:
         import onnxruntime
         from onnx import TensorProto, checker, helper
 
@@ -136,7 +137,7 @@ class Graph:
         model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION)
         checker.check_model(model)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

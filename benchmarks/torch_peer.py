@@ -1,4 +1,4 @@
-"""Networks for PyTorch: its own modules with the same weights, in inference mode, on one thread.
+"""Networks for PyTorch: its own modules with the same weights, in inference mode.
 
 `eager` is the module as it is called; `jit` is traced and frozen; `compile` is torch.compile's, for which a
 C++ compiler is needed, and some ten seconds for each network. Steps of recurrent networks are its LSTMCell
@@ -27,13 +27,14 @@ def version() -> str:
     return f"PyTorch {torch.__version__}"
 
 
-def calls_of(network: Network, compiled: bool) -> dict[str, Call]:
-    """Name -> a way to call it; none without PyTorch. compiled: torch.compile's among them."""
+def calls_of(network: Network, compiled: bool, threads: int = 1) -> dict[str, Call]:
+    """Name -> a way to call it; none without PyTorch. compiled: torch.compile's among them. All of them have
+    as many threads as the last call of this function said."""
     if not available:
         return {}
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     layer = network.layers[0]
     x = torch.from_numpy(network.input)
     if isinstance(layer, (nn.LSTM, nn.GRU)) and layer.steps is None:

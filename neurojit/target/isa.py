@@ -22,6 +22,7 @@ class Isa:
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
     prefetches: it has an instruction that asks for a cache line.
+    any_offset: a load holds any distance to a register's address, so that rows far apart need one register.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Isa:
     scalars_apart: bool = False
     multiplies_lanes: bool = False
     prefetches: bool = True
+    any_offset: bool = False
 
     @property
     def widest(self) -> int:
@@ -62,6 +64,7 @@ AVX512 = Isa(
     vector_bits=(128, 256, 512),
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
+    any_offset=True,
 )
 AVX2 = Isa(
     "x86_64-avx2",
@@ -71,6 +74,7 @@ AVX2 = Isa(
     vector_bits=(128, 256),
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
+    any_offset=True,
 )
 NEON = Isa(
     "aarch64-neon",
