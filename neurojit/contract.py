@@ -29,7 +29,7 @@ from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
 from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.hoist import hoist
-from neurojit.planner.schedule_of import schedule_of
+from neurojit.planner.schedule_text import schedule_text
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
 from neurojit.program_file import Path, Saved, write_program
@@ -363,7 +363,7 @@ class Contract:
     def schedule(self) -> str:
         if self.plan is None:
             return f"// interpreted: {self.reason}\n"
-        return print_schedule(schedule_of(self.plan, self.planned, host_target().isa))
+        return print_schedule(schedule_text(self.plan, self.planned, host_target().isa))
 
     def rescheduled(self, text: str) -> Program:
         """See Program.rescheduled."""

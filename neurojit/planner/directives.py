@@ -8,6 +8,7 @@ every question has the planner's answer at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from neurojit.ir.schedule import is_in_rows
@@ -17,6 +18,7 @@ from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.panels import Panels, panel_width
+from neurojit.plan.program import Kernel, Schedule
 from neurojit.plan.reduce import SPARE, Reduce, ReduceSchedule, registers_needed, row_program, schedule_reduce
 from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, UNROLL, max_height, schedule_gemm
 from neurojit.planner.fusing import Fusing, refuse
@@ -153,10 +155,21 @@ class Directives:
             return panel_width(op.result.type.element, self.target.isa) if width < 0 else width
         return 0 if ("tile", name) in self.asked else None
 
+    def schedule(self, op: Op, kernel: Kernel, inputs: Sequence[Value], part: int) -> Schedule:
+        """Of the kernel that op is the first of; None where nothing is asked. inputs: what a map reads, in
+        order. TensorLangError: what the machine, or the kernel, does not allow."""
+        if not self.asked:
+            return None
+        if isinstance(kernel, Gemm):
+            return self.gemm(op, kernel, part)
+        if isinstance(kernel, Map):
+            return self.map(op, kernel, inputs, part)
+        if isinstance(kernel, Reduce):
+            return self.reduce(op, kernel, part)
+        return self.cumsum(op, kernel, part) if isinstance(kernel, Cumsum) else None
+
     def gemm(self, op: Op, g: Gemm, part: int) -> GemmSchedule:
         """TensorLangError: tiles, or vectors, that the machine has no registers for."""
-        if not self.asked:
-            return schedule_gemm(g, self.target)
         name, size = op.result.name, ELEMENT_SIZE[g.dtype]
         lanes = self.lanes(name, part, size)
         tiles = self.of("tile", name, part)
@@ -231,11 +244,9 @@ class Directives:
                 at="rows",
             )
 
-    def map(self, op: Op, g: Map, inputs: list[Value], part: int) -> MapSchedule:
+    def map(self, op: Op, g: Map, inputs: Sequence[Value], part: int) -> MapSchedule:
         """op: the first of those that the kernel computes. inputs: what it reads, in order."""
         schedule = schedule_map(g, self.target.isa)
-        if not self.asked:
-            return schedule
         name = op.result.name
         lanes = self.lanes(name, part, ELEMENT_SIZE[g.dtype])
         unroll, _ = self.number("unroll", name, part, "steps")
@@ -255,8 +266,6 @@ class Directives:
     def reduce(self, op: Op, g: Reduce, part: int) -> ReduceSchedule:
         isa, name = self.target.isa, op.result.name
         schedule = schedule_reduce(g, isa)
-        if not self.asked:
-            return schedule
         lanes = self.lanes(name, part, ELEMENT_SIZE[g.dtype])
         unroll, unrolled = self.number("unroll", name, part, "steps")
         if unrolled is not None and not g.down:
@@ -287,8 +296,6 @@ class Directives:
     def cumsum(self, op: Op, g: Cumsum, part: int) -> CumsumSchedule:
         isa, name = self.target.isa, op.result.name
         schedule = schedule_cumsum(g, isa)
-        if not self.asked:
-            return schedule
         lanes = self.lanes(name, part, ELEMENT_SIZE[g.dtype])
         if lanes and g.down:
             refuse(

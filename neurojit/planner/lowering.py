@@ -7,21 +7,25 @@ before it. A value with several destinations is stored to all of them, or to the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from neurojit.ir.structure import Dense, Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS
-from neurojit.plan.cumsum import Cumsum
+from neurojit.plan.cumsum import Cumsum, schedule_cumsum
 from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
 from neurojit.plan.panels import Panels
-from neurojit.plan.program import Place, Weight
-from neurojit.plan.transpose import plan_copy, schedule_transpose
+from neurojit.plan.program import Kernel, Place, Schedule, Weight
+from neurojit.plan.reduce import Reduce, schedule_reduce
+from neurojit.plan.tiling import schedule_gemm
+from neurojit.plan.transpose import Transpose, plan_copy, schedule_transpose
 from neurojit.planner.directives import NOTHING, Directives
-from neurojit.planner.drafts import Block, DraftLoop, Drafts, at
+from neurojit.planner.drafts import Block, DraftLoop, Drafts, Operand, at
 from neurojit.planner.fusion import Group, Pointwise, Product, group
 from neurojit.planner.pointwise import Expressions, group_inputs
 from neurojit.planner.reductions import RULES, reduce_of
@@ -54,6 +58,7 @@ class Lowering:
         self.weights: dict[tuple[str, bool, int], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
+        self.scheduled: dict[tuple[Kernel, Schedule], tuple[Kernel, Schedule]] = {}
 
     def _external(self, value: Value, place: Place) -> View:
         return View.of(self._shape(value), value.type.element, place)
@@ -100,6 +105,26 @@ class Lowering:
 
     def _fresh(self, value: Value, element: str = "") -> View:
         return View.of(self._shape(value), element or value.type.element)
+
+    def _add(
+        self,
+        kernel: Kernel,
+        operands: tuple[Operand, ...],
+        name: str,
+        ops: Sequence[Op] = (),
+        inputs: Sequence[Value] = (),
+    ) -> None:
+        """A step, by a schedule of the planner's own where nobody asked for another. Equal kernels of one
+        schedule are one object, by which they are known to be equal.
+
+        ops: those that it computes; the first is what a schedule calls it by. inputs: what a map reads."""
+        asked = self.directives.schedule(ops[0], kernel, inputs, self.extent) if ops else None
+        known = self.scheduled.get((kernel, asked))
+        if known is None:
+            known = kernel, asked or schedule_of(kernel, self.target)
+            self.scheduled[kernel, asked] = known
+        op, *fused = [op.result.name for op in ops] or [""]
+        self.drafts.add(*known, operands, name, op, tuple(fused))
 
     # Groups to kernels ----------------------------------------------------------------------------
 
@@ -155,13 +180,11 @@ class Lowering:
             if value not in self.constants or self.constants[value].array.size != 1
         }
         payload, views = self.expressions.map_of(made, shape, inputs, outputs)
-        first, *others = made.ops
-        schedule = self.directives.map(first, payload, list(inputs), self.extent)
-        name, fused = ", ".join(map(str, made.outputs)), tuple(op.result.name for op in others)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), name, first.result.name, fused)
+        name = ", ".join(map(str, made.outputs))
+        self._add(payload, tuple(map(at, views)), name, made.ops, list(inputs))
 
     def _add_map(self, payload: Map, views: tuple[View, ...], name: str) -> None:
-        self.drafts.add(payload, schedule_map(payload, self.target.isa), tuple(map(at, views)), name)
+        self._add(payload, tuple(map(at, views)), name)
 
     def _product(self, made: Product) -> None:
         op = made.op
@@ -201,9 +224,7 @@ class Lowering:
             Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), panels or Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        schedule = self.directives.gemm(op, payload, self.extent)
-        fused = tuple(other.result.name for other in made.ops[1:])
-        self.drafts.add(payload, schedule, tuple(operands), str(made.result), op.result.name, fused)
+        self._add(payload, tuple(operands), str(made.result), made.ops)
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
 
@@ -256,8 +277,7 @@ class Lowering:
         accesses = Access(0, strides, x.offset), Access(1, onto, target.offset)
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
         views = replace(x, offset=0), replace(target, offset=0)
-        schedule = self.directives.cumsum(op, payload, self.extent)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result), op.result.name)
+        self._add(payload, tuple(map(at, views)), str(op.result), [op])
         for other in targets[1:]:
             self._copy(target, other, str(op.result))
 
@@ -268,8 +288,7 @@ class Lowering:
         self.views[op.result] = targets[0]
         operands = [self._adjacent(op, self.view(value), spread=True) for value in op.operands]
         payload, views = reduce_of(op, operands, targets[0])
-        schedule = self.directives.reduce(op, payload, self.extent)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result), op.result.name)
+        self._add(payload, tuple(map(at, views)), str(op.result), [op])
         for other in targets[1:]:
             self._copy(targets[0], other, str(op.result))
 
@@ -373,9 +392,7 @@ class Lowering:
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            schedule = self.directives.gemm(op, payload, self.extent)
-            places = tuple((buffer, 0) for buffer in moving)
-            self.drafts.add(payload, schedule, places, str(op.result), op.result.name)
+            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result), [op])
         for other in destinations[1:]:
             self._copy(c, other, str(op.result))
 
@@ -415,21 +432,34 @@ class Lowering:
         """Every element of the source, spread, to the target."""
         shape = target.shape or (1,)
         source = source.spread(shape)
-        reads = Access(0, source.strides, source.offset)
-        writes = Access(1, target.strides or (1,), target.offset)
+        reads, writes = Access(0, source.strides), Access(1, target.strides or (1,))
         payload = plan_copy(target.element, shape, reads, writes)
-        views = (replace(source, offset=0), replace(target, offset=0))
+        views = (source, target)  # offsets belong to the operands: so equal copies are one kernel
         if isinstance(payload, Map):
             self._add_map(payload, views, f"copy of {name}")
         else:
-            schedule = schedule_transpose(payload, self.target.isa)
-            self.drafts.add(payload, schedule, tuple(map(at, views)), f"copy of {name}")
+            self._add(payload, tuple(map(at, views)), f"copy of {name}")
 
     def _copied(self, view: View, name: str) -> View:
         """The same tensor, contiguous."""
         fresh = View.of(view.shape, view.element)
         self._copy(view, fresh, name)
         return fresh
+
+
+def schedule_of(kernel: Kernel, target: Target) -> Schedule:
+    """What the planner of its kind chooses."""
+    if isinstance(kernel, Gemm):
+        return schedule_gemm(kernel, target)
+    if isinstance(kernel, Gemv):
+        return schedule_gemv(kernel, target)
+    if isinstance(kernel, Map):
+        return schedule_map(kernel, target.isa)
+    if isinstance(kernel, Reduce):
+        return schedule_reduce(kernel, target.isa)
+    if isinstance(kernel, Transpose):
+        return schedule_transpose(kernel, target.isa)
+    return schedule_cumsum(kernel, target.isa)
 
 
 def _one_stride(outer: tuple[int, ...], strides: tuple[int, ...]) -> int | None:

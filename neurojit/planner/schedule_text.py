@@ -24,7 +24,7 @@ from neurojit.planner.pointwise import group_inputs
 from neurojit.target import Isa
 
 
-def schedule_of(plan: ProgramPlan, function: Function, isa: Isa) -> ScheduleText:
+def schedule_text(plan: ProgramPlan, function: Function, isa: Isa) -> ScheduleText:
     """The steps, in the order of the code. isa: of the plan's target."""
     return ScheduleText(function.name, tuple(_Speech(function, isa).of(plan)))
 
