@@ -7,6 +7,7 @@ compiles falls back. Integers have the element's size; only 32 bits are needed, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from neurojit.asm_templates.arithmetic import Pointer, Vector
@@ -73,6 +74,17 @@ class Lanes:
     def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         """Zeros come in at the upper end."""
         self._lacks("shift_right")
+
+    # Eight numbers to choose from, f32 ---------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        """What `look_up` chooses by, in a's register: a's pattern without its `shift` lowest bits, of which the
+        lowest three count. a is gone."""
+        self._lacks("choice")
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        """A fresh vector: in each lane that of eight values whose number `choice` has there."""
+        self._lacks("look_up")
 
     # Addresses from data ------------------------------------------------------------------------------
 

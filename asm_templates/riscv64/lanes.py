@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+
 from neurojit.asm_templates.machine import Pointer, Vector
-from neurojit.asm_templates.riscv64.core import ADDRESS, SP, STRIDE, X0
+from neurojit.asm_templates.riscv64.core import ADDRESS, CONSTANTS, SP, STRIDE, X0
 from neurojit.asm_templates.riscv64.rvv_arithmetic import RvvArithmetic
 
 BEYOND_INTEGERS, LEAST_INTEGER = 2.0**31, -(1 << 31)
@@ -116,6 +119,24 @@ class RvvMachine(RvvArithmetic):
         self.op("vor.vv v, v, v", target.register, target.register, low.register)
         self.drop(low)
         return target
+
+    # Eight numbers to choose from -----------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        """Offsets in bytes, for an indexed load."""
+        self._only_f32("choice")
+        self.shift_right(a, shift - 2, into=a)
+        self._integers("vand", a, 7 << 2)
+        return a
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        self._only_f32("look_up")
+        found = self.fresh(choice.lanes)
+        self.on(choice.lanes)
+        self._at = None
+        self.add_to(ADDRESS, CONSTANTS, self.constant_offset(struct.pack("<8f", *values)))
+        self.op("vluxei32.v v, (x), v", found.register, ADDRESS, choice.register)
+        return found
 
     # Addresses from data ------------------------------------------------------------------------------
 
