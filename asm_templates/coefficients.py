@@ -1,6 +1,7 @@
 """Minimax polynomials of the vector functions, lowest order first. Written by derive_coefficients.py."""
 
 # fmt: off
+# ruff: noqa: E501
 from neurojit.asm_templates.pieces import Pieces
 
 # exp_rest on [-0.34658, 0.34658]: error 2^-30.95

@@ -203,6 +203,7 @@ HEAD = '''\
 """Minimax polynomials of the vector functions, lowest order first. Written by derive_coefficients.py."""
 
 # fmt: off
+# ruff: noqa: E501
 from neurojit.asm_templates.pieces import Pieces
 '''
 

@@ -27,8 +27,8 @@ BLURRED = 2.0**-20  # of a piece's length: which piece a number at its end belon
 class Piecewise:
     """target(a) on [0, last] to `degree`, its error counted relative to it, or to 1/2 where `absolute`.
 
-    start, shift: as in Pieces; the scale follows from `end`, where the last of `used` pieces ends; those behind
-    are 0. slope: the polynomial of the first piece has no constant term, and this one of order 1."""
+    start, shift: as in Pieces; the scale follows from `end`, where the last of `used` pieces ends; those
+    behind are 0. slope: the polynomial of the first piece has no constant term, and this one of order 1."""
 
     name: str
     target: Callable[[Real], Real]

@@ -184,9 +184,9 @@ def _by_pieces(m: Machine, pieces: Pieces, a: Vector) -> Vector:
 
 
 def tanh(m: Machine, x: Vector) -> None:
-    """The hyperbolic tangent. 4 temps, f64 6. 1.00 ULP, f64 1.1. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
+    """The hyperbolic tangent. 4 temps, f64 6. 1.00 ULP, f64 1.1. Odd; tanh(-0) = -0.
 
-    f32: eight polynomials of degree 7."""
+    1 from 9.02 (f64: 19.07) on. f32: eight polynomials of degree 7."""
     if m.element.size == 8:
         _tanh_by_exp(m, x)
         return
@@ -239,8 +239,8 @@ def sigmoid(m: Machine, x: Vector) -> None:
     """1 / (1 + e^-x). 2 temps. 2.00 ULP, f64 2.0.
 
     Accurate relative to the result for all x: e^x below about -17. With -x = n ln 2 + r as in exp, the sum is
-    (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one over a
-    denormal number. In place of r there is -r, and the polynomial's odd coefficients change their signs."""
+    (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one over
+    a denormal number. In place of r there is -r, and the polynomial's odd coefficients change their signs."""
     c = constants(m)
     m.max(c.exp_low, x, into=x)
     m.min(c.sigmoid_high, x, into=x)
@@ -379,8 +379,8 @@ def silu(m: Machine, x: Vector) -> None:
 
 
 def gelu(m: Machine, x: Vector) -> None:
-    """x (1 + erf(x / sqrt 2)) / 2. 5 temps, f64 6. 1.55 ULP, f64 1.6, for x > 0; below 0 so many units in the last
-    place of x / 2. gelu(-inf) = -0.
+    """x (1 + erf(x / sqrt 2)) / 2. 5 temps, f64 6. 1.55 ULP, f64 1.6, for x > 0; below 0 so many units in the
+    last place of x / 2. gelu(-inf) = -0.
 
     f32: eight polynomials of degree 6 for what is missing, h = erfc(|x| / sqrt 2) / 2: max(0, x) - |x| h, so
     that nothing cancels for x < 0."""

@@ -271,8 +271,8 @@ def test_coefficients(p: derive_coefficients.Polynomial) -> None:
 
 @pytest.mark.parametrize("p", derive_pieces.PIECEWISE, ids=lambda p: p.name)
 def test_pieces(p: derive_pieces.Piecewise) -> None:
-    """Each polynomial leaves the error that the table states at most, on points other than those it was fitted to;
-    and what stands behind the last piece in use is 0."""
+    """Polynomials leave the error that the table states, on points other than those they were fitted to; what
+    stands behind the last piece in use is 0."""
     pieces = getattr(coefficients, f"{p.name}_F32")
     stated = re.search(rf"error 2\^(-[0-9.]+)\n{p.name}_F32 = ", Path(coefficients.__file__).read_text())
     assert stated is not None
