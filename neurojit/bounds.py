@@ -396,14 +396,21 @@ def _argmax(c: _Call) -> Bounded:
 
 
 def _softmax(c: _Call) -> Bounded:
+    """Each exponential lies in an interval, and each quotient between the least and the most it can then be.
+
+    Exponents are differences from the greatest number, each rounded; an error of that number itself divides
+    out. Where a mask has put -1e30 in the place of a number, all of its interval is 0."""
     ((x, ex),) = c.operands
     axis = c.attributes["axis"]
     value = c.value
-    spread = np.expm1(2 * np.max(ex, axis=axis, keepdims=True))
-    # the exponents are differences, each rounded, of numbers as large as the range
-    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=True)
-    far = np.minimum(2 * top, 1 / max(c.u, 1e-300)) * c.u
-    return Bounded(value, value * spread + c.rounded(value, x.shape[axis] + 8) + value * 2 * far)
+    exponent = x - np.max(x, axis=axis, keepdims=True)
+    size = np.where(np.isfinite(exponent), np.abs(exponent), 0)
+    beside = ex + 2 * c.u * (size + ex + np.max(np.where(value > 0, ex, 0), axis=axis, keepdims=True))
+    low, high = np.exp(exponent - beside), np.exp(exponent + beside)
+    lows, highs = (np.sum(ends, axis=axis, keepdims=True) for ends in (low, high))
+    least, most = low / (low + (highs - high)), high / (high + (lows - low))
+    error = np.maximum(most - value, value - least) * WIDE
+    return Bounded(value, error + c.rounded(most, x.shape[axis] + 8))
 
 
 def _logsumexp(c: _Call) -> Bounded:

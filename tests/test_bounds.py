@@ -43,6 +43,9 @@ CASES: dict[str, Any] = {
     "outer": binary("outer"),
     **{name: unary(name, axes=(1,)) for name in ("sum", "mean", "max", "min")},
     "softmax": unary("softmax", axis=1),
+    "softmax, masked": lambda b, x, y: b.softmax(
+        b.add(x, b.select(b.compare(y, 0.0, predicate="lt"), -1e30, 0.0)), axis=1
+    ),
     "logsumexp": unary("logsumexp", axis=1),
     "cumsum": unary("cumsum", axis=1),
     "layer_norm": lambda b, x, y: b.layer_norm(x, b.slice_row(y), b.slice_row(x)),
