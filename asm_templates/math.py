@@ -239,8 +239,8 @@ def sigmoid(m: Machine, x: Vector) -> None:
     """1 / (1 + e^-x). 2 temps. 2.00 ULP, f64 2.0.
 
     Accurate relative to the result for all x: e^x below about -17. With -x = n ln 2 + r as in exp, the sum is
-    (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one over
-    a denormal number. In place of r there is -r, and the polynomial's odd coefficients change their signs."""
+    (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one
+    over a denormal number. In place of r there is -r, and the polynomial's odd coefficients change their signs."""
     c = constants(m)
     m.max(c.exp_low, x, into=x)
     m.min(c.sigmoid_high, x, into=x)
