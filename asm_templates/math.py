@@ -240,7 +240,7 @@ def sigmoid(m: Machine, x: Vector) -> None:
 
     Accurate relative to the result for all x: e^x below about -17. With -x = n ln 2 + r as in exp, the sum is
     (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one
-    over a denormal number. In place of r there is -r, and the polynomial's odd coefficients change their signs."""
+    over a denormal number. In place of r there is -r, so the polynomial's odd coefficients change sign."""
     c = constants(m)
     m.max(c.exp_low, x, into=x)
     m.min(c.sigmoid_high, x, into=x)
