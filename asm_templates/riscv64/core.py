@@ -263,7 +263,7 @@ class RiscvMachine(RegisterArguments):
     # Constants ------------------------------------------------------------------------------------
 
     def constant_offset(self, data: bytes) -> int:
-        """Where these 4 or 8 bytes lie, counted from CONSTANTS."""
+        """Where these bytes, 4, 8 or 32 of them, lie, counted from CONSTANTS."""
         at = self._constants.get(data)
         if at is None:
             at = -(-self._constant_bytes // len(data)) * len(data)
