@@ -17,10 +17,12 @@ from neurojit._program import call_code
 from neurojit.codegen import Note, emit_program, machine_class, program_buffer
 from neurojit.encoder import CodeBuffer, listing
 from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressureError
-from neurojit.ir.structure import Function
+from neurojit.ir.structure import Function, ScheduleText
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
 from neurojit.planner import plan_program
+from neurojit.planner.directives import NOTHING
 from neurojit.planner.fusion import MOST_FUSED
+from neurojit.planner.hoist import hoist
 from neurojit.program_validation import validate_program
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.target import Target
@@ -46,12 +48,13 @@ class PlannedProgram(NamedTuple):
         return listing(self.buffer, self.notes)
 
 
-def planned_program(function: Function, target: Target) -> PlannedProgram:
+def planned_program(function: Function, target: Target, schedule: ScheduleText = NOTHING) -> PlannedProgram:
     """A function as it would be compiled for the target. UnplannedError: no kernel computes some of it;
-    UnknownIsaError: nothing is emitted for the target."""
+    UnknownIsaError: nothing is emitted for the target; TensorLangError: it cannot obey the schedule."""
     machine_class(target.isa)  # there is one, or this raises
+    planned = function if schedule.steps else hoist(function, target)
     for most in FUSED:
-        plan = plan_program(function, target, most)
+        plan = plan_program(planned, target, most, schedule)
         try:
             buffer, notes = program_buffer(plan, target.isa)
         except RegisterPressureError:

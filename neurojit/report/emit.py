@@ -256,12 +256,12 @@ def _reduction(function: str, dtype: str, m: int, n: int) -> Any:
 
 
 def _program(thing: Any, target: str | None, input_type: Any = None) -> Emission:
-    from neurojit.program import Program, function_of
+    from neurojit.program import Program, module_to_plan
     from neurojit.program_compiler import planned_program
 
-    function = thing.contract.function if isinstance(thing, Program) else function_of(thing, input_type)
-    chosen = _target(target)
-    planned = planned_program(function, chosen)
+    module = thing.contract.module if isinstance(thing, Program) else module_to_plan(thing, input_type)
+    function, chosen = module.main, _target(target)
+    planned = planned_program(function, chosen, module.schedule(function.name))
     steps = tuple(f"{step.name}: {step.what}" for step in planned.plan.steps())
     return _emission(
         *(PROGRAM, planned.plan, None, f"program {function.name}", chosen, planned.buffer),
