@@ -28,9 +28,9 @@ TILE_VECTORS = (1, 2, 3, 4, 5, 6)
 ROW_VECTORS = (8, 12, 16)
 """The same of one row, which reads B in its multiply-adds, as far as there are registers for them."""
 ROW_STEP = 1024
-"""Bytes between what a load reads in one trip of the loop and in the next, of one row and a B beyond L1; farther
-apart, the prefetcher of L1, which follows each load on its own, is at a loss. 1 x 256 x 64 takes 1350 cycles
-with 1 KiB, 2100 with two or four. Measured on Zen 5."""
+"""Bytes between what a load reads in one trip of the loop and in the next, of one row and a B beyond L1.
+Farther apart, the prefetcher of L1, which follows each load on its own, is at a loss: 1 x 256 x 64 takes 1350
+cycles with 1 KiB, 2100 with two or four. Measured on Zen 5."""
 MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
@@ -140,7 +140,8 @@ class _Search:
         tiles, few = [], vectors
         if vectors > MOST_SEARCHED:
             tile = min([self.of_width(w) for w in widths], key=lambda tile: tile.cost / len(tile.lanes))
-            tiles = [tile] * ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
+            wide = len(tile.lanes)
+            tiles = [tile] * min(ceil_div(vectors - MOST_SEARCHED, wide), vectors // wide)
             few -= len(tiles) * len(tile.lanes)
         for v in range(1, few + 1):
             best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
@@ -163,9 +164,11 @@ class _Search:
 
     def _widths(self, vectors: int) -> list[int]:
         """Of the tiles worth trying: from narrow to wide, up to one that is near the floor and divides."""
-        widths = []
+        isa, widths = self.isa, []
+        in_memory = not (isa.multiplies_lanes or isa.scalars_apart)  # a multiply-add's vector
+        most = isa.vector_registers - 1 - self.masks if in_memory else isa.vector_registers // 2
         for w in TILE_VECTORS if self.m > 1 else TILE_VECTORS + ROW_VECTORS:
-            if w <= vectors and w < self.isa.vector_registers - 1 - self.masks:
+            if w <= vectors and w < most:
                 widths.append(w)
                 if vectors % w == 0 and self.of_width(w).cost < self.floor(w, ()) * NEAR:
                     break
