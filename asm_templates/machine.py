@@ -198,6 +198,10 @@ class Machine(Arithmetic, Lanes):
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
 
+    @abstractmethod
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        """The same of one that will be read."""
+
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)
 

@@ -166,6 +166,9 @@ class RiscvMachine(RegisterArguments):
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Nothing: prefetch.w is of an extension of its own (Zicbop), and on others a wasted instruction."""
 
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        """Nothing, for the same reasons."""
+
     def release(self, pointer: Pointer) -> None:
         self._pending.pop(pointer, None)
         self._forget_address(pointer)

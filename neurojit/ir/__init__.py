@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurojit.ir.builder import Builder
     from neurojit.ir.interpreter import Evaluation, evaluate
-    from neurojit.ir.parser import parse, parse_with_diagnostics
+    from neurojit.ir.parser import parse, parse_schedule, parse_with_diagnostics
+    from neurojit.ir.printer import print_schedule
     from neurojit.ir.schedule import STEPS, check_schedule, step
     from neurojit.ir.structure import Block, Dense, Function, Module, Op, ScheduleText, Step, Value
     from neurojit.ir.table import LOWERINGS, OPS, Row
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "builder": ("Builder",),
     "interpreter": ("Evaluation", "evaluate"),
-    "parser": ("parse", "parse_with_diagnostics"),
+    "parser": ("parse", "parse_schedule", "parse_with_diagnostics"),
+    "printer": ("print_schedule",),
     "schedule": ("STEPS", "check_schedule", "step"),
     "structure": ("Block", "Dense", "Function", "Module", "Op", "ScheduleText", "Step", "Value"),
     "table": ("LOWERINGS", "OPS", "Row"),
@@ -51,8 +53,10 @@ __all__ = [
     "check_schedule",
     "evaluate",
     "parse",
+    "parse_schedule",
     "parse_type",
     "parse_with_diagnostics",
+    "print_schedule",
     "step",
     "verify",
 ]
