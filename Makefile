@@ -17,11 +17,12 @@ export PEACHPY_PATH
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/.has-demo  ## classify the digits of scikit-learn through neurojit; look at the code and the CPU
+demo: $(VENV)/.has-demo  ## classify the digits of scikit-learn through neurojit; look at the code and the CPU; steer a crowd
 	$(PY) examples/digits.py
+	@echo; $(PY) examples/crowd.py --short
 
 test: $(VENV)/.has-test peachpy  ## the tests
-	$(PY) -m pytest -m 'not slow'
+	$(PY) -m pytest -m 'not slow' -n auto --dist worksteal
 
 test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none

@@ -54,6 +54,7 @@ EXTENSIONS = [
             "pack_neon.c",
             "reference.c",
             "round_rows.c",
+            "row_batch.c",
             "scratch.c",
             "thread_pool.c",
         ),
@@ -63,6 +64,8 @@ EXTENSIONS = [
     extension("neurojit._matmul", numpy_api=True),
     extension("neurojit._dense", numpy_api=True),
     extension("neurojit._program", "arenas.c", numpy_api=True),
+    extension("neurojit._bound_program", numpy_api=True),
+    extension("neurojit._jit", numpy_api=True),
 ]
 
 setup(

@@ -20,14 +20,18 @@ class Accumulator:
 
     def __init__(self, m: Machine, lanes: int, partials: int, across: bool) -> None:
         self.m, self.lanes, self.across = m, lanes, across
-        self.vectors = [m.spread(lanes, self.identity) for _ in range(partials)]
+        self.vectors = [self.nothing() for _ in range(partials)]
+
+    def nothing(self) -> Vector:
+        """A fresh vector of what changes no value when it is taken in."""
+        return self.m.spread(self.lanes, self.identity)
 
     def take(self, x: Vector, number: int, tail: Mask | None) -> None:
         """The vector that is number `number` of the row; of its lanes only those of `tail`, where given."""
         m = self.m
         own = None
         if tail is not None:
-            nothing = m.spread(self.lanes, self.identity)
+            nothing = self.nothing()
             own = x = m.select(tail, m.view(x, self.lanes), nothing, into=nothing)
         self.add(self.vectors[number % len(self.vectors)], x)
         if own is not None:
@@ -66,6 +70,36 @@ class Mean(Accumulator):
     def finish(self) -> Vector:
         total = super().finish()
         return self.m.div(total, float(self.count), into=total)
+
+
+class IntegerSum(Accumulator):
+    """The sum of integers of 32 bits, which wraps."""
+
+    least = 0
+
+    def nothing(self) -> Vector:
+        return self.m.spread_integer(self.lanes, self.least & 0xFFFF_FFFF)
+
+    def add(self, a: Vector, x: Vector) -> None:
+        self.m.add_integers(a, x, into=a)
+
+
+class GreatestInteger(IntegerSum):
+    """The greatest integer of 32 bits."""
+
+    least = -(1 << 31)
+
+    def add(self, a: Vector, x: Vector) -> None:
+        self.m.max_integers(a, x, into=a)
+
+
+class LeastInteger(IntegerSum):
+    """The smallest integer of 32 bits."""
+
+    least = (1 << 31) - 1
+
+    def add(self, a: Vector, x: Vector) -> None:
+        self.m.min_integers(a, x, into=a)
 
 
 class GreatestNumber(Accumulator):
@@ -191,6 +225,9 @@ ACCUMULATORS: dict[str, type[Accumulator]] = {
     "reduce_fmin": LeastNumber,
     "reduce_argmax": FirstGreatest,
     "reduce_argmin": FirstLeast,
+    "reduce_isum": IntegerSum,
+    "reduce_imax": GreatestInteger,
+    "reduce_imin": LeastInteger,
 }
 
 

@@ -15,10 +15,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from neurojit.asm_templates.integers import BINARY, FROM_NUMBERS, compare_integers
 from neurojit.asm_templates.machine import Machine, Mask, Operand, Source, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.asm_templates.streams import Place, Streams
-from neurojit.plan.expression import RELATIONS, Apply, Constant, Evaluation, Expression, Input, rounded
+from neurojit.plan.expression import (
+    INTEGER_RELATIONS,
+    RELATIONS,
+    Apply,
+    Constant,
+    Evaluation,
+    Expression,
+    Input,
+    rounded,
+)
 
 
 class Sink(NamedTuple):
@@ -73,6 +83,8 @@ class Evaluator:
     def _source(self, node: int) -> tuple[Source, bool]:
         """An operand as an instruction may take it: a constant, an element in memory, a vector."""
         of = self.e.nodes[node]
+        if isinstance(of, Constant) and of.is_integer:
+            return self._vector(node)
         if isinstance(of, Constant):
             return rounded(of.value, self.m.element.name), False
         if node in self.known or node in self.values:
@@ -84,6 +96,8 @@ class Evaluator:
     def _vector(self, node: int) -> tuple[Vector, bool]:
         """An operand in a register."""
         of = self.e.nodes[node]
+        if isinstance(of, Constant) and of.is_integer:
+            return self.m.spread_integer(self.place.lanes, of.integer), True
         if isinstance(of, Constant):
             return self.m.spread(self.place.lanes, rounded(of.value, self.m.element.name)), True
         if node in self.known or node in self.values:
@@ -127,7 +141,7 @@ class Evaluator:
             return x
         if op == "select":
             return self._select(*node.operands)
-        if op in RELATIONS:
+        if op in RELATIONS or op in INTEGER_RELATIONS:
             return self._truth(op, *node.operands)
         if len(node.operands) == 1:
             x, dies = self._vector(node.operands[0])
@@ -138,6 +152,8 @@ class Evaluator:
 
     def _binary(self, op: str, first: int, second: int) -> Vector:
         m = self.m
+        if op in BINARY:
+            return self._integers(BINARY[op], first, second)
         if op in ("max", "min", "and", "or"):
             a = self._source(first) if self._is_number(first) else self._vector(first)
             b: tuple[Source, bool] = self._vector(second)
@@ -150,6 +166,13 @@ class Evaluator:
             result = self._extreme(op, a[0], b[0], b[1])
         else:
             result = getattr(m, {"and": "min", "or": "max"}.get(op, op))(a[0], b[0], into=into)
+        self._drop_unless(result, a, b)
+        return result
+
+    def _integers(self, step: str, first: int, second: int) -> Vector:
+        a, b = self._vector(first), self._vector(second)
+        into = next((x for x, dies in (a, b) if dies), None)
+        result: Vector = getattr(self.m, step)(a[0], b[0], into=into)
         self._drop_unless(result, a, b)
         return result
 
@@ -172,6 +195,11 @@ class Evaluator:
     def _compare(self, relation: str, first: int, second: int) -> tuple[Mask, bool]:
         """A mask of the lanes where the relation holds; or, the second result being True, of the others."""
         m = self.m
+        if relation in INTEGER_RELATIONS:
+            x, y = self._vector(first), self._vector(second)
+            compared = compare_integers(m, relation, x[0], y[0])
+            self._drop_unless(None, x, y)
+            return compared
         if isinstance(self.e.nodes[first], Constant) and not isinstance(self.e.nodes[second], Constant):
             first, second, relation = second, first, MIRRORED[relation]
         a, b = self._vector(first), self._source(second)
@@ -249,5 +277,6 @@ UNARY: dict[str, Callable[[Machine, Vector, Vector | None], Vector]] = {
     "rsqrt": _rsqrt,
     "floor": _floor,
     "ceil": _ceil,
+    **FROM_NUMBERS,
 }
 """name -> f(machine, x, where the result may go)."""

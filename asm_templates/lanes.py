@@ -1,16 +1,21 @@
 """The steps of a vector machine that cross lanes, take lanes as integers, or compute addresses from data.
 
-Reductions, transpositions, gathers and random numbers need them; products and plain maps do not. So a machine
-may lack some: a template that asks for one is then refused with an error that names the step, and whoever
-compiles falls back. Integers have the element's size; only 32 bits are needed, so f64 has none of them.
+Reductions, transpositions, gathers, integers and random numbers need them; products and plain maps do not. So
+a machine may lack some: a template that asks for one is then refused with an error that names the step, and
+whoever compiles falls back. Integers have the element's size; only 32 bits are needed, so f64 has none of
+them.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-from neurojit.asm_templates.arithmetic import Pointer, Vector
+from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
 from neurojit.errors import MissingStepError
+
+Order = Literal["<", "==", ">"]
+Stored = Literal["i8", "bf16", "f32", "i32"]
+"""How numbers may lie in memory: i8 or bf16 for lanes of 32 bits, f32 or i32 for lanes of f64."""
 
 
 class Lanes:
@@ -62,6 +67,26 @@ class Lanes:
         """a + b, modulo 2^32."""
         self._lacks("add_integers")
 
+    def sub_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """a - b, modulo 2^32."""
+        self._lacks("sub_integers")
+
+    def mul_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """a * b, modulo 2^32."""
+        self._lacks("mul_integers")
+
+    def max_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """The greater of two signed integers."""
+        self._lacks("max_integers")
+
+    def min_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        """The smaller of two signed integers."""
+        self._lacks("min_integers")
+
+    def compare_integers(self, a: Vector, order: Order, b: Vector) -> Mask:
+        """Where the signed integers stand in this order. The mask is the caller's to drop."""
+        self._lacks("compare_integers")
+
     def xor(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         """The bits that differ."""
         self._lacks("xor")
@@ -73,6 +98,27 @@ class Lanes:
     def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         """Zeros come in at the upper end."""
         self._lacks("shift_right")
+
+    def shift_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        """Zeros come in at the lower end; 0 < bits < 32, here and below."""
+        self._lacks("shift_left")
+
+    def shift_right_signed(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        """Copies of the sign bit come in at the upper end."""
+        self._lacks("shift_right_signed")
+
+    # Numbers that lie in memory as another type -----------------------------------------------------------
+    # `lanes` are those of the widest register, or 1; just so many numbers are touched.
+
+    def load_cast(self, stored: Stored, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        """A fresh vector: of i8 the 32-bit integers, of bf16 the f32 numbers, of f32 and i32 the f64
+        numbers."""
+        self._lacks(f"load_cast of {stored}")
+
+    def store_cast(self, stored: Stored, vector: Vector, pointer: Pointer, offset: int) -> None:
+        """The reverse: as i8 integers of 8 bits; as bf16 the upper halves; as f32 rounded to nearest; as i32
+        whole numbers within the range. The vector's lanes are spoilt."""
+        self._lacks(f"store_cast of {stored}")
 
     # Addresses from data ------------------------------------------------------------------------------
 

@@ -218,8 +218,8 @@ class Machine(Arithmetic, Pieces):
         """
 
     @abstractmethod
-    def leave(self) -> None:
-        """Return 0 from the kernel."""
+    def leave(self, result: Pointer | None = None) -> None:
+        """Return from the kernel, with 0 or what is in a register. Called once, at the end."""
 
     # Whole programs ---------------------------------------------------------------------------------
     # Around several bodies in one function. A machine that has none of these runs single kernels only.

@@ -42,6 +42,9 @@ PARTS = {
     "kernels_avx2": Part("kernels", {"NEUROJIT_ISA": "avx2"}),
     "threads": Part("threads", {}),
     "linear": Part("linear", {}),
+    "programs": Part("programs", {}),
+    "crowd": Part("crowd", {}),
+    "programs_c_to_c": Part("programs_c_to_c", {}),
 }
 
 

@@ -1,8 +1,9 @@
 /* Loops that call one kernel again and again, so that nothing but the kernel and the call is timed.
  *
- * `time_kernel` calls an emitted kernel by neurojit's ABI: buffers = {no context, A, B, C}, no extent. With
- * WITH_LIBXSMM there is the same loop for a kernel of LIBXSMM. Its matrices are column-major: the row-major
- * C = A B is the column-major C' = B' A', so the callers pass n first and B before A.
+ * `time_kernel` calls an emitted kernel by neurojit's ABI: buffers = {no context, A, B, C}, no extent;
+ * `time_program` a whole network, buffers = {its arena, inputs, outputs}. With WITH_LIBXSMM there is the same
+ * loop for a kernel of LIBXSMM. Its matrices are column-major: the row-major C = A B is the column-major C' =
+ * B' A', so the callers pass n first and B before A.
  */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #include <stddef.h>
@@ -23,6 +24,13 @@ double time_kernel(emitted_kernel kernel, void *a, void *b, void *c, int64_t cal
     void *const buffers[] = {NULL, a, b, c};
     const double start = now();
     for (int64_t i = 0; i < calls; i++) kernel(buffers, 0);
+    return now() - start;
+}
+
+double time_program(emitted_kernel program, void *const *buffers, int64_t extent, int64_t calls)
+{
+    const double start = now();
+    for (int64_t i = 0; i < calls; i++) program(buffers, extent);
     return now() - start;
 }
 

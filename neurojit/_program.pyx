@@ -11,39 +11,28 @@ enough to give up the GIL takes an arena of its own (csrc/arenas.h) and holds on
 
 import weakref
 
+from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport free
 
-include "_arrays.pxi"
+include "_operands.pxi"
 
+from neurojit.runtime._blocked cimport members_worth, nj_row_batch, run_rows
 from neurojit.runtime._runtime cimport (
-    Code, Slot, nj_code, nj_slot, nj_slot_enter, nj_slot_is_published, nj_slot_leave,
+    Code, Slot, nj_code, nj_slot_enter, nj_slot_is_published, nj_slot_leave,
 )
-
-cdef extern from "arenas.h" nogil:
-    ctypedef struct nj_arenas:
-        size_t bytes
-    void *nj_arena_make(size_t bytes)
-    void nj_arenas_init(nj_arenas *arenas, size_t bytes)
-    void nj_arenas_free(nj_arenas *arenas)
-    void *nj_arenas_take(nj_arenas *arenas, int *number)
-    void nj_arenas_give(nj_arenas *arenas, void *block, int number)
-    void nj_arena_inject(int count)
-
-cdef enum:
-    MOST_OPERANDS = 15  # inputs and outputs of the common case
-    MOST_RANK = 8
-
-# An input or output as a call must bring it. dims[0] is -1 where the extent is dynamic.
-cdef struct Argument:
-    void *descr
-    int ndim
-    cnp.npy_intp dims[MOST_RANK]
-    int64_t row_bytes  # for each step of a dynamic extent, else in all
 
 # The results of a call besides 0 and the numbers of asserts, which are positive.
 cdef enum:
     NO_ARENA = -1
     NO_CODE = -2
+
+cdef enum:
+    MOST_MEMBERS = 32  # of one call: half the arenas that are kept
+
+cdef int64_t NEVER = INT64_MAX
+
+# Multiply-adds, or elementwise ops, that one more member is worth: measured, see DECISIONS.
+cdef int64_t MEMBER_WORK = 1 << 19
 
 
 def fail_arenas(int count):
@@ -69,27 +58,6 @@ cdef int set_addresses(void **buffers, tuple addresses) except -1:
     return 0
 
 
-cdef inline bint fits(PyObject *given, const Argument *expected, int64_t *extent) noexcept nogil:
-    """An exact, contiguous array of the expected type and shape; a dynamic extent is learned, then kept."""
-    cdef array_object *x = <array_object *>given
-    cdef cnp.npy_intp *dims
-    cdef int axis, first = 0
-    if (Py_TYPE(given) != array_type or PyArray_DESCR(x) != expected.descr
-            or PyArray_NDIM(x) != expected.ndim or not PyArray_FLAGS(x) & C_CONTIGUOUS):
-        return False
-    dims = PyArray_DIMS(x)
-    if expected.dims[0] < 0:
-        if extent[0] < 0:
-            extent[0] = dims[0]
-        elif extent[0] != dims[0]:
-            return False
-        first = 1
-    for axis in range(first, expected.ndim):
-        if dims[axis] != expected.dims[axis]:
-            return False
-    return True
-
-
 cdef inline int64_t bytes_of(const Argument *argument, int64_t extent) noexcept nogil:
     return argument.row_bytes * extent if argument.dims[0] < 0 else argument.row_bytes
 
@@ -112,23 +80,9 @@ cdef class Program:
     then untouched but for a failed assert.
     """
 
-    cdef vectorcallfunc vectorcall
-    cdef nj_slot *slot
-    cdef int inputs, outputs
-    cdef bint stateful, busy
-    cdef int64_t extent_worth_releasing
-    cdef void *arena
-    cdef void *weights
-    cdef void *state
-    cdef Argument arguments[MOST_OPERANDS]
-    cdef nj_arenas arenas
-    cdef bint has_arenas
-    cdef readonly object contract
-    cdef object __weakref__
-    cdef object general, slot_owner, weight_block, state_block, descrs
-
     def __cinit__(self, *_):
-        self.vectorcall = program_vectorcall
+        self.vectorcall = <void *>program_vectorcall
+        self.extent_worth_sharing = NEVER
 
     def __init__(self, contract, general, operands, int inputs):
         """operands: (dtype, shape with a leading -1 where dynamic) of each input, then of each output."""
@@ -138,7 +92,7 @@ cdef class Program:
         self.inputs, self.outputs = inputs, len(operands) - inputs
         self.descrs = [dtype for dtype, _ in operands]
         if len(operands) > MOST_OPERANDS:
-            return  # without a slot, every call is general
+            return  # every call is general
         for index, (dtype, shape) in enumerate(operands):
             argument = &self.arguments[index]
             argument.descr = <void *>dtype
@@ -173,6 +127,23 @@ cdef class Program:
         self.extent_worth_releasing = extent_worth_releasing
         self.slot_owner = slot
         self.slot = slot.slot
+
+    def share_rows(self, int64_t work, int64_t unit, int64_t least, int most=MOST_MEMBERS):
+        """Calls over many rows may be shared by threads from now on: up to `most`. By the contract, of code
+        whose rows do not depend on each other, nor on anything that a call changes.
+
+        work: multiply-adds of a row. unit: rows that are computed at once. least: rows that a thread takes
+        at a time, a multiple of unit."""
+        cdef int index
+        if self.inputs + self.outputs > MOST_OPERANDS or most == 1:
+            return
+        for index in range(self.inputs + self.outputs):
+            self.row_bytes[index] = 0
+            if self.arguments[index].dims[0] < 0:
+                self.row_bytes[index] = self.arguments[index].row_bytes
+        self.row_work, self.unit, self.least = work, unit, least
+        self.most_members = min(most, <int>MOST_MEMBERS)
+        self.extent_worth_sharing = max(1 + 2 * MEMBER_WORK // work, 1 + least)
 
     def use_weights(self, block):
         """Calls that begin from now on read these packed weights; those that run keep theirs."""
@@ -268,47 +239,79 @@ cdef class Program:
 cdef const char *BUSY_TEXT = "program: another call is using its state; give each thread a clone()"
 
 
-cdef inline int64_t execute(Program self, void **buffers, int64_t extent) noexcept:
+cdef const char *busy_text() noexcept:
+    return BUSY_TEXT
+
+
+cdef int64_t execute(Program self, void **buffers, int64_t extent) noexcept:
     """Runs the published code, buffers[1:] being set. The first buffer is an arena found here."""
     cdef nj_code *code
     cdef void **arena
     cdef int64_t status
-    cdef int number = 0
-    cdef PyThreadState *thread
-    cdef PyObject *weight_block
     if self.slot is NULL:
         return NO_CODE
-    if extent < self.extent_worth_releasing:
-        code = nj_slot_enter(self.slot)
-        if code is NULL:
-            return NO_CODE
-        arena = <void **>self.arena
-        arena[0], arena[1] = self.weights, self.state
-        buffers[0] = arena
-        status = code.entry(buffers, extent)
-        nj_slot_leave(self.slot)
-        return status
-
-    arena = <void **>nj_arenas_take(&self.arenas, &number)
-    if arena is NULL:
-        return NO_ARENA
+    if extent >= self.extent_worth_releasing:
+        return execute_alone(self, buffers, extent)
     code = nj_slot_enter(self.slot)
     if code is NULL:
-        nj_arenas_give(&self.arenas, arena, number)
         return NO_CODE
-    weight_block = <PyObject *>self.weight_block
-    c_incref(weight_block)
+    arena = <void **>self.arena
     arena[0], arena[1] = self.weights, self.state
     buffers[0] = arena
-    self.busy = self.stateful
-    thread = PyEval_SaveThread()
     status = code.entry(buffers, extent)
-    PyEval_RestoreThread(thread)
-    self.busy = False
     nj_slot_leave(self.slot)
-    nj_arenas_give(&self.arenas, arena, number)
-    Py_DECREF(weight_block)
     return status
+
+
+cdef int64_t execute_alone(Program self, void **buffers, int64_t extent) noexcept:
+    """A call that gives up the GIL: in an arena of its own, or one for each member that shares its rows."""
+    cdef nj_code *code
+    cdef void **arenas[MOST_MEMBERS]
+    cdef int numbers[MOST_MEMBERS]
+    cdef int wanted = 1, taken = 0, member
+    cdef int64_t status
+    cdef PyThreadState *thread
+    cdef PyObject *weight_block
+    if extent >= self.extent_worth_sharing:
+        wanted = members_worth(<double>self.row_work * <double>extent, MEMBER_WORK)
+        wanted = <int>min(wanted, self.most_members, 1 + (extent - 1) // self.least)
+    while taken < wanted:
+        arenas[taken] = <void **>nj_arenas_take(&self.arenas, &numbers[taken])
+        if arenas[taken] is NULL:
+            break
+        arenas[taken][0], arenas[taken][1] = self.weights, self.state
+        taken += 1
+    if taken == 0:
+        return NO_ARENA
+    code = nj_slot_enter(self.slot)
+    if code is not NULL:
+        weight_block = <PyObject *>self.weight_block
+        c_incref(weight_block)
+        buffers[0] = arenas[0]
+        self.busy = self.stateful
+        thread = PyEval_SaveThread()
+        if taken == 1:
+            status = code.entry(buffers, extent)
+        else:
+            status = share(self, code, buffers, extent, <void **>arenas, taken)
+        PyEval_RestoreThread(thread)
+        self.busy = False
+        nj_slot_leave(self.slot)
+        Py_DECREF(weight_block)
+    else:
+        status = NO_CODE
+    for member in range(taken):
+        nj_arenas_give(&self.arenas, arenas[member], numbers[member])
+    return status
+
+
+cdef inline int64_t share(Program self, const nj_code *code, void *const *buffers, int64_t rows,
+                          void **arenas, int members) noexcept nogil:
+    cdef nj_row_batch batch
+    batch.code, batch.operands = code, self.inputs + self.outputs
+    batch.buffers, batch.row_bytes, batch.arenas = buffers, self.row_bytes, arenas
+    batch.rows, batch.unit, batch.least = rows, self.unit, self.least
+    return run_rows(&batch, members)
 
 
 cdef inline PyObject *allocate(const Argument *argument, int64_t extent) noexcept:
@@ -339,7 +342,7 @@ cdef PyObject *program_vectorcall(PyObject *callable, PyObject *const *args, siz
             return general_call(self.general, args, nargsf, kwnames)
         given += 1
     fresh = given == inputs and operands > inputs
-    if self.slot is NULL or self.busy or not (fresh or given == operands):
+    if self.slot is NULL or self.busy or operands > MOST_OPERANDS or not (fresh or given == operands):
         return general_call(self.general, args, nargsf, kwnames)
     for i in range(<int>given):
         if not fits(args[i], &self.arguments[i], &extent):
@@ -404,69 +407,9 @@ cdef void set_assertion(object contract, int64_t status) noexcept:
     PyErr_SetString(PyExc_AssertionError, <const char *>text)
 
 
-cdef PyObject *bound_vectorcall(PyObject *callable, PyObject *const *args, size_t nargsf,
-                                PyObject *kwnames) noexcept:
-    cdef BoundProgram self = <BoundProgram>callable
-    cdef void *buffers[1 + MOST_OPERANDS]
-    cdef int i
-    cdef int64_t status = NO_CODE
-    if PyVectorcall_NARGS(nargsf) != 0 or kwnames is not NULL:
-        PyErr_SetString(PyExc_TypeError, "a bound program takes no arguments; bind others with program.bind")
-        return NULL
-    for i in range(self.first_output, self.count):
-        if not PyArray_FLAGS(<array_object *>self.operands[i]) & WRITEABLE:
-            return PyObject_Vectorcall(<PyObject *>self.program.general, self.operands, self.count, NULL)
-    if self.program.busy:
-        PyErr_SetString(PyExc_RuntimeError, BUSY_TEXT)
-        return NULL
-    for i in range(self.count):
-        buffers[1 + i] = self.buffers[i]
-    status = execute(self.program, buffers, self.extent)
-    if status != 0:
-        return not_run(self.program, status, self.operands, self.count, NULL)
-    c_incref(<PyObject *>self.result)
-    return <PyObject *>self.result
-
-
-cdef class BoundProgram:
-    """What `Program.bind` returns: a program and the addresses of its operands."""
-
-    cdef vectorcallfunc vectorcall
-    cdef Program program
-    cdef int first_output, count
-    cdef int64_t extent
-    cdef void *buffers[MOST_OPERANDS]
-    cdef PyObject *operands[MOST_OPERANDS]
-    cdef object arrays, views, result
-
-    def __cinit__(self, *_):
-        self.vectorcall = bound_vectorcall
-
-    def __init__(self, Program program not None, tuple arrays not None, result):
-        """arrays: inputs and outputs that fit the program and do not overlap. ValueError: they do not."""
-        cdef int i
-        cdef int64_t extent = -1
-        if program.slot is NULL or len(arrays) != program.inputs + program.outputs:
-            raise ValueError("these arrays, or this program, take no part in the common case")
-        self.program, self.arrays, self.result = program, arrays, result
-        self.views = tuple([array.view() for array in arrays])  # nobody else can give these another shape
-        self.first_output, self.count = program.inputs, len(arrays)
-        for i in range(self.count):
-            if not fits(<PyObject *>self.views[i], &program.arguments[i], &extent):
-                raise ValueError(f"array {i} takes no part in the common case")
-            self.operands[i] = <PyObject *>arrays[i]
-            self.buffers[i] = PyArray_DATA(<array_object *>self.views[i])
-        self.extent = 1 if extent < 0 else extent
-
-    def __repr__(self):
-        return f"<bound {self.program!r}>"
-
-
 cdef void enable_vectorcall():
     cdef Program probe = Program.__new__(Program)
     nj_enable_vectorcall(<PyTypeObject *>Program, <char *>&probe.vectorcall - <char *><PyObject *>probe)
-    cdef BoundProgram bound = BoundProgram.__new__(BoundProgram)
-    nj_enable_vectorcall(<PyTypeObject *>BoundProgram, <char *>&bound.vectorcall - <char *><PyObject *>bound)
 
 
 enable_vectorcall()

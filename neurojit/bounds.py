@@ -22,6 +22,7 @@ import numpy as np
 from neurojit.functions import BOUND, RELATIVE_TO_ARGUMENT
 from neurojit.ir.structure import Block, Dense, Function, Op, Value
 from neurojit.ir.table import OPS
+from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
 
@@ -45,13 +46,34 @@ def bounds(
     extent: int = 0,
 ) -> tuple[list[Bounded], dict[str, Bounded]]:
     """(each output, each state after the call) with its bound. All arrays are of their element types."""
-    walk = _Walk(function, weights, states, extent)
-    for parameter, array in zip(function.parameters, inputs, strict=True):
-        walk.known[parameter] = _exact(array)
-    with np.errstate(all="ignore"):
-        outputs = walk.block(function.block)
-    after = {name: _exact(array) for name, array in states.items()}
-    return outputs, {**after, **walk.written}
+    return Bounds(function, weights, extent).of(inputs, states)
+
+
+class Bounds:
+    """One function with its weights, asked about several calls: what does not change is widened once."""
+
+    def __init__(self, function: Function, weights: Mapping[str, Array], extent: int = 0) -> None:
+        self.function, self.extent = function, extent
+        self.fixed: dict[Op, Bounded] = {}
+        for op in function.block.walk():
+            if op.name == "weight":
+                self.fixed[op] = _exact(weights[str(op.attributes["name"])])
+            elif op.name == "constant":
+                value = op.attributes["value"]
+                assert isinstance(value, Dense)
+                self.fixed[op] = _exact(value.array)
+
+    def of(
+        self, inputs: Iterable[Array], states: Mapping[str, Array]
+    ) -> tuple[list[Bounded], dict[str, Bounded]]:
+        """(each output, each state after the call) with its bound."""
+        walk = _Walk(self.fixed, states, self.extent)
+        for parameter, array in zip(self.function.parameters, inputs, strict=True):
+            walk.known[parameter] = _exact(array)
+        with np.errstate(all="ignore"):
+            outputs = walk.block(self.function.block)
+        after = {name: _exact(array) for name, array in states.items()}
+        return outputs, {**after, **walk.written}
 
 
 def agrees(got: Array, expected: Bounded) -> Array:
@@ -60,18 +82,36 @@ def agrees(got: Array, expected: Bounded) -> Array:
     if got.dtype.kind in "bi":
         same: Array = (got == value) | (error > 0)
         return same
+    with np.errstate(all="ignore"):
+        near: Array = np.abs(got.astype(value.dtype) - value) <= error
+    if near.all():
+        return near
     beyond = (
         value.dtype.type(2) ** np.finfo(got.dtype).maxexp
     )  # an infinity counts as the first number too large
     with np.errstate(all="ignore"):
         distance = np.abs(np.clip(got.astype(value.dtype), -beyond, beyond) - np.clip(value, -beyond, beyond))
-        near: Array = (distance <= error) | (np.isnan(value) & np.isnan(got)) | np.isinf(error)
+        near = (distance <= error) | (np.isnan(value) & np.isnan(got)) | np.isinf(error)
     return near
 
 
 def _exact(array: Array) -> Bounded:
     wide = array.astype(_wide(array.dtype)) if array.dtype.kind == "f" else array
-    return Bounded(wide, np.zeros(array.shape))
+    return Bounded(wide, _zeros(array.shape))
+
+
+_ZERO = bytes(8)
+
+
+def _zeros(shape: tuple[int, ...]) -> Array:
+    """The errors of exact values: one number, seen as often as there are elements."""
+    zeros: Array = np.ndarray(shape, np.float64, _ZERO, 0, (0,) * len(shape))
+    return zeros
+
+
+def _is_zero(error: Array) -> bool:
+    """Whether errors are those of exact values, as far as that can be seen at once."""
+    return not any(error.strides) and error.size > 0 and not error.item(0)
 
 
 def _wide(dtype: np.dtype[Any]) -> Any:
@@ -81,10 +121,8 @@ def _wide(dtype: np.dtype[Any]) -> Any:
 class _Walk:
     """One evaluation: what is known so far."""
 
-    def __init__(
-        self, function: Function, weights: Mapping[str, Array], states: Mapping[str, Array], extent: int
-    ) -> None:
-        self.weights, self.states, self.extent = weights, states, extent
+    def __init__(self, fixed: Mapping[Op, Bounded], states: Mapping[str, Array], extent: int) -> None:
+        self.fixed, self.states, self.extent = fixed, states, extent
         self.known: dict[Value, Bounded] = {}
         self.written: dict[str, Bounded] = {}
 
@@ -95,12 +133,9 @@ class _Walk:
         return [self.known[value] for value in block.terminator.operands]
 
     def op(self, op: Op) -> list[Bounded]:
-        if op.name == "constant":
-            value = op.attributes["value"]
-            assert isinstance(value, Dense)
-            return [_exact(value.array)]
-        if op.name == "weight":
-            return [_exact(self.weights[str(op.attributes["name"])])]
+        fixed = self.fixed.get(op)
+        if fixed is not None:
+            return [fixed]
         if op.name == "state_read":
             return [_exact(self.states[str(op.attributes["name"])])]
         if op.name == "state_write":
@@ -116,11 +151,12 @@ class _Walk:
         operands = [self.known[value] for value in op.operands]
         element = next((v.type.element for v in op.operands if v.type.element != "i1"), "i1")
         result = rule(_Call(op, operands, self._attributes(op, operands), UNIT.get(element, 0.0)))
-        error = np.where(np.isfinite(result.value), result.error, 0.0)  # infinities and NaN have no error
-        return [Bounded(result.value, np.where(np.isnan(error), np.inf, error))]
+        return [_without_nan(*result)]
 
     def _attributes(self, op: Op, operands: list[Bounded]) -> dict[str, Any]:
         """As the interpreter passes them: floats rounded to the element type, then wide."""
+        if not op.attributes:
+            return {}
         attributes: dict[str, Any] = dict(op.attributes)
         for name, value in attributes.items():
             if isinstance(value, float) and operands:
@@ -156,6 +192,15 @@ class _Walk:
         return [*state, *outputs]
 
 
+def _without_nan(value: Array, error: Array) -> Bounded:
+    """Infinities and NaN have no error; elsewhere an error that is not known is infinite."""
+    finite = np.isfinite(value)
+    if not finite.all():
+        error = np.where(finite, error, 0.0)
+    unknown = np.isnan(error)
+    return Bounded(value, np.where(unknown, np.inf, error) if unknown.any() else error)
+
+
 UNIT = {"f32": 2.0**-23, "f64": 2.0**-52, "bf16": 2.0**-7}
 LEAST = {2.0**-23: 2.0**-149, 2.0**-52: 2.0**-1074, 2.0**-7: 2.0**-133}
 """By unit: the least denormal number, which a rounding may cost too."""
@@ -189,16 +234,61 @@ class _Call(NamedTuple):
 Rule = Callable[[_Call], Bounded]
 
 
+WIDE = 1 + 2.0**-20
+"""For what the sums of errors are rounded themselves."""
+
+
+ALONE = 1 << 18
+"""Multiply-adds up to which OpenBLAS multiplies on the calling thread."""
+SIDE = 64
+"""Rows and columns of a part of a larger product."""
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b, for matrices and stacks of them, in parts for which no BLAS wakes its threads.
+
+    Where one does, a fork meanwhile may leave its locks taken for ever, in the child or in the parent.
+    """
+    (rows, depth), columns = a.shape[-2:], b.shape[-1]
+    if a.dtype != np.float64 or not a.size or not b.size:  # long double: NumPy's own loops
+        return np.asarray(np.matmul(a, b))
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    product = np.zeros((*stack, rows, columns))
+    if 1 in (rows, columns):  # gemv has threads from some thousand elements on
+        a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
+        for index in np.ndindex(*stack):
+            reference_matmul(a[index], b[index], product[index], wide=True)
+        return product
+    if rows * depth * columns <= ALONE:
+        return np.asarray(np.matmul(a, b))
+    for i in _cut(rows, SIDE):
+        for j in _cut(columns, SIDE):
+            for k in _cut(depth, ALONE // SIDE**2):
+                product[..., i, j] += np.matmul(a[..., i, k], b[..., k, j])
+    return product
+
+
+def _cut(extent: int, most: int) -> list[slice]:
+    """As few equal parts as there can be; so none is 1, a vector, unless the extent is."""
+    parts = -(-extent // most)
+    return [slice(extent * i // parts, extent * (i + 1) // parts) for i in range(parts)]
+
+
 def _matmul(c: _Call) -> Bounded:
     (a, ea), (b, eb) = c.operands
     if c.attributes["transpose_a"]:
         a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
     if c.attributes["transpose_b"]:
         b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
-    value = np.matmul(a, b)
-    size = np.matmul(np.abs(a) + ea, np.abs(b) + eb)
-    spread = size - np.matmul(np.abs(a), np.abs(b)) if ea.any() or eb.any() else 0.0 * size
-    return Bounded(value, np.maximum(spread, 0) * (1 + 2.0**-20) + c.rounded(size, a.shape[-1] + 1))
+    value, of_a, of_b = _product(a, b), np.abs(a), np.abs(b)
+    greatest_b = of_b if _is_zero(eb) else of_b + eb
+    size = _product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
+    error = c.rounded(size, a.shape[-1] + 1)
+    if not _is_zero(ea):
+        error = error + _product(ea, greatest_b) * WIDE
+    if not _is_zero(eb):
+        error = error + _product(of_a, eb) * WIDE
+    return Bounded(value, error)
 
 
 def _add(c: _Call) -> Bounded:
@@ -239,14 +329,12 @@ def _function(c: _Call) -> Bounded:
     ((x, ex),) = c.operands
     meaning = OPS[c.op.name].meaning
     assert meaning is not None
-    value = c.value
-    magnitude = np.abs(value)
-    if c.op.name in LIPSCHITZ:
-        spread = LIPSCHITZ[c.op.name] * ex
-    elif not ex.any():
-        spread = ex
+    if c.op.name in LIPSCHITZ or _is_zero(ex):
+        value = c.value
+        magnitude = np.abs(value)
+        spread = LIPSCHITZ.get(c.op.name, 1.0) * ex
     else:  # monotone
-        above, below = (meaning(x + sign * ex, **c.attributes) for sign in (1, -1))
+        value, above, below = meaning(np.array((x, x + ex, x - ex)), **c.attributes)
         spread = np.maximum(np.abs(above - value), np.abs(below - value))
         magnitude = np.maximum(np.abs(above), np.abs(below))
     if c.op.name in RELATIVE_TO_ARGUMENT:
@@ -308,14 +396,21 @@ def _argmax(c: _Call) -> Bounded:
 
 
 def _softmax(c: _Call) -> Bounded:
+    """Each exponential lies in an interval, and each quotient between the least and the most it can then be.
+
+    Exponents are differences from the greatest number, each rounded; an error of that number itself divides
+    out. Where a mask has put -1e30 in the place of a number, all of its interval is 0."""
     ((x, ex),) = c.operands
     axis = c.attributes["axis"]
     value = c.value
-    spread = np.expm1(2 * np.max(ex, axis=axis, keepdims=True))
-    # the exponents are differences, each rounded, of numbers as large as the range
-    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=True)
-    far = np.minimum(2 * top, 1 / max(c.u, 1e-300)) * c.u
-    return Bounded(value, value * spread + c.rounded(value, x.shape[axis] + 8) + value * 2 * far)
+    exponent = x - np.max(x, axis=axis, keepdims=True)
+    size = np.where(np.isfinite(exponent), np.abs(exponent), 0)
+    beside = ex + 2 * c.u * (size + ex + np.max(np.where(value > 0, ex, 0), axis=axis, keepdims=True))
+    low, high = np.exp(exponent - beside), np.exp(exponent + beside)
+    lows, highs = (np.sum(ends, axis=axis, keepdims=True) for ends in (low, high))
+    least, most = low / (low + (highs - high)), high / (high + (lows - low))
+    error = np.maximum(most - value, value - least) * WIDE
+    return Bounded(value, error + c.rounded(most, x.shape[axis] + 8))
 
 
 def _logsumexp(c: _Call) -> Bounded:

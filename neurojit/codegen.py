@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from neurojit.asm_templates import cast as cast_template
 from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import cumsum as cumsum_template
 from neurojit.asm_templates import gather as gather_template
@@ -26,6 +27,7 @@ from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
 from neurojit.config import CONFIG
 from neurojit.encoder import CodeBuffer, listing
 from neurojit.errors import UnknownIsaError
+from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule, schedule_cumsum
 from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
@@ -137,7 +139,14 @@ def emit_random(g: Random, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
     return buffer.finish()
 
 
-TensorKernel = Map | Reduce | Transpose | Cumsum | Gather | Random
+def emit_cast(g: Cast, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
+    """The machine code that changes how numbers lie in memory."""
+    buffer = machine_class(isa).new_buffer(encoder)
+    cast_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "cast"), g)
+    return buffer.finish()
+
+
+TensorKernel = Map | Reduce | Transpose | Cumsum | Gather | Random | Cast
 """Payloads of kernels that go over tensors."""
 
 
@@ -145,7 +154,7 @@ def emit_tensor_kernel(g: TensorKernel, isa: Isa) -> bytes:
     """The machine code of whichever it is, with the schedule that the plan chooses."""
     emitters: dict[type, Callable[..., bytes]] = {
         Map: emit_map, Reduce: emit_reduce, Transpose: emit_transpose,
-        Cumsum: emit_cumsum, Gather: emit_gather, Random: emit_random,
+        Cumsum: emit_cumsum, Gather: emit_gather, Random: emit_random, Cast: emit_cast,
     }  # fmt: skip
     return emitters[type(g)](g, isa)
 

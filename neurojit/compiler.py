@@ -25,6 +25,7 @@ from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
+from neurojit.plan.cast import Cast
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
@@ -35,7 +36,7 @@ from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.row_validation import validate_gather, validate_random, validate_rows
+from neurojit.row_validation import validate_cast, validate_gather, validate_random, validate_rows
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,
@@ -172,7 +173,7 @@ def _publish_blocked(
     slot: Slot, p: Product, blocks: Blocking, epilogue: Epilogue, target: Target, release_gil: bool
 ) -> None:
     """A product by the blocked driver; its epilogue by micro-kernels of its own for the last block of k."""
-    micro = _micro_addresses(p, blocks, target, epilogue)
+    micro = _micro_kernels_of(p, blocks, target, epilogue)
     if epilogue == NO_EPILOGUE:
         publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil)
         return
@@ -184,6 +185,7 @@ def _publish_blocked(
                 *(p.dtype, height, width, (height, width), several),
                 epilogue,
                 partial=p.n if several and keeps_c else None,
+                a_row=p.a_row if blocks.a_in_place else None,
             ),
             target,
         )
@@ -253,6 +255,8 @@ def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = F
         validate_gather(g, kernel.call, what)
     elif isinstance(g, Random):
         validate_random(g, kernel.call, what)
+    elif isinstance(g, Cast):
+        validate_cast(g, kernel.call, what)
     else:
         validate_rows(g, kernel.call, what, _emitted_function)
     return kernel
@@ -301,18 +305,26 @@ def compile_micro_kernel(g: Gemm, target: Target) -> Code:
     return kernel
 
 
-def _micro_addresses(p: Product, blocks: Blocking, target: Target, epilogue: Epilogue) -> tuple[int, ...]:
-    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls. With an
-    epilogue the last block of k, which is the first if there is but one, has others."""
+def _micro_kernels_of(
+    p: Product, blocks: Blocking, target: Target, epilogue: Epilogue
+) -> tuple[Code | int | None, ...]:
+    """The eight micro-kernels [accumulates][rows][columns]; None for those the shape never calls. With an
+    epilogue the last block of k, which is the first if there is but one, has others.
+
+    Those of packed panels are shared, those of rows of A as they lie belong to the plan."""
     blocks_of_k = -(-p.k // blocks.kc) - (epilogue != NO_EPILOGUE)
-    addresses = []
+    kernels: list[Code | int | None] = []
     for accumulate in (False, True):
         for height in blocks.rows.sizes:
             for width in blocks.columns.sizes:
-                used = height and width and blocks_of_k > accumulate
-                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate)
-                addresses.append(micro_kernel(g, target).address if used else 0)
-    return tuple(addresses)
+                if not (height and width and blocks_of_k > accumulate):
+                    kernels.append(None)
+                    continue
+                a_row = p.a_row if blocks.a_in_place else None
+                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate, a_row=a_row)
+                shared = a_row is None
+                kernels.append(micro_kernel(g, target).address if shared else compile_micro_kernel(g, target))
+    return tuple(kernels)
 
 
 def _keep_within_cache() -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from neurojit._program import BoundProgram, Program
+from neurojit._bound_program import BoundProgram
+from neurojit._program import Program
 from neurojit.codegen import list_program
 from neurojit.config import CONFIG
 from neurojit.errors import AssertFailedError, RegisterPressureError
@@ -97,6 +98,8 @@ class Contract:
         if self.slot is not None and self.plan is not None:
             block = self.state_block if self.plan.states else None
             program.use(self.slot, self.plan.block_bytes, self.block, block, self._extent_worth_releasing())
+            if self.plan.shared_rows is not None:
+                program.share_rows(*self.plan.shared_rows)
 
     def _extent_worth_releasing(self) -> int:
         assert self.plan is not None

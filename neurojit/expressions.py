@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from neurojit import functions
+from neurojit.ir.numbers import to_element
+from neurojit.ir.types import round_bf16
 from neurojit.plan.epilogue import FUNCTIONS, Activation
 from neurojit.plan.expression import Constant, Expression, Input
 from neurojit.plan.reduce import Reduce
@@ -24,6 +26,16 @@ Function = Callable[[Activation, Array], Array]
 def _where(condition: Array, a: Array, b: Array) -> Array:
     chosen: Array = np.where(condition, a, b)
     return chosen
+
+
+def _on_integers(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Of the bits of f32 numbers, which are integers; so are the result's."""
+    return lambda *operands: _of_integers(function)(*operands).view(np.float32)
+
+
+def _of_integers(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Of the bits of f32 numbers, which are integers."""
+    return lambda *operands: function(*(np.asarray(x, np.float32).view(np.int32) for x in operands))
 
 
 MEANING: dict[str, Callable[..., Array]] = {
@@ -51,6 +63,21 @@ MEANING: dict[str, Callable[..., Array]] = {
     "or": lambda a, b: _where(a > b, a, b),
     "not": lambda x: 1 - x,
     "select": lambda c, a, b: _where(c != 0, a, b),
+    "iadd": _on_integers(np.add),
+    "isub": _on_integers(np.subtract),
+    "imul": _on_integers(np.multiply),
+    "imax": _on_integers(np.maximum),
+    "imin": _on_integers(np.minimum),
+    "wrap8": _on_integers(lambda x: x.astype(np.int8).astype(np.int32)),
+    "i<": _of_integers(np.less),
+    "i<=": _of_integers(np.less_equal),
+    "i==": _of_integers(np.equal),
+    "i!=": _of_integers(np.not_equal),
+    "i>=": _of_integers(np.greater_equal),
+    "i>": _of_integers(np.greater),
+    "to_number": _of_integers(lambda x: x.astype(np.float32)),
+    "to_integer": lambda x: to_element(x, "i32").view(np.float32),
+    "round_bf16": round_bf16,
 }
 """name -> its meaning on arrays of the element type, as in `plan.expression`."""
 
@@ -79,7 +106,10 @@ def evaluate(
             if isinstance(node, Input):
                 values.append(inputs[node.index])
             elif isinstance(node, Constant):
-                values.append(np.array(node.value).astype(dtype))
+                if node.is_integer:
+                    values.append(np.array(node.integer, np.uint32).view(np.float32))
+                else:
+                    values.append(np.array(node.value).astype(dtype))
             else:
                 operands = [values[operand] for operand in node.operands]
                 if node.op in FUNCTIONS:
@@ -98,6 +128,12 @@ def evaluate(
 
 # Reductions, in the order that `plan.reduce` fixes ---------------------------------------------------------
 
+
+def _bits(integer: int) -> float:
+    """The number of f32 that has the bits of an integer."""
+    return float(np.array(integer, np.int32).view(np.float32))
+
+
 _COMBINED: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
     "reduce_sum": (0.0, np.add),
     "reduce_mean": (0.0, np.add),
@@ -105,6 +141,9 @@ _COMBINED: dict[str, tuple[float, Callable[[Array, Array], Array]]] = {
     "reduce_fmin": (np.inf, lambda a, x: _where(x < a, x, a)),
     "reduce_max": (-np.inf, lambda a, x: _where((x > a) | np.isnan(x), x, a)),
     "reduce_min": (np.inf, lambda a, x: _where((x < a) | np.isnan(x), x, a)),
+    "reduce_isum": (_bits(0), MEANING["iadd"]),
+    "reduce_imax": (_bits(-(1 << 31)), MEANING["imax"]),
+    "reduce_imin": (_bits((1 << 31) - 1), MEANING["imin"]),
 }
 """name -> (where it starts, how it takes in one element more)."""
 

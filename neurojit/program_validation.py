@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from neurojit.bounds import Array, Bounded, UnboundedError, agrees, bounds
+from neurojit.bounds import Array, Bounded, Bounds, UnboundedError, agrees
 from neurojit.errors import ValidationError
 from neurojit.ir.structure import Function
 from neurojit.plan.program import Operand, ProgramPlan, Rows
@@ -37,6 +37,7 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
         for seed, (name, type_) in enumerate(function.weights.items())
     }
     kept = {name: array.tobytes() for name, array in weights.items()}
+    meant_by = Bounds(function, weights, extent)
     for special in (False, True):
         states = {
             state.name: _filled(number + 40, state.shape, state.dtype, False)
@@ -50,7 +51,7 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
             before = [array.tobytes() for array in inputs]
             frames, outputs = _outputs(plan, extent)
             try:
-                expected, expected_states = bounds(function, inputs, weights, states, extent)
+                expected, expected_states = meant_by.of(inputs, states)
             except UnboundedError as error:
                 raise ValidationError(f"{what}: {error}; it was not published") from error
             code = run(inputs, outputs, weights, states, extent)

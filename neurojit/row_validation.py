@@ -16,6 +16,8 @@ import numpy as np
 from neurojit.errors import ValidationError
 from neurojit.expressions import Function, apply_function, evaluate, evaluate_rows
 from neurojit.ir import random
+from neurojit.ir.types import ELEMENTS, round_bf16
+from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum
 from neurojit.plan.gather import Gather
 from neurojit.plan.map import Access, Map
@@ -60,8 +62,9 @@ def _validate(
     for access, result in zip(outputs, results, strict=True):
         frames[access.buffer].expect(access, result)
     _call(run, tuple(frame.address for frame in frames), extent, what)
+    exact = isinstance(g, (Map, Reduce)) and g.expression.gives_integers
     for frame in frames:
-        _compare(frame.expected, frame.store, f"{what}: buffer {frame.number} at {shape}")
+        _compare(frame.expected, frame.store, f"{what}: buffer {frame.number} at {shape}", exact)
 
 
 def _accesses(g: Kernel) -> tuple[Sequence[Access], Sequence[Access]]:
@@ -154,15 +157,48 @@ def validate_random(g: Random, run: Run, what: str) -> None:
         _compare(expected, target, f"{what}: key {key}")
 
 
+def validate_cast(g: Cast, run: Run, what: str) -> None:
+    """The same for a cast, of numbers that it is asked for: integers of 8 bits, truth, rounded to bf16."""
+    values = _castable(g)
+    source, target = _held(values, g.source), special_numbers(2, g.count, np.dtype(np.float64), 0)
+    expected = _held(values, g.target)
+    frame = np.resize(target.view(np.uint8), 2 * FRAME + expected.nbytes)
+    meant = frame.copy()
+    meant[FRAME : FRAME + expected.nbytes] = expected.view(np.uint8)
+    _call(run, (source.ctypes.data, frame.ctypes.data + FRAME), 0, what)
+    _compare(meant, frame, f"{what}: bytes", exact=True)
+
+
+def _castable(g: Cast) -> Array:
+    """Numbers, as f64, that have both types."""
+    numbers = special_numbers(1, g.count, np.dtype(np.float32), 0).astype(np.float64) * 97
+    if "i1" in (g.source, g.target):
+        return np.asarray(numbers > 0, np.float64)
+    if "i8" in (g.source, g.target):
+        return np.trunc(np.clip(numbers, -128, 127))
+    if "i32" in (g.source, g.target):
+        return np.trunc(np.clip(numbers * 1e6, -(2.0**31), 2.0**31 - 1))
+    return round_bf16(numbers).astype(np.float64)
+
+
+def _held(values: Array, element: str) -> Array:
+    if element == "bf16":
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(ELEMENTS[element].dtype)
+
+
 def _call(run: Run, addresses: tuple[int, ...], extent: int, what: str) -> None:
     code = run(addresses, extent)
     if code != 0:
         raise ValidationError(f"{what}: returned {code}, expected 0; it is not used")
 
 
-def _compare(expected: Array, got: Array, what: str) -> None:
+def _compare(expected: Array, got: Array, what: str, exact: bool = False) -> None:
+    """exact: one NaN is not as good as another, since integers may look like it."""
     integers = np.dtype(f"u{expected.itemsize}")
-    same = (expected.view(integers) == got.view(integers)) | (np.isnan(expected) & np.isnan(got))
+    same = expected.view(integers) == got.view(integers)
+    if not exact and expected.dtype.kind == "f":
+        same |= np.isnan(expected) & np.isnan(got)
     if not same.all():
         at = int(np.flatnonzero(~same)[0])
         raise ValidationError(

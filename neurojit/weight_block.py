@@ -32,11 +32,8 @@ def _pack(block: Array, weight: Weight, arrays: Mapping[str, Array]) -> None:
     matrix = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
     if weight.transposed:
         matrix = matrix.T
-    size = (weight.rows - 1) * weight.row_bytes + weight.columns * dtype.itemsize
-    place = block[weight.offset : weight.offset + size].view(dtype)
-    target = np.lib.stride_tricks.as_strided(
-        place, (weight.rows, weight.columns), (weight.row_bytes, dtype.itemsize)
-    )
+    shape, strides = (weight.rows, weight.columns), (weight.row_bytes, dtype.itemsize)
+    target: Array = np.ndarray(shape, dtype, block, weight.offset, strides)
     target[...] = matrix[:, weight.first_column : weight.first_column + weight.columns]
 
 

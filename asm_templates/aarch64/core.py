@@ -273,13 +273,17 @@ class AArch64Machine(RegisterArguments):
         self.buffer.bind(label)
         self._reached = None
 
-    def leave(self) -> None:
+    def leave(self, result: Pointer | None = None) -> None:
+        if result is None:
+            self.buffer.emit(self.i.movz, X0, 0, 0)
+        elif result != X0:
+            self._settle(result)
+            self.buffer.emit(self.i.mov, X0, result)
         for register in reversed(self._saved):
             self.buffer.emit(self.i.pop, register, SP, 16)
         pairs = [(n, n + 1) for n in SAVED_VECTORS[::2] if {n, n + 1} & self.vectors.to_save]
         for pair in reversed(pairs):
             self.buffer.emit(self.i.pop_vectors, *pair, SP, 16)
-        self.buffer.emit(self.i.movz, X0, 0, 0)
         self.buffer.emit(self.i.ret)
         if pairs:
             saving = self.buffer.new_label()

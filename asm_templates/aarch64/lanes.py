@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from neurojit.asm_templates.aarch64.neon_arithmetic import NeonArithmetic
-from neurojit.asm_templates.arithmetic import Pointer, Vector
+from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
+from neurojit.asm_templates.lanes import Order
 from neurojit.encoder import aarch64_forms as forms
 
 
@@ -73,8 +74,27 @@ class NeonLanes(NeonArithmetic):
     def spread_integer(self, lanes: int, value: int) -> Vector:
         return self.spread_bits(lanes, self.integer(value))
 
+    def _combine(self, name: str, a: Vector, b: Vector, into: Vector | None) -> Vector:
+        return self._integers(name, f"{name} v.4s, v.4s, v.4s", a, into, b.register)
+
     def add_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
-        return self._integers("add_integers", "add v.4s, v.4s, v.4s", a, into, b.register)
+        return self._combine("add", a, b, into)
+
+    def sub_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("sub", a, b, into)
+
+    def mul_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("mul", a, b, into)
+
+    def max_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("smax", a, b, into)
+
+    def min_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("smin", a, b, into)
+
+    def compare_integers(self, a: Vector, order: Order, b: Vector) -> Mask:
+        first, second = (b, a) if order == "<" else (a, b)
+        return Mask(self._combine("cmeq" if order == "==" else "cmgt", first, second, None).register)
 
     def xor(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         target = self.like(a, into)
@@ -83,6 +103,12 @@ class NeonLanes(NeonArithmetic):
 
     def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         return self._integers("shift_right", "ushr v.4s, v.4s, #i", a, into, bits)
+
+    def shift_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._integers("shift_left", "shl v.4s, v.4s, #i", a, into, bits)
+
+    def shift_right_signed(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._integers("shift_right_signed", "sshr v.4s, v.4s, #i", a, into, bits)
 
     def rotate_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         """`sli` inserts what is shifted left above what stands there."""

@@ -6,14 +6,14 @@ mask (the second), which a register holds. int8 is extended to 32 bits in two st
 
 from __future__ import annotations
 
-from neurojit.asm_templates.aarch64.lanes import NeonLanes
+from neurojit.asm_templates.aarch64.casts import NeonCasts
 from neurojit.asm_templates.machine import Pointer, Vector
 from neurojit.encoder import aarch64_forms as forms
 
 UPPER_HALF = b"\0\0\xff\xff"
 
 
-class NeonWidening(NeonLanes):
+class NeonWidening(NeonCasts):
     """See the module's head."""
 
     _upper: Vector | None = None

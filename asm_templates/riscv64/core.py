@@ -28,7 +28,8 @@ BRANCH_REACH = 4000  # bytes; a little less than there is, for what stands aroun
 
 
 class Config(NamedTuple):
-    """What vsetvli set: bits of an element, registers in a group, elements, and whether the tail stays."""
+    """What vsetvli set: bits of an element, registers in a group (-2: half a register, -4: a quarter),
+    elements, and whether the tail stays."""
 
     element_bits: int
     group: int
@@ -38,7 +39,8 @@ class Config(NamedTuple):
     @property
     def vtype(self) -> int:
         """V 1.0, section 3.4: vlmul, vsew, vta and vma. Lanes that a mask leaves out hold anything."""
-        sew, lmul = self.element_bits.bit_length() - 4, self.group.bit_length() - 1
+        power = self.group.bit_length() - 1
+        sew, lmul = self.element_bits.bit_length() - 4, power if self.group > 0 else 8 - power
         return lmul | sew << 3 | (not self.undisturbed) << 6 | 1 << 7
 
 
@@ -242,12 +244,16 @@ class RiscvMachine(RegisterArguments):
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
 
-    def leave(self) -> None:
+    def leave(self, result: Pointer | None = None) -> None:
+        if result is None:
+            self.put(A0, 0)
+        elif result != A0:
+            self.settle(result)
+            self.op("addi x, x, i", A0, result, 0)
         for slot, register in enumerate(self._saved):
             self.op("ld x, i(x)", register, 8 * slot, SP)
         if self._saved:
             self.op("addi x, x, i", SP, SP, self._frame)
-        self.put(A0, 0)
         self.op("ret")
         self.finish()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Pointer, Vector
-from neurojit.asm_templates.riscv64.core import ADDRESS, SP, STRIDE, X0
+from neurojit.asm_templates.lanes import Order, Stored
+from neurojit.asm_templates.machine import Mask, Pointer, Vector
+from neurojit.asm_templates.riscv64.core import ADDRESS, SP, STRIDE, X0, Config
 from neurojit.asm_templates.riscv64.rvv_arithmetic import RvvArithmetic
 
+HALF, QUARTER = -2, -4
+"""Groups of less than a register."""
+UPPER_HALF = 16
 BEYOND_INTEGERS, LEAST_INTEGER = 2.0**31, -(1 << 31)
 
 
@@ -98,6 +102,26 @@ class RvvMachine(RvvArithmetic):
     def add_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         return self._pairs("vadd.vv v, v, v", a, b, into)
 
+    def sub_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._pairs("vsub.vv v, v, v", a, b, into)
+
+    def mul_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._pairs("vmul.vv v, v, v", a, b, into)
+
+    def max_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._pairs("vmax.vv v, v, v", a, b, into)
+
+    def min_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._pairs("vmin.vv v, v, v", a, b, into)
+
+    def compare_integers(self, a: Vector, order: Order, b: Vector) -> Mask:
+        first, second = (b, a) if order == ">" else (a, b)
+        mask = Mask(self.vectors.take())
+        self.on(a.lanes)
+        form = "vmseq.vv v, v, v" if order == "==" else "vmslt.vv v, v, v"
+        self.op(form, mask.register, first.register, second.register)
+        return mask
+
     def xor(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         return self._pairs("vxor.vv v, v, v", a, b, into)
 
@@ -110,12 +134,54 @@ class RvvMachine(RvvArithmetic):
     def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         return self._shifted("vsrl.vi v, v, i", a, bits, into)
 
+    def shift_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._shifted("vsll.vi v, v, i", a, bits, into)
+
+    def shift_right_signed(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._shifted("vsra.vi v, v, i", a, bits, into)
+
     def rotate_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         low = self._shifted("vsrl.vi v, v, i", a, 32 - bits, None)
         target = self._shifted("vsll.vi v, v, i", a, bits, into)
         self.op("vor.vv v, v, v", target.register, target.register, low.register)
         self.drop(low)
         return target
+
+    # Numbers that lie in memory as another type -----------------------------------------------------------
+    # Of twice the width, widening and narrowing instructions count in halves of a register.
+
+    def load_cast(self, stored: Stored, lanes: int, pointer: Pointer, offset: int) -> Vector:
+        target, narrow = self.fresh(lanes), self.vectors.take()
+        address = self.exact_address(pointer, offset)
+        if stored in ("f32", "i32"):
+            self.configure(Config(32, HALF, lanes, undisturbed=False))
+            self.op("vle32.v v, (x)", narrow, address)
+            widen = "vfwcvt.f.f.v v, v" if stored == "f32" else "vfwcvt.f.x.v v, v"
+            self.op(widen, target.register, narrow)
+        else:
+            self.on(lanes)
+            self.op("vle8.v v, (x)" if stored == "i8" else "vle16.v v, (x)", narrow, address)
+            self.op("vsext.vf4 v, v" if stored == "i8" else "vsext.vf2 v, v", target.register, narrow)
+            if stored == "bf16":
+                self.shift_left(target, UPPER_HALF, into=target)
+        self.vectors.give(narrow)
+        return target
+
+    def store_cast(self, stored: Stored, vector: Vector, pointer: Pointer, offset: int) -> None:
+        narrow, lanes = self.vectors.take(), vector.lanes
+        bits = 32 if stored in ("f32", "i32") else 16
+        self.configure(Config(bits, HALF, lanes, undisturbed=False))
+        if bits == 32:
+            self.op("vfncvt.f.f.w v, v" if stored == "f32" else "vfncvt.x.f.w v, v", narrow, vector.register)
+        else:
+            self.op("vnsrl.wi v, v, i", narrow, vector.register, UPPER_HALF if stored == "bf16" else 0)
+        if stored == "i8":
+            bits = 8
+            self.configure(Config(bits, QUARTER, lanes, undisturbed=False))
+            self.op("vnsrl.wi v, v, i", vector.register, narrow, 0)
+        kept = vector.register if stored == "i8" else narrow
+        self.op(f"vse{bits}.v v, (x)", kept, self.exact_address(pointer, offset))
+        self.vectors.give(narrow)
 
     # Addresses from data ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import struct
 from abc import abstractmethod
 from typing import ClassVar
 
-from neurojit.asm_templates.arithmetic import InMemory, Source, Vector
+from neurojit.asm_templates.arithmetic import InMemory, Mask, Source, Vector
 from neurojit.asm_templates.x86_64.moves import X86Moves
 from neurojit.encoder import forms
 
@@ -25,6 +25,13 @@ class X86Arithmetic(X86Moves):
     """Width in bits -> register class."""
     mark: str
     """` {evex}` where xmm and ymm forms must be told from VEX."""
+
+    mask_operand: str
+    """What a comparison of integers writes: V or k."""
+
+    @abstractmethod
+    def fresh_mask(self) -> Mask:
+        """A register that a comparison may write."""
 
     # Forms and constants ------------------------------------------------------------------------
 

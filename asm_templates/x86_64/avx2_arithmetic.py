@@ -12,7 +12,7 @@ from typing import ClassVar
 from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
-from neurojit.asm_templates.x86_64.lanes import X86Lanes
+from neurojit.asm_templates.x86_64.casts import X86Casts
 from neurojit.asm_templates.x86_64.pieces import X86Pieces
 from neurojit.asm_templates.x86_64.widening import X86Widening
 
@@ -20,11 +20,15 @@ FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}
 
 
-class Avx2Arithmetic(X86Lanes, X86Pieces, X86Widening):
+class Avx2Arithmetic(X86Casts, X86Pieces, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}
     mark = ""
+    mask_operand = "V"
+
+    def fresh_mask(self) -> Mask:
+        return Mask(self.vectors.take())
 
     def constant_form(self, stem: str, width: int) -> int:
         return self.form(stem, width, "V, V, M")

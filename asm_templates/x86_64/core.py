@@ -140,11 +140,14 @@ class X86Machine(RegisterArguments):
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
 
-    def leave(self) -> None:
+    def leave(self, result: Pointer | None = None) -> None:
         self.buffer.regs(self.i.vzeroupper)
+        if result is None:
+            self.buffer.regs(self.i.xor, RAX, RAX)
+        elif result != RAX:
+            self.buffer.regs(self.i.mov, RAX, result)
         for register in reversed(self._saved):
             self.buffer.regs(self.i.pop, register)
-        self.buffer.regs(self.i.xor, RAX, RAX)
         self.buffer.regs(self.i.ret)
         self.finish()
 

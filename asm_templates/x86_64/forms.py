@@ -65,6 +65,10 @@ BROADCASTS = (
     *over("vpbroadcastq", "V, m64 | V, xmm", ALL),
     *over("vpbroadcastd", "V, r32", EVEX),
     *over("vpbroadcastq", "V, r64", EVEX),
+    *over("vpbroadcastb", "xmm, m8"),
+    *over("vpbroadcastw", "xmm, m16"),
+    *over("vpextrb", "m8, xmm, imm8"),
+    *over("vpextrw", "m16, xmm, imm8"),
     *over("vbroadcastf128", "ymm, m128"),
     *over("vbroadcastf32x4", "V, m128"),
     *over("vbroadcastf64x4", "V, m256"),
@@ -97,6 +101,8 @@ INTEGERS = (
     *over("vpmaddwd", "V, V, V", ALL),
     *over("vprold", "V, V, imm8", EVEX),
     *over("vpand vpandn vpor vpxor vpcmpeqd vpcmpgtd", "V, V, V", VEX),
+    *over("vpcmpeqd vpcmpgtd", "k, V, V", EVEX_ONLY),
+    *over("vpackssdw vpacksswb vpackusdw", "V, V, V", VEX[:1]),
     *over("vpandd vpandq vpord vporq vpxord vpxorq", "V, V, V", EVEX_ONLY),
     *over("vpternlogd", "V, V, V, imm8", EVEX_ONLY),
 )
@@ -105,6 +111,8 @@ CONVERSIONS = (
     *over("vcvtps2dq vcvttps2dq vcvtdq2ps", "V, V | V, M", ALL),
     *over("vcvtps2pd vcvtdq2pd", "ymm, xmm", (VEX[1], VL[1])),
     *over("vcvtpd2ps vcvtpd2dq", "xmm, ymm", (VEX[1], VL[1])),
+    *over("vcvttpd2dq", "xmm, ymm", VEX[1:]),
+    *over("vcvttpd2dq", "ymm, zmm"),
     *over("vcvtps2pd vcvtdq2pd", "zmm, ymm"),
     *over("vcvtpd2ps vcvtpd2dq", "ymm, zmm"),
     *over("vcvtps2pd", "xmm, xmm | ymm, m128 | zmm, m256"),
@@ -117,6 +125,8 @@ CONVERSIONS = (
     *over("vcvtps2ph", "xmm, ymm, imm8 | m128, ymm, imm8 | ymm, zmm, imm8 | m256, zmm, imm8"),
     *over("vpmovsxbd vpmovzxbd", "ymm, m64 | zmm, m128"),
     *over("vpmovsxbd", "xmm, m32 | xmm, m32 {evex} | ymm, m64 {evex}"),
+    *over("vpmovdb", "m128, zmm"),
+    *over("vpmovdw", "m256, zmm"),
     *over("vpmovzxwd", "ymm, m128 | zmm, m256 | ymm, xmm | zmm, ymm"),
 )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from neurojit.asm_templates.arithmetic import Pointer, Vector
+from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
+from neurojit.asm_templates.lanes import Order
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
 from neurojit.asm_templates.x86_64.transpose import Transposition
 from neurojit.encoder import forms
@@ -69,11 +70,34 @@ class X86Lanes(X86Arithmetic):
     def spread_integer(self, lanes: int, value: int) -> Vector:
         return self.spread_bits(lanes, self.integer(value))
 
-    def add_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+    def _combine(self, stem: str, a: Vector, b: Vector, into: Vector | None) -> Vector:
         target = self.like(a, into)
-        form = self.integer_form("vpadd", a.width, "V, V, V")
+        form = self.integer_form(stem, a.width, "V, V, V")
         self.buffer.regs(form, target.register, a.register, b.register)
         return target
+
+    def add_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("vpadd", a, b, into)
+
+    def sub_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("vpsub", a, b, into)
+
+    def mul_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("vpmull", a, b, into)
+
+    def max_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("vpmaxs", a, b, into)
+
+    def min_integers(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
+        return self._combine("vpmins", a, b, into)
+
+    def compare_integers(self, a: Vector, order: Order, b: Vector) -> Mask:
+        first, second = (b, a) if order == "<" else (a, b)
+        mask = self.fresh_mask()
+        stem = "vpcmpeq" if order == "==" else "vpcmpgt"
+        form = self.integer_form(stem, a.width, f"{self.mask_operand}, V, V")
+        self.buffer.regs(form, mask.register, first.register, second.register)
+        return mask
 
     def xor(self, a: Vector, b: Vector, into: Vector | None = None) -> Vector:
         target = self.like(a, into)
@@ -88,6 +112,12 @@ class X86Lanes(X86Arithmetic):
 
     def shift_right(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         return self._shift_integers("vpsrl", a, bits, into)
+
+    def shift_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._shift_integers("vpsll", a, bits, into)
+
+    def shift_right_signed(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
+        return self._shift_integers("vpsra", a, bits, into)
 
     def rotate_left(self, a: Vector, bits: int, into: Vector | None = None) -> Vector:
         if self.mark:

@@ -5,7 +5,7 @@
     compile    nj.compile                                            program
     keep       key -> program; the oldest of more than MOST_KEPT go
 
-A call whose arguments are all positional arrays looks up its program and calls it. Everything else (keywords,
+A call whose arguments are all positional arrays finds its program in C (`_jit`). Everything else (keywords,
 defaults, numbers, DLPack) goes the general way once more each time.
 """
 
@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from neurojit._jit import Jit
 from neurojit.contract import array_of
 from neurojit.frontends.functions import FUNCTIONS
 from neurojit.frontends.trace import Trace, Tracer
@@ -72,8 +74,8 @@ def trace(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Tra
         tracing.finished = True
 
 
-class Jit:
-    """What `nj.jit` makes of a function: call it like the function."""
+class Specialiser:
+    """A function and its programs: every call that is not the common case (`_jit`)."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         if not callable(function):
@@ -82,19 +84,23 @@ class Jit:
             self._signature = inspect.signature(function)
         except ValueError as error:  # written in C
             raise TypeError(f"nj.jit: {error}; wrap it in a function of Python") from None
-        functools.update_wrapper(self, function)
         self.function = function
         self.programs: dict[Any, Program] = {}
         """The program of each specialisation, the oldest first."""
         self._calls: dict[Any, Callable[..., Any]] = {}
+        self.remember: Callable[[Program], None] = lambda program: None
+        """Told of each program that answers calls of arrays alone."""
 
-    def __call__(self, /, *arguments: Any, **keywords: Any) -> Any:
+    def answer(self, /, *arguments: Any, **keywords: Any) -> Any:
+        """The whole meaning of a call."""
         if not keywords:
             try:
                 call = self._calls.get(tuple([(type(a), a.shape, a.dtype.num) for a in arguments]))
             except AttributeError:  # not all are arrays
                 call = None
             if call is not None:
+                if isinstance(call, Program):
+                    self.remember(call)
                 return call(*arguments)
         if any(isinstance(each, Tracer) for each in (*arguments, *keywords.values())):
             return self.function(*arguments, **keywords)  # inside another traced function: a part of it
@@ -103,14 +109,8 @@ class Jit:
         call = self._calls.get(key) or self._compiled(key, arguments, keywords)
         return call(*_arrays(arguments, keywords))
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
-
-    def __repr__(self) -> str:
-        return f"<nj.jit {self.function.__qualname__}: {len(self.programs)} programs>"
-
     def program(self, /, *arguments: Any, **keywords: Any) -> Program:
-        """The program for arguments like these, compiled if need be, not called."""
+        """See Jit.program."""
         arguments, keywords = self._normal(arguments, keywords)
         key = self._key(arguments, keywords)
         if key not in self.programs:
@@ -205,4 +205,13 @@ def jit(function: Callable[..., Any]) -> Jit:
     Raises TypeError, with the line in the function, for what cannot be compiled: `if` on an array, assignment
     into one, NumPy functions it does not know, dtypes it has not; ValueError and IndexError as NumPy.
     `.program(*arguments)` is the `nj.Program`, `.programs` are all of them."""
-    return Jit(function)
+    specialiser = Specialiser(function)
+    made = Jit(specialiser)
+    known = weakref.ref(made)  # the two die together
+
+    def remember(program: Program) -> None:
+        if (jitted := known()) is not None:
+            jitted.remember(program)
+
+    specialiser.remember = remember
+    return made

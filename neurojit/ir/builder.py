@@ -144,12 +144,14 @@ class Builder:
         if name == "weight" and not hints[0]:
             hints[0] = re.sub(r"[^A-Za-z0-9_.$]", "_", str(attributes["name"]))
         results = tuple(Value(self._unique(hint), type_) for hint, type_ in zip(hints, types, strict=True))
-        op = Op(name, tuple(values), attributes, results, regions, span)
+        op = Op(name, tuple(values), attributes, results, regions, span).found_to_fit()
         self._blocks[-1].append(op)
         return op
 
     def _values(self, row: Row, operands: Sequence[Operand]) -> list[Value]:
         """Numbers become constants of the element type that the row or the other operands ask for."""
+        if all(isinstance(operand, Value) for operand in operands):
+            return list(operands)  # type: ignore[arg-type]
         own = [row.element_of(number) for number in range(len(operands))]
         common = [
             operand.type.element
@@ -190,6 +192,8 @@ def _as_type(type: TensorType | str) -> TensorType:
 
 def _counted_from_front(attributes: dict[str, Any], operands: list[Value]) -> dict[str, Any]:
     """Negative axes as the ones they mean."""
+    if not attributes:
+        return attributes
     rank = operands[0].type.rank if operands else 0
     counted = dict(attributes)
     for name in ("axis", "axes", "permutation"):

@@ -249,7 +249,7 @@ class _Parser(AttributeCursor):
         except SkipError:
             return None
         values = tuple(scope.define(token, type_) for token, type_ in zip(results, types, strict=True))
-        return Op(name, operands, attributes, values, blocks, self.span(head))
+        return Op(name, operands, attributes, values, blocks, self.span(head)).found_to_fit()
 
     def _name(self, head: Token) -> str | None:
         """The op's name without "nj."; None if it is none, which is reported."""

@@ -60,6 +60,8 @@ def typed(shape: Shape, element: str, at: int | str | None = None) -> TensorType
 
 def broadcast_shapes(shapes: list[Shape]) -> Shape:
     """NumPy's rule: aligned at the end, an extent of 1 stretches. `?` meets only 1 and `?`."""
+    if shapes and shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
     rank = max(map(len, shapes), default=0)
     result: list[Extent] = [1] * rank
     for number, shape in enumerate(shapes):

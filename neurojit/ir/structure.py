@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,13 @@ class Op:
     results: tuple[Value, ...] = ()
     regions: tuple[Block, ...] = ()
     span: Span | None = None
+    fits: bool = field(default=False, init=False, repr=False)
+    """Whether it is known to fit its row. An op never changes, so nobody need ask twice."""
+
+    def found_to_fit(self) -> Op:
+        """The op, which has been held against its row: results are what the row makes of the operands."""
+        object.__setattr__(self, "fits", True)
+        return self
 
     @property
     def result(self) -> Value:
@@ -126,12 +134,12 @@ class Function:
     def outputs(self) -> tuple[Value, ...]:
         return self.block.terminator.operands
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, TensorType]:
         """name -> type of each weight, in the order of first use."""
         return self._named("weight")
 
-    @property
+    @cached_property
     def states(self) -> dict[str, TensorType]:
         """name -> type of each buffer that persists between calls."""
         reads = self._named("state_read")
@@ -142,7 +150,7 @@ class Function:
         }
         return {**reads, **writes}
 
-    @property
+    @cached_property
     def asserts(self) -> tuple[Op, ...]:
         """The asserts in the order of the text; a call that fails number i returns i + 1."""
         return tuple(op for op in self.block.walk() if op.name == "assert")

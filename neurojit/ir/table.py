@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, cast
 
 import numpy as np
@@ -70,10 +71,15 @@ class Row:
 
     def element_of(self, operand: int) -> str:
         """The element type that operand number `operand` must have, "" where it follows the others."""
-        names = self.operands or ("",)
-        return names[min(operand, len(names) - 1)].partition(":")[2]
+        own = self.own_elements
+        return own[operand] if operand < len(own) else own[-1]
 
-    @property
+    @cached_property
+    def own_elements(self) -> tuple[str, ...]:
+        """What `element_of` says of each operand named in the row."""
+        return tuple(name.partition(":")[2] for name in self.operands or ("",))
+
+    @cached_property
     def is_pure(self) -> bool:
         """Whether the op does nothing but define its results."""
         return self.lowering not in ("assert", "end") and self.name != "state_write"
@@ -194,6 +200,8 @@ def complete(row: Row, given: Mapping[str, Any]) -> dict[str, Attribute]:
 
 def complete_attributes(known: tuple[Attr, ...], given: Mapping[str, Any]) -> dict[str, Attribute]:
     """The attributes in the order of `known`, each of its kind, defaults filled in. MisfitError otherwise."""
+    if not known and not given:
+        return {}
     names = [attribute.name for attribute in known]
     for name in given:
         if name not in names:

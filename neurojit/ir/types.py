@@ -66,9 +66,13 @@ class TensorType:
             raise ValueError(f"rank {len(self.shape)}: expected at most {MOST_RANK}")
         if None in self.shape[1:]:
             raise ValueError(f"{self}: a dynamic extent must lead; transpose or reshape so that it does")
-        if any(extent is not None and extent < 0 for extent in self.shape):
-            raise ValueError(f"{self}: expected extents of at least 0")
-        if self.count(1) > MOST_ELEMENTS:
+        count = 1
+        for extent in self.shape:
+            if extent is not None:
+                if extent < 0:
+                    raise ValueError(f"{self}: expected extents of at least 0")
+                count *= extent
+        if count > MOST_ELEMENTS:
             raise ValueError(f"{self}: more than {MOST_ELEMENTS} elements")
 
     @property
@@ -81,7 +85,7 @@ class TensorType:
 
     def static_shape(self, n: int) -> tuple[int, ...]:
         """The shape where the dynamic extent is n."""
-        return tuple(n if extent is None else extent for extent in self.shape)
+        return (n, *self.shape[1:]) if self.is_dynamic else self.shape  # type: ignore[return-value, arg-type]
 
     def with_extent(self, n: int) -> TensorType:
         return TensorType(self.static_shape(n), self.element)

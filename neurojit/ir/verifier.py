@@ -14,18 +14,16 @@ from neurojit.ir.structure import MOST_NESTING, NAME, Block, Function, Module, O
 from neurojit.ir.table import complete, infer, row_named
 
 
-def verify(module: Module, verified: set[Op] | None = None) -> None:
-    """TensorLangError: what does not hold. verified: ops known to fit their rows, to which those found so now
-    are added; ops never change, so passes need not ask again."""
-    found = check_module(module, verified)
+def verify(module: Module) -> None:
+    """TensorLangError: what does not hold. Ops that were found to fit their rows are not asked again."""
+    found = check_module(module)
     if found:
         raise TensorLangError(found)
 
 
-def check_module(module: Module, verified: set[Op] | None = None) -> list[Diagnostic]:
-    """What does not hold, the schedules included. verified: as `verify` takes it."""
-    known: set[Op] = set() if verified is None else verified
-    found = [diagnostic for function in module.functions for diagnostic in _check_structure(function, known)]
+def check_module(module: Module) -> list[Diagnostic]:
+    """What does not hold, the schedules included."""
+    found = [diagnostic for function in module.functions for diagnostic in _check_structure(function)]
     return found or [*check_data(module), *check_schedules(module)]
 
 
@@ -91,8 +89,8 @@ def _check_extents(function: Function) -> list[Diagnostic]:
     return []
 
 
-def _check_structure(function: Function, verified: set[Op]) -> list[Diagnostic]:
-    check = _Structure(verified)
+def _check_structure(function: Function) -> list[Diagnostic]:
+    check = _Structure()
     check.found += _check_name("function", function.name)
     check.block(function.block, "return", set(), 0)
     return check.found
@@ -105,8 +103,7 @@ def _check_name(what: str, name: str) -> list[Diagnostic]:
 
 
 class _Structure:
-    def __init__(self, verified: set[Op]) -> None:
-        self.verified = verified
+    def __init__(self) -> None:
         self.found: list[Diagnostic] = []
         self.names: set[str] = set()
         self.defined: set[Value] = set()
@@ -149,7 +146,7 @@ class _Structure:
         for region in op.regions:
             self.block(region, "yield", visible, depth + 1)
         ended = all(region.ops and region.ops[-1].name == "yield" for region in op.regions)
-        if ended and op not in self.verified:
+        if ended and not op.fits:
             self.types(op)
         for value in op.results:
             self.define(value, visible, op.span)
@@ -168,7 +165,7 @@ class _Structure:
             self.found.append(Diagnostic(op.span, message, misfit.expected, misfit.got, misfit.hint))
             return
         if types == stated:
-            self.verified.add(op)
+            op.found_to_fit()
             return
         expected, got = (", ".join(map(str, listed)) or "none" for listed in (types, stated))
         self.found.append(Diagnostic(op.span, f"{op.name}: type of the result", expected, got))

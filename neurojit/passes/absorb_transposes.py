@@ -16,6 +16,8 @@ from neurojit.passes.rewrite import RewritePass, Rewriter, instead, uses_of
 
 
 class _Absorb(Rewriter):
+    looks_at = frozenset({"matmul", "transpose"})
+
     def __init__(self, function: Function) -> None:
         super().__init__(function)
         self._uses: dict[Value, int] | None = None
@@ -23,7 +25,7 @@ class _Absorb(Rewriter):
     def visit(self, op: Op) -> Sequence[Op] | None:
         if op.name == "matmul":
             return self._operands(op)
-        if op.name == "transpose" and _swaps_last(op):
+        if _swaps_last(op):
             product = self.maker(op.operands[0], "matmul")
             if product is not None and self._used_once(product.result):
                 (a, b), (ta, tb) = product.operands, _flags(product)

@@ -27,14 +27,17 @@ EXACT_IN = {"f32": ("f64",), "bf16": ("f32", "f64"), "i8": ("i32", "f32", "f64")
 """Element types that hold every number of another, so that converting there and back changes nothing."""
 
 
+MOVEMENT = frozenset({"convert", *(row.name for row in OPS.values() if row.lowering in ("view", "move"))})
+
+
 class _Canonicalize(Rewriter):
+    looks_at = BROADCASTING | MOVEMENT
+
     def visit(self, op: Op) -> Sequence[Op] | None:
         if op.name in BROADCASTING:
             op = self._without_broadcasts(op)
             return self._constant_last(op) or (op,)
-        if OPS[op.name].lowering in ("view", "move") or op.name == "convert":
-            return self._movement(op)
-        return None
+        return self._movement(op)
 
     def _constant_last(self, op: Op) -> Sequence[Op] | None:
         if op.name not in COMMUTATIVE and op.name != "compare":

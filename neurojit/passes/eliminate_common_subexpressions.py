@@ -28,7 +28,7 @@ class _Common(Rewriter):
     def visit(self, op: Op) -> Sequence[Op] | None:
         if op.regions or len(op.results) != 1 or not OPS[op.name].is_pure:
             return None
-        attributes = tuple((name, _key(value)) for name, value in op.attributes.items())
+        attributes = tuple([(name, _key(value)) for name, value in op.attributes.items()])
         key = (op.name, op.operands, attributes, op.result.type)
         for frame in self._frames:
             if key in frame:

@@ -15,12 +15,14 @@ from neurojit.passes.rewrite import RewritePass, Rewriter, instead
 MOST_ELEMENTS = 1 << 12
 SMALL = 16
 """Elements a result may have however few its operands have."""
-FOLDED = frozenset({"gemm", "map", "reduce", "view", "move"})
+FOLDED = ("gemm", "map", "reduce", "view", "move")
 
 
 class _Fold(Rewriter):
+    looks_at = frozenset(row.name for row in OPS.values() if row.lowering in FOLDED)
+
     def visit(self, op: Op) -> Sequence[Op] | None:
-        if OPS[op.name].lowering not in FOLDED or op.result.type.is_dynamic:
+        if self.constant(op.operands[0]) is None or op.result.type.is_dynamic:
             return None
         constants = [self.constant(operand) for operand in op.operands]
         known = [constant for constant in constants if constant is not None]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from neurojit.config import CONFIG
 from neurojit.ir.printer import print_module
-from neurojit.ir.structure import Function, Module, Op
+from neurojit.ir.structure import Function, Module
 from neurojit.ir.verifier import verify
 from neurojit.passes.absorb_transposes import ABSORB_TRANSPOSES
 from neurojit.passes.canonicalize import CANONICALIZE
@@ -41,13 +41,12 @@ def run(
     TensorLangError: the module is not valid, or a pass made it so, which is a fault of neurojit."""
     if dump is None and "ir" in CONFIG.dump:
         dump = sys.stderr.write
-    verified: set[Op] = set()
-    verify(module, verified)
+    verify(module)
     if dump is not None:
         dump(f"// {module.name}: before the passes\n{print_module(module)}")
     unchanged = 0
     for one in pipeline * MOST_ROUNDS:
-        changed = _run_pass(module, one, dump, verified)
+        changed = _run_pass(module, one, dump)
         unchanged = unchanged + 1 if changed is module else 0
         if unchanged == len(pipeline):
             break
@@ -55,7 +54,7 @@ def run(
     return module
 
 
-def _run_pass(module: Module, one: Pass, dump: Callable[[str], object] | None, verified: set[Op]) -> Module:
+def _run_pass(module: Module, one: Pass, dump: Callable[[str], object] | None) -> Module:
     functions = tuple(
         function if module.schedule(function.name).steps else one.run(function)
         for function in module.functions
@@ -63,7 +62,7 @@ def _run_pass(module: Module, one: Pass, dump: Callable[[str], object] | None, v
     if _same(functions, module.functions):
         return module
     module = replace(module, functions=functions)
-    verify(module, verified)
+    verify(module)
     if dump is not None:
         dump(f"// {module.name}: after {one.name}\n{print_module(module)}")
     return module

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from neurojit.errors import Span
 from neurojit.ir.structure import Attribute, Block, Dense, Function, Op, Value
@@ -32,6 +32,9 @@ class Pass(Protocol):
 class Rewriter(ABC):
     """One walk. `visit` is what a pass says about one op: the ops in its place, or None to keep it."""
 
+    looks_at: ClassVar[frozenset[str] | None] = None
+    """Names of the ops that are visited; None for all. Most passes have nothing to say about most ops."""
+
     def __init__(self, function: Function) -> None:
         self.original = function
         self.made: dict[Value, Op] = {}
@@ -48,13 +51,15 @@ class Rewriter(ABC):
 
     def block(self, block: Block) -> Block:
         ops: list[Op] = []
+        made, looks_at = self.made, self.looks_at
         for op in block.ops:
-            updated = self._updated(op)
-            instead_of_it = self.visit(updated)
-            for new in (updated,) if instead_of_it is None else instead_of_it:
+            if self._replaced or op.regions:
+                op = self._updated(op)
+            instead_of_it = self.visit(op) if looks_at is None or op.name in looks_at else None
+            for new in (op,) if instead_of_it is None else instead_of_it:
                 ops.append(new)
                 for value in new.results:
-                    self.made[value] = new
+                    made[value] = new
         same = len(ops) == len(block.ops) and all(a is b for a, b in zip(ops, block.ops, strict=True))
         return block if same else Block(block.parameters, tuple(ops))
 

@@ -30,8 +30,7 @@ NEGATED = {"eq": "ne", "ne": "eq"}
 
 class _Simplify(Rewriter):
     def visit(self, op: Op) -> Sequence[Op] | None:
-        rule = _RULES.get(op.name)
-        return rule(self, op) if rule is not None else None
+        return _RULES[op.name](self, op)
 
     def splat(self, value: Value) -> float | None:
         """The number that all elements of a constant are; None if there is no such."""
@@ -157,5 +156,6 @@ _RULES: dict[str, Callable[[_Simplify, Op], Sequence[Op] | None]] = {
     "not": _Simplify.not_,
     "select": _Simplify.select,
 }
+_Simplify.looks_at = frozenset(_RULES)
 
 SIMPLIFY = RewritePass("simplify", _Simplify)

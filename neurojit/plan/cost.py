@@ -146,8 +146,10 @@ class TileCost:
         loads = self.loads(height)
         if self._most_rows_by_lanes:
             step += loads * LOADS_BY_LANES
-        loads *= LOADS_LOST
-        step += LOADS_SEEN * loads**4 / step**3
+            loads *= LOADS_LOST
+        else:
+            loads *= LOADS_LOST
+            step += LOADS_SEEN * loads**4 / step**3
         stores = height * self.stores_per_row
         late = 2 * (stores - self._stores_hidden) if stores > self._stores_hidden and not self.folds else 0.0
         return k * max(step, loads) + stores * STORES_SEEN + late + TILE_CYCLES

@@ -5,6 +5,7 @@
     arithmetic  each operation rounded on its own, no fused multiply-adds: the bits of NumPy's
     functions   of one element, by their names in `plan.epilogue`
     truth       relations, logic and `select`; truth is 1 or 0, as in a tensor of them
+    integers    of 32 bits, in lanes of f32: an input's bits are one, or a number becomes one
     reductions  over the row, to one value that stands for every element of it (`plan.reduce`)
 
 Nodes stand in a tuple, each after its operands, so an expression is a value: hashable, comparable, without
@@ -42,23 +43,38 @@ RELATIONS = {"<": 2, "<=": 2, "==": 2, "!=": 2, ">=": 2, ">": 2}
 """Each is false where an operand is NaN, but `!=`, which is true there."""
 LOGIC = {"and": 2, "or": 2, "not": 1}
 """Of truth, 1 or 0: the smaller, the greater, 1 - x."""
+INTEGER_RELATIONS = {"i<": 2, "i<=": 2, "i==": 2, "i!=": 2, "i>=": 2, "i>": 2}
+"""The same of integers; truth is 1.0 or 0.0 here too."""
+INTEGERS = {"iadd": 2, "isub": 2, "imul": 2, "imax": 2, "imin": 2, "wrap8": 1, "to_number": 1}
+"""Integers of 32 bits, which wrap. wrap8: the lowest 8 bits, with their sign. to_number: as the nearest
+f32."""
+FROM_NUMBERS = {"to_integer": 1, "round_bf16": 1}
+"""Of f32. to_integer: rounded towards 0, out of range to the nearest limit, NaN to 0. round_bf16: the nearest
+number that bf16 has, of two the even one."""
 SELECT = {"select": 3}
 """select(c, a, b): a where c is not 0, else b."""
 REDUCTIONS = {
     "reduce_sum": 1, "reduce_mean": 1, "reduce_max": 1, "reduce_min": 1, "reduce_fmax": 1, "reduce_fmin": 1,
-    "reduce_argmax": 1, "reduce_argmin": 1,
+    "reduce_argmax": 1, "reduce_argmin": 1, "reduce_isum": 1, "reduce_imax": 1, "reduce_imin": 1,
 }  # fmt: skip
-"""See `plan.reduce`."""
+"""See `plan.reduce`. Those with an i are of integers."""
 OPERATIONS = {
-    **ARITHMETIC, **EXACT_UNARY, **RELATIONS, **LOGIC, **SELECT, **REDUCTIONS, **dict.fromkeys(FUNCTIONS, 1)
+    **ARITHMETIC, **EXACT_UNARY, **RELATIONS, **LOGIC, **SELECT, **REDUCTIONS, **dict.fromkeys(FUNCTIONS, 1),
+    **INTEGERS, **INTEGER_RELATIONS, **FROM_NUMBERS,
 }  # fmt: skip
 """name -> count of operands."""
+ON_32_BITS = frozenset(
+    {*INTEGERS, *INTEGER_RELATIONS, *FROM_NUMBERS, "reduce_isum", "reduce_imax", "reduce_imin"}
+)
+INTEGER_RESULTS = frozenset(
+    {*INTEGERS, *INTEGER_RELATIONS, "to_integer", "reduce_isum", "reduce_imax", "reduce_imin"}
+)
 
 TEMPORARIES = {
     "identity": 0, "exp": 3, "log": 5, "tanh": 6, "sigmoid": 4, "erf": 5, "relu": 1, "leaky_relu": 1,
     "clamp": 1, "elu": 4, "silu": 5, "gelu": 6, "gelu_tanh": 5,
     "rsqrt": 1, "reciprocal": 1, "floor": 3, "ceil": 3, "max": 2, "min": 2, "select": 2, "not": 1,
-    **dict.fromkeys(RELATIONS, 3),
+    **dict.fromkeys((*RELATIONS, *INTEGER_RELATIONS), 3), "to_integer": 4, "round_bf16": 4,
     "reduce_max": 3, "reduce_min": 3, "reduce_argmax": 6, "reduce_argmin": 6,
 }  # fmt: skip
 """Vector registers that an operation needs besides operands and result, at most over the ISAs; else 0."""
@@ -66,6 +82,7 @@ TEMPORARIES = {
 WEIGHT = {
     "exp": 16, "log": 32, "tanh": 36, "sigmoid": 28, "erf": 45, "elu": 22, "silu": 30, "gelu": 60,
     "gelu_tanh": 34, "leaky_relu": 2, "clamp": 2, "sqrt": 8, "rsqrt": 12, "reciprocal": 5, "div": 5,
+    "round_bf16": 8, "to_integer": 4, "imul": 2, "wrap8": 2,
 }  # fmt: skip
 """About how many additions an operation counts as; else 1. For deciding what to unroll, not for a result."""
 
@@ -79,13 +96,21 @@ class Input:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number for every element. Compared by bits: 0 and -0 differ, and NaN is NaN."""
+    """The same number for every element. Compared by bits: 0 and -0 differ, and NaN is NaN.
+
+    is_integer: one of 32 bits, not a number of the element type."""
 
     value: float = field(compare=False)
+    is_integer: bool = False
     bits: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bits", struct.pack("<d", self.value))
+
+    @property
+    def integer(self) -> int:
+        """The 32 bits of an integer, as an unsigned one."""
+        return int(self.value) & 0xFFFF_FFFF
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,17 @@ class Expression:
     @property
     def reduces(self) -> bool:
         return any(map(self.is_reduction, range(len(self.nodes))))
+
+    @property
+    def has_integers(self) -> bool:
+        """Whether it needs lanes of 32 bits."""
+        return any(isinstance(node, Apply) and node.op in ON_32_BITS for node in self.nodes)
+
+    @property
+    def gives_integers(self) -> bool:
+        """Whether some output is an integer's bits, and none a number that may be NaN."""
+        ops = {node.op if isinstance(node := self.nodes[at], Apply) else "" for at in self.outputs}
+        return ops <= INTEGER_RESULTS
 
     def operands(self, node: int) -> tuple[int, ...]:
         of = self.nodes[node]
@@ -223,6 +259,10 @@ class Builder:
     def constant(self, value: float) -> int:
         return self._add(Constant(value))
 
+    def integer(self, value: int) -> int:
+        """A constant of 32 bits."""
+        return self._add(Constant(float(value), is_integer=True))
+
     def apply(self, op: str, *operands: int, parameters: tuple[float, ...] = ()) -> int:
         """An operation of OPERATIONS. Of `max` and `min` a constant operand comes first, whose NaN need not
         be looked for."""
@@ -283,7 +323,7 @@ def evaluate_in_order(e: Expression, wanted: tuple[int, ...], known: Collection[
         and node.op == "select"
         and uses.get(node.operands[0]) == 1
         and node.operands[0] not in known
-        and _op(e, node.operands[0]) in RELATIONS
+        and _op(e, node.operands[0]) in FUSED_RELATIONS
     )
     need = _needs(e, uses, known, fused)
     order: list[int] = []
@@ -377,7 +417,9 @@ def _most_alive(
     return most
 
 
-_TAKES_VECTORS = frozenset({"select", *RELATIONS, "and", "or"})
+FUSED_RELATIONS = {**RELATIONS, **INTEGER_RELATIONS}
+
+_TAKES_VECTORS = frozenset({"select", *RELATIONS, *INTEGER_RELATIONS, *INTEGERS, "and", "or"})
 """Operations that may have to put a constant operand into a register."""
 
 

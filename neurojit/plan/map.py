@@ -50,6 +50,7 @@ class Map:
         if self.expression.reduces:
             raise ValueError("map: the expression reduces; give it to reduce")
         check_layout("map", self.shape, self.inputs, self.outputs, self.expression)
+        check_lanes("map", self.dtype, self.expression)
         for output in self.outputs:
             if self.shape[-1] != 1 and output.strides[-1] != 1:
                 raise ValueError(f"map: output strides {output.strides}, expected 1 along the last dimension")
@@ -77,6 +78,12 @@ class Map:
         count = len(self.inputs)
         ins, outs = tuple(placed[:count]), tuple(placed[count:])
         return replace(self, shape=shape, inputs=ins, outputs=outs, unit=self.unit * unit)
+
+
+def check_lanes(what: str, dtype: str, expression: Expression) -> None:
+    """ValueError: integers in lanes of 64 bits."""
+    if dtype != "f32" and expression.has_integers:
+        raise ValueError(f"{what}: integers among {dtype}, expected f32, whose lanes have their 32 bits")
 
 
 def check_layout(

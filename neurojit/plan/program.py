@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
@@ -165,12 +166,12 @@ class ProgramPlan:
         """Every step, in the order of the code."""
         return _steps(self.body)
 
-    @property
+    @cached_property
     def cursors(self) -> int:
         """How many cursors the frame holds."""
         return max((node.first_cursor + len(node.cursors) for node in self._loops()), default=0)
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """How deep loops are nested: each level has a counter in the frame."""
         return _depth(self.body)
@@ -185,6 +186,21 @@ class ProgramPlan:
         return _work(self.body)
 
     @property
+    def shared_rows(self) -> tuple[int, int, int] | None:
+        """(multiply-adds of a row, rows of the tallest part, rows of a piece at least) if threads may share
+        the rows of a call: pieces of the rows are then calls of their own.
+
+        None where a call changes what another one reads, which is state, or writes what has no rows. What is
+        computed once for all rows is computed once for each piece, so it must be little."""
+        tops = [node for node in self.body if isinstance(node, Rows)]
+        if len(tops) != 1 or self.states or any(o.shape[:1] != (None,) for o in self.outputs):
+            return None
+        once = _work(tuple(node for node in self.body if node is not tops[0]))
+        row, unit = max(1, _work((tops[0],))), tops[0].parts[0].height
+        pieces = -(-max(PIECE_WORK, once * PIECE_AGAINST_ONCE) // (row * unit))
+        return row, unit, unit * pieces
+
+    @cached_property
     def frame_bytes(self) -> int:
         """The first bytes of the arena: `FRAME_WORDS`, a counter for each level of loops, the cursors."""
         return ceil_line(8 * (FRAME_WORDS + self.depth + self.cursors))
@@ -202,6 +218,12 @@ WEIGHTS_WORD, STATE_WORD, EXTENT_WORD = 0, 1, 2
 FRAME_WORDS = 3
 """The arena's first words: the addresses of the weights and of the state, which the caller sets; the extent
 of the call."""
+
+
+PIECE_WORK = 1 << 16
+"""Multiply-adds that a thread takes at a time, at least: a microsecond, beside which taking is nothing."""
+PIECE_AGAINST_ONCE = 16
+"""How much more work a piece must be than what each piece repeats."""
 
 
 def ceil_line(size: int) -> int:

@@ -32,7 +32,7 @@ from neurojit.plan.expression import (
     evaluate_in_order,
 )
 from neurojit.plan.gemm import ELEMENT_SIZE
-from neurojit.plan.map import Access, check_layout, collapse
+from neurojit.plan.map import Access, check_lanes, check_layout, collapse
 from neurojit.target import Isa
 
 PARTIAL_BYTES, LONG_PARTIAL_BYTES, LONG_ROW_BYTES, SIMPLE = 64, 256, 1024, 4
@@ -58,6 +58,7 @@ class Reduce:
 
     def __post_init__(self) -> None:
         check_layout("reduce", self.shape, self.inputs, self.outputs, self.expression)
+        check_lanes("reduce", self.dtype, self.expression)
         if len(self.shape) < 1 + self.down or None in self.shape[-1 - self.down :]:
             raise ValueError(f"reduce: shape {self.shape}, expected a known extent to reduce")
         differs = self.expression.along_row(self.spread)

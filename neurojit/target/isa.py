@@ -22,6 +22,7 @@ class Isa:
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
     has_pieces: registers wider than 128 bits are shuffled, loaded and stored in pieces of so many.
+    any_offset: a load holds any distance to a register's address, so that rows far apart need one register.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Isa:
     scalars_apart: bool = False
     multiplies_lanes: bool = False
     has_pieces: bool = False
+    any_offset: bool = False
 
     @property
     def widest(self) -> int:
@@ -63,6 +65,7 @@ AVX512 = Isa(
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
     has_pieces=True,
+    any_offset=True,
 )
 AVX2 = Isa(
     "x86_64-avx2",
@@ -73,6 +76,7 @@ AVX2 = Isa(
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
     has_pieces=True,
+    any_offset=True,
 )
 NEON = Isa(
     "aarch64-neon",

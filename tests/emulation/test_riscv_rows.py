@@ -15,7 +15,7 @@ from neurojit.asm_templates.lanes import Lanes
 from neurojit.codegen import emit_map, emit_reduce, machine_class
 from neurojit.expressions import evaluate, evaluate_rows
 from neurojit.plan import reduce as plan
-from neurojit.plan.expression import REDUCTIONS, Builder
+from neurojit.plan.expression import ON_32_BITS, REDUCTIONS, Builder
 from neurojit.plan.map import Access, Map
 from neurojit.plan.reduce import Reduce
 
@@ -75,7 +75,7 @@ def test_lstm_gates(riscv64, bits, dtype, rows):
 ROW_PROGRAMS = {
     "softmax": lambda b, x: plan.softmax(b, x),
     "logsumexp": lambda b, x: plan.logsumexp(b, x),
-    **{op: lambda b, x, op=op: b.apply(op, x) for op in REDUCTIONS},
+    **{op: lambda b, x, op=op: b.apply(op, x) for op in sorted({*REDUCTIONS} - ON_32_BITS)},
 }
 
 

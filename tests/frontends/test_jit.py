@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -162,3 +164,32 @@ def test_a_failed_trace_leaves_nothing_behind() -> None:
         fails_once(X)
     assert not fails_once.programs
     np.testing.assert_array_equal(fails_once(X), X + 1)
+
+
+def test_more_shapes_than_the_call_path_remembers_in_any_order() -> None:
+    """And arrays that look like remembered ones: another byte order, strides, a rank, a type."""
+
+    @nj.jit
+    def twice(x: Any) -> Any:
+        return x + x
+
+    dtypes = ("f4", "f8", "i4")
+    arrays = [np.arange(2 * n, dtype=dtype).reshape(2, n) for n in range(1, 8) for dtype in dtypes]
+    for turn in range(3):
+        for array in arrays[:: -1 if turn == 1 else 1]:
+            np.testing.assert_array_equal(twice(array), array + array)
+            assert twice(array).dtype == array.dtype
+    x = arrays[-3]
+    assert len(twice.programs) == len(arrays)
+    np.testing.assert_array_equal(twice(x[:, ::-1]), x[:, ::-1] * 2)
+    np.testing.assert_array_equal(twice(np.asfortranarray(x)), x * 2)
+    np.testing.assert_array_equal(twice(x.astype(">f4")), x * 2)
+    np.testing.assert_array_equal(twice(x[0]), x[0] * 2)
+    np.testing.assert_array_equal(twice(x=x), x * 2)
+    assert twice.program(x) is list(twice.programs.values())[-4]
+    with pytest.raises(TypeError):
+        twice(x, x)
+    known = weakref.ref(twice)
+    del twice
+    gc.collect()
+    assert known() is None
