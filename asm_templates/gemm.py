@@ -15,12 +15,12 @@ Nothing outside the operands is read or written; when not accumulating, C is nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 from neurojit.asm_templates import right_operand
-from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
+from neurojit.asm_templates.epilogue import EpilogueOperands, activate_tile, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Scalar, Tile, Vector
 from neurojit.asm_templates.piece_tile import PieceTile, vectors_of_a_row
 from neurojit.plan.cut import ceil_div
@@ -185,7 +185,9 @@ def _tile(
         right_operand.finish(m, g, accumulators, columns, a, b, moved)
 
     if beside is not None:
-        store_tile(m, g, accumulators, (height, columns), c, row_stride, beside)
+        store_tile(m, g, partial(_rows, m, accumulators), columns, c, row_stride, beside)
+        m.drop_tile(accumulators)
+        activate_tile(m, g, height, columns, c, row_stride)
         return moved
     if row_stride is not None:
         c = m.copy(c)
@@ -222,10 +224,17 @@ def _tile_in_pieces(
     tile.forget_a()
     if beside is None:
         tile.store(c)
+        tile.release()
     else:
-        store_tile(m, g, tile.rows(), (height, tile.columns), c, None, beside)
-    tile.release()
+        store_tile(m, g, tile.rows, tile.columns, c, None, beside)
+        tile.release()
+        activate_tile(m, g, height, tile.columns, c, None)
     return moved
+
+
+def _rows(m: Machine, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, int, list[Vector]]]:
+    for i, row in m.rows(tile, steps):
+        yield i, 0, row
 
 
 def _depth(

@@ -180,21 +180,39 @@ class PieceTile:
                 m.store_piece(vector, index, lanes, c, offset + index * self._down)
             offset += lanes * m.element.size
 
-    def rows(self) -> Iterator[list[Vector]]:
-        """The sums of each row in vectors of `columns` lanes, which belong to whoever asked."""
-        for i in range(self.height):
-            of_row, folded = self._row(i)
+    def rows(self, steps: dict[Pointer, int]) -> Iterator[tuple[int, int, list[Vector]]]:
+        """For the epilogue: sums in vectors of `columns` lanes, of folded columns row by row."""
+        m, first = self.m, 0
+        for tile in (self.spread, self.alone):
+            for i, row in self._each(tile, steps):
+                yield first + i, 0, row[: len(self.block.lanes)]
+            first += len(tile)
+        whole, rest = divmod(self.height, m.pieces)
+        of_group = {pointer: step * m.pieces for pointer, step in steps.items()}
+        for i, row in self._each(self.folded[:whole], of_group):
+            yield from self._unfolded(row, i * m.pieces, m.pieces)
+        if rest and self.folded:
+            yield from self._unfolded(self.folded[whole], whole * m.pieces, rest)
+
+    def _unfolded(
+        self, group: list[Vector], first: int, count: int
+    ) -> Iterator[tuple[int, int, list[Vector]]]:
+        across = sum(self.block.lanes) * self.m.element.size
+        for index in range(count):
             pieces = [
-                self.m.piece(vector, i % self.m.pieces, lanes)
-                for vector, lanes in zip(folded, self.columns[len(self.block.lanes) :], strict=False)
+                self.m.piece(vector, index, lanes)
+                for vector, lanes in zip(group, self.columns[len(self.block.lanes) :], strict=False)
             ]
-            yield of_row + pieces
-        self.alone = self.spread = []
+            yield first + index, across, pieces
+            self.m.drop(*pieces)
 
     def release(self) -> None:
-        """Give back the accumulators, but for those of rows that were given away."""
-        self.m.drop(*[v for row in self.spread for v in row[:-1]], *[v for row in self.alone for v in row])
-        self.m.drop(*[v for row in self.folded for v in row[:-1]])
+        """Give back the accumulators."""
+        of_row = len(self.block.lanes)
+        self.m.drop(
+            *[vector for tile in (self.spread, self.alone) for row in tile for vector in row[:of_row]]
+        )
+        self.m.drop(*[vector for row in self.folded for vector in row[:-1]])
 
     def _row(self, i: int) -> tuple[list[Vector], list[Vector]]:
         """The vectors of row i, and the accumulators that hold its folded columns."""

@@ -16,12 +16,13 @@ from neurojit.plan.cumsum import Cumsum, schedule_cumsum
 from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
+from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
-from neurojit.plan.program import Place, Weight
-from neurojit.plan.reduce import schedule_reduce
+from neurojit.plan.program import Kernel, Place, Schedule, Weight
+from neurojit.plan.reduce import Reduce, schedule_reduce
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.plan.transpose import plan_copy, schedule_transpose
-from neurojit.planner.drafts import Block, DraftLoop, Drafts, at
+from neurojit.plan.transpose import Transpose, plan_copy, schedule_transpose
+from neurojit.planner.drafts import Block, DraftLoop, Drafts, Operand, at
 from neurojit.planner.fusion import Group, Pointwise, Product, group
 from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions, group_inputs
@@ -53,6 +54,7 @@ class Lowering:
         self.weights: dict[tuple[str, bool], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
+        self.scheduled: dict[Kernel, tuple[Kernel, Schedule]] = {}
 
     def _external(self, value: Value, place: Place) -> View:
         return View.of(self._shape(value), value.type.element, place)
@@ -96,6 +98,13 @@ class Lowering:
 
     def _fresh(self, value: Value, element: str = "") -> View:
         return View.of(self._shape(value), element or value.type.element)
+
+    def _add(self, kernel: Kernel, operands: tuple[Operand, ...], name: str) -> None:
+        """A step. Equal kernels are one object and have one schedule, by which they are known to be equal."""
+        known = self.scheduled.get(kernel)
+        if known is None:
+            known = self.scheduled[kernel] = kernel, schedule_of(kernel, self.target)
+        self.drafts.add(*known, operands, name)
 
     # Groups to kernels ----------------------------------------------------------------------------
 
@@ -154,7 +163,7 @@ class Lowering:
         self._add_map(payload, views, ", ".join(str(value) for value in made.outputs))
 
     def _add_map(self, payload: Map, views: tuple[View, ...], name: str) -> None:
-        self.drafts.add(payload, schedule_map(payload, self.target.isa), tuple(map(at, views)), name)
+        self._add(payload, tuple(map(at, views)), name)
 
     def _product(self, made: Product) -> None:
         op = made.op
@@ -192,7 +201,7 @@ class Lowering:
             Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        self.drafts.add(payload, schedule_gemm(payload, self.target), tuple(operands), str(made.result))
+        self._add(payload, tuple(operands), str(made.result))
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
 
@@ -245,9 +254,7 @@ class Lowering:
         accesses = Access(0, strides, x.offset), Access(1, onto, target.offset)
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
         views = replace(x, offset=0), replace(target, offset=0)
-        self.drafts.add(
-            payload, schedule_cumsum(payload, self.target.isa), tuple(map(at, views)), str(op.result)
-        )
+        self._add(payload, tuple(map(at, views)), str(op.result))
         for other in targets[1:]:
             self._copy(target, other, str(op.result))
 
@@ -258,8 +265,7 @@ class Lowering:
         self.views[op.result] = targets[0]
         operands = [self._adjacent(op, self.view(value), spread=True) for value in op.operands]
         payload, views = reduce_of(op, operands, targets[0])
-        schedule = schedule_reduce(payload, self.target.isa)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result))
+        self._add(payload, tuple(map(at, views)), str(op.result))
         for other in targets[1:]:
             self._copy(targets[0], other, str(op.result))
 
@@ -362,8 +368,7 @@ class Lowering:
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            schedule = schedule_gemm(payload, self.target)
-            self.drafts.add(payload, schedule, tuple((buffer, 0) for buffer in moving), str(op.result))
+            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result))
         for other in destinations[1:]:
             self._copy(c, other, str(op.result))
 
@@ -388,21 +393,34 @@ class Lowering:
         """Every element of the source, spread, to the target."""
         shape = target.shape or (1,)
         source = source.spread(shape)
-        reads = Access(0, source.strides, source.offset)
-        writes = Access(1, target.strides or (1,), target.offset)
+        reads, writes = Access(0, source.strides), Access(1, target.strides or (1,))
         payload = plan_copy(target.element, shape, reads, writes)
-        views = (replace(source, offset=0), replace(target, offset=0))
+        views = (source, target)  # offsets belong to the operands: so equal copies are one kernel
         if isinstance(payload, Map):
             self._add_map(payload, views, f"copy of {name}")
         else:
-            schedule = schedule_transpose(payload, self.target.isa)
-            self.drafts.add(payload, schedule, tuple(map(at, views)), f"copy of {name}")
+            self._add(payload, tuple(map(at, views)), f"copy of {name}")
 
     def _copied(self, view: View, name: str) -> View:
         """The same tensor, contiguous."""
         fresh = View.of(view.shape, view.element)
         self._copy(view, fresh, name)
         return fresh
+
+
+def schedule_of(kernel: Kernel, target: Target) -> Schedule:
+    """What the planner of its kind chooses."""
+    if isinstance(kernel, Gemm):
+        return schedule_gemm(kernel, target)
+    if isinstance(kernel, Gemv):
+        return schedule_gemv(kernel, target)
+    if isinstance(kernel, Map):
+        return schedule_map(kernel, target.isa)
+    if isinstance(kernel, Reduce):
+        return schedule_reduce(kernel, target.isa)
+    if isinstance(kernel, Transpose):
+        return schedule_transpose(kernel, target.isa)
+    return schedule_cumsum(kernel, target.isa)
 
 
 def _one_stride(outer: tuple[int, ...], strides: tuple[int, ...]) -> int | None:
