@@ -181,18 +181,18 @@ class PieceTile:
             offset += lanes * m.element.size
 
     def rows(self, steps: dict[Pointer, int]) -> Iterator[tuple[int, int, list[Vector]]]:
-        """For the epilogue: sums in vectors of `columns` lanes, of folded columns row by row."""
-        m, first = self.m, 0
-        for tile in (self.spread, self.alone):
-            for i, row in self._each(tile, steps):
-                yield first + i, 0, row[: len(self.block.lanes)]
-            first += len(tile)
-        whole, rest = divmod(self.height, m.pieces)
-        of_group = {pointer: step * m.pieces for pointer, step in steps.items()}
-        for i, row in self._each(self.folded[:whole], of_group):
-            yield from self._unfolded(row, i * m.pieces, m.pieces)
-        if rest and self.folded:
-            yield from self._unfolded(self.folded[whole], whole * m.pieces, rest)
+        """For the epilogue: sums in vectors of `columns` lanes, of folded columns row by row.
+
+        Registers of A are free by now, and what an epilogue keeps in them must not move on with the
+        accumulators beside: those rows are not repeated by the machine.
+        """
+        for i, row in enumerate(self.spread):
+            yield i, 0, row[: len(self.block.lanes)]
+        for i, row in self._each(self.alone, steps):
+            yield self.by_lanes + i, 0, row
+        for i, row in enumerate(self.folded):
+            first = i * self.m.pieces
+            yield from self._unfolded(row, first, min(self.m.pieces, self.height - first))
 
     def _unfolded(
         self, group: list[Vector], first: int, count: int
