@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from neurojit.plan.cost import PIECE, TileCost, Traffic, cost_model, overlapped
+from neurojit.plan.cost import SEGMENT, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
@@ -63,7 +63,9 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     vectors = g.n // full
     cover, least = None, float("inf")
     for edge, folded in ways_to_end(g, target):
-        masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *pieces_rest(folded, size))])
+        masks = sum(
+            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
+        )
         search = _Search(g, target, masks)
         if search.floor(vectors, edge, folded) * NEAR < least:
             found = search.cover(vectors, edge, folded)
@@ -111,7 +113,7 @@ class _Search:
         assert g.k is not None
         self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
-        self.adjacent = has_adjacent_pieces(g)
+        self.adjacent = has_adjacent_segments(g)
         self.traffic = Traffic(g, target)
         self.with_epilogue = g.has_epilogue  # whose operands and masks need the registers of B
         self.whole: dict[int, _Tile] = {}
@@ -221,9 +223,9 @@ class _Search:
                 yield Cut(rows.size * unit, rows.of_size, rows.rest * unit, rows.of_rest)
 
 
-def has_adjacent_pieces(g: Gemm) -> bool:
+def has_adjacent_segments(g: Gemm) -> bool:
     """Whether several steps of k of a row of A are one load. A single row may take them in several passes."""
-    steps = PIECE // ELEMENT_SIZE[g.dtype]
+    steps = SEGMENT // ELEMENT_SIZE[g.dtype]
     return g.m > 1 and g.a.column_stride == 1 and g.k is not None and g.k >= steps and isinstance(g.b, Matrix)
 
 
@@ -234,7 +236,7 @@ def ways_to_end(g: Gemm, target: Target) -> list[tuple[tuple[int, ...], int]]:
     full = target.isa.widest // 8 // size
     rest = g.n % full
     ways = [(edge, 0) for edge in edges(rest, full, size)]
-    if rest and target.isa.has_pieces and has_adjacent_pieces(g):
+    if rest and target.isa.has_segments and has_adjacent_segments(g):
         model = cost_model(target, size)
         folded = model.tile((), rest, True)
         rows = folded.rows_a_fold
@@ -243,9 +245,9 @@ def ways_to_end(g: Gemm, target: Target) -> list[tuple[tuple[int, ...], int]]:
     return ways
 
 
-def pieces_rest(folded: int, size: int) -> tuple[int, ...]:
-    """Lanes of the last piece of folded columns, if it is not whole."""
-    rest = folded % (PIECE // size)
+def segments_rest(folded: int, size: int) -> tuple[int, ...]:
+    """Lanes of the last segment of folded columns, if it is not whole."""
+    rest = folded % (SEGMENT // size)
     return (rest,) if rest else ()
 
 

@@ -7,10 +7,11 @@ before it. A value with several destinations is stored to all of them, or to the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from neurojit.ir.structure import Dense, Function, Op, Value
+from neurojit.ir.structure import Dense, Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.cumsum import Cumsum, schedule_cumsum
 from neurojit.plan.epilogue import Epilogue
@@ -18,13 +19,14 @@ from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
+from neurojit.plan.panels import Panels
 from neurojit.plan.program import Kernel, Place, Schedule, Weight
 from neurojit.plan.reduce import Reduce, schedule_reduce
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.plan.transpose import Transpose, plan_copy, schedule_transpose
+from neurojit.planner.directives import NOTHING, Directives
 from neurojit.planner.drafts import Block, DraftLoop, Drafts, Operand, at
 from neurojit.planner.fusion import Group, Pointwise, Product, group
-from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions, group_inputs
 from neurojit.planner.reductions import RULES, reduce_of
 from neurojit.planner.tensors import UnplannedError, View
@@ -36,11 +38,13 @@ VIEWS = ("reshape", "transpose", "broadcast", "slice")
 class Lowering:
     """One function in the course of being planned: its steps so far, and where values lie."""
 
-    def __init__(self, function: Function, target: Target, most: int) -> None:
-        function = hoist(function, target)
+    def __init__(
+        self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
+    ) -> None:
         self.function, self.target = function, target
         self.most = most
-        self.groups = group(function.block, most)
+        self.directives = Directives(function, target, schedule)
+        self.groups = group(function.block, most, self.directives.fusing)
         self.constants = {
             op.result: value
             for op in function.block.walk()
@@ -51,10 +55,10 @@ class Lowering:
         self.drafts = Drafts()
         self.views: dict[Value, View] = {}
         self.destinations: dict[Value, list[View]] = {}
-        self.weights: dict[tuple[str, bool], Weight] = {}
+        self.weights: dict[tuple[str, bool, int], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
-        self.scheduled: dict[Kernel, tuple[Kernel, Schedule]] = {}
+        self.scheduled: dict[tuple[Kernel, Schedule], tuple[Kernel, Schedule]] = {}
 
     def _external(self, value: Value, place: Place) -> View:
         return View.of(self._shape(value), value.type.element, place)
@@ -76,35 +80,51 @@ class Lowering:
             known = self.views[value] = self._weight(op, transposed=False)
         return known
 
-    def _weight(self, op: Op, transposed: bool) -> View:
-        """A weight or constant in the block of weights, as it is or transposed."""
+    def _weight(self, op: Op, transposed: bool, panels: Panels | None = None) -> View:
+        """A weight or constant in the block of weights, as it is or transposed, row after row or in
+        panels."""
         name = str(op.attributes["name"]) if op.name == "weight" else f"%{op.result.name}"
         type_ = op.result.type
         shape = self._shape(op.result)
         if type_.element not in ("f32", "f64"):
             raise UnplannedError(f"{op}: weights of {type_.element} have no kernel")
         size = ELEMENTS[type_.element].size
-        key = (name, transposed)
+        key = (name, transposed, panels.width if panels else 0)
         if key not in self.weights:
             rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
             if transposed:
                 rows, columns = columns, rows
-            offset = self.weight_block.reserve(rows * columns * size)
+            taken = panels.panels(columns) * panels.panel_bytes if panels else rows * columns * size
             self.weights[key] = Weight(
-                name, offset, rows, columns, columns * size, type_.element, transposed=transposed
-            )
+                name, self.weight_block.reserve(taken), rows, columns,
+                panels.width * size if panels else columns * size, type_.element,
+                transposed=transposed, panel=panels.width if panels else 0,
+            )  # fmt: skip
         place = Place("weights", 0, self.weights[key].offset)
         return View.of(shape[::-1] if transposed else shape, type_.element, place)
 
     def _fresh(self, value: Value, element: str = "") -> View:
         return View.of(self._shape(value), element or value.type.element)
 
-    def _add(self, kernel: Kernel, operands: tuple[Operand, ...], name: str) -> None:
-        """A step. Equal kernels are one object and have one schedule, by which they are known to be equal."""
-        known = self.scheduled.get(kernel)
+    def _add(
+        self,
+        kernel: Kernel,
+        operands: tuple[Operand, ...],
+        name: str,
+        ops: Sequence[Op] = (),
+        inputs: Sequence[Value] = (),
+    ) -> None:
+        """A step, by a schedule of the planner's own where nobody asked for another. Equal kernels of one
+        schedule are one object, by which they are known to be equal.
+
+        ops: those that it computes; the first is what a schedule calls it by. inputs: what a map reads."""
+        asked = self.directives.schedule(ops[0], kernel, inputs, self.extent) if ops else None
+        known = self.scheduled.get((kernel, asked))
         if known is None:
-            known = self.scheduled[kernel] = kernel, schedule_of(kernel, self.target)
-        self.drafts.add(*known, operands, name)
+            known = kernel, asked or schedule_of(kernel, self.target)
+            self.scheduled[kernel, asked] = known
+        op, *fused = [op.result.name for op in ops] or [""]
+        self.drafts.add(*known, operands, name, op, tuple(fused))
 
     # Groups to kernels ----------------------------------------------------------------------------
 
@@ -160,7 +180,8 @@ class Lowering:
             if value not in self.constants or self.constants[value].array.size != 1
         }
         payload, views = self.expressions.map_of(made, shape, inputs, outputs)
-        self._add_map(payload, views, ", ".join(str(value) for value in made.outputs))
+        name = ", ".join(map(str, made.outputs))
+        self._add(payload, tuple(map(at, views)), name, made.ops, list(inputs))
 
     def _add_map(self, payload: Map, views: tuple[View, ...], name: str) -> None:
         self._add(payload, tuple(map(at, views)), name)
@@ -168,7 +189,9 @@ class Lowering:
     def _product(self, made: Product) -> None:
         op = made.op
         left, right = op.operands
-        a, b = self.view(left), self._right(op, right)
+        a = self.view(left)
+        panels = self._panels(op)
+        b = self._packed(op, panels) if panels else self._right(op, right)
         if op.attributes["transpose_a"]:
             a = a.transposed((*range(len(a.shape) - 2), len(a.shape) - 1, len(a.shape) - 2))
         if len(b.shape) != 2:
@@ -198,10 +221,10 @@ class Lowering:
             operands.append(at(residual))
         payload = Gemm(
             left.type.element, m, n, k,
-            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), Matrix(b.strides[0]),
+            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), panels or Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        self._add(payload, tuple(operands), str(made.result))
+        self._add(payload, tuple(operands), str(made.result), made.ops)
         for other in destinations[1:]:
             self._copy(self.views[made.result], other, str(made.result))
 
@@ -254,7 +277,7 @@ class Lowering:
         accesses = Access(0, strides, x.offset), Access(1, onto, target.offset)
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
         views = replace(x, offset=0), replace(target, offset=0)
-        self._add(payload, tuple(map(at, views)), str(op.result))
+        self._add(payload, tuple(map(at, views)), str(op.result), [op])
         for other in targets[1:]:
             self._copy(target, other, str(op.result))
 
@@ -265,7 +288,7 @@ class Lowering:
         self.views[op.result] = targets[0]
         operands = [self._adjacent(op, self.view(value), spread=True) for value in op.operands]
         payload, views = reduce_of(op, operands, targets[0])
-        self._add(payload, tuple(map(at, views)), str(op.result))
+        self._add(payload, tuple(map(at, views)), str(op.result), [op])
         for other in targets[1:]:
             self._copy(targets[0], other, str(op.result))
 
@@ -288,13 +311,14 @@ class Lowering:
         handed, around = block.terminator.operands, self.destinations
         self.destinations = {}
         with self.drafts.loop(trips) as loop:
+            loop.op, loop.unroll = op.results[0].name, self.directives.scan(op, trips)
             self.views.update(zip(block.parameters, slots, strict=False))
             backward = bool(op.attributes["reverse"])
             for parameter, view in zip(block.parameters[carried:], sequences, strict=True):
                 self.views[parameter] = self._stepped(loop, view, backward)
             for value, view in zip(handed[carried:], stacks, strict=True):
                 self._destine(value, self._stepped(loop, view, backward))
-            groups = group(block, self.most)
+            groups = group(block, self.most, self.directives.fusing)
             late = []
             for number, (value, slot) in enumerate(zip(handed, slots, strict=False)):
                 others = {v for place, v in enumerate(handed) if place != number}
@@ -368,7 +392,7 @@ class Lowering:
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result))
+            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result), [op])
         for other in destinations[1:]:
             self._copy(c, other, str(op.result))
 
@@ -382,6 +406,21 @@ class Lowering:
         if transposed:
             b = b.transposed((*range(len(b.shape) - 2), len(b.shape) - 1, len(b.shape) - 2))
         return self._adjacent(op, b)
+
+    def _panels(self, op: Op) -> Panels | None:
+        """The panels that a product's weights lie in, None where they lie row after row."""
+        value = op.operands[1]
+        source = self.sources.get(value)
+        may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
+        width = self.directives.panel(op, may)
+        if not width:
+            return None
+        k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
+        return Panels.of(value.type.element, k, width)
+
+    def _packed(self, op: Op, panels: Panels) -> View:
+        """The weights of a product, in panels; as a view, the place where the first one begins."""
+        return self._weight(self.sources[op.operands[1]], bool(op.attributes["transpose_b"]), panels)
 
     def _adjacent(self, op: Op, view: View, spread: bool = False) -> View:
         """The view, or a copy whose last axis is adjacent elements; with `spread`, it may stand still."""

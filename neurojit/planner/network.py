@@ -2,6 +2,7 @@
 
     group     ops that become one kernel                 fusion
     lower     groups to kernels, in order                lowering, pointwise, reductions
+    ask       what a schedule says of each kernel        directives, fusing
     lay out   temporaries share the arena                drafts, plan/arena
 
 A function with a dynamic extent whose every row can be computed alone is planned several times, for parts of
@@ -14,10 +15,12 @@ the state, if nobody reads the old state later. What cannot be so is copied.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from neurojit.ir.structure import Function, Op, Value
+from neurojit.ir.structure import Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.program import Operand, Place, ProgramPlan, State
+from neurojit.planner.directives import NOTHING
 from neurojit.planner.drafts import Block
 from neurojit.planner.fusion import MOST_FUSED, Group
 from neurojit.planner.lowering import Lowering, is_view, may_overwrite
@@ -26,11 +29,14 @@ from neurojit.planner.tensors import Buffer, UnplannedError, View
 from neurojit.target import Target
 
 
-def plan_program(function: Function, target: Target, most: int = MOST_FUSED) -> ProgramPlan:
+def plan_program(
+    function: Function, target: Target, most: int = MOST_FUSED, schedule: ScheduleText = NOTHING
+) -> ProgramPlan:
     """The plan of one native function. UnplannedError: an op, or a combination, that no kernel computes.
+    TensorLangError: a step of the schedule that the machine, or a kernel, does not allow.
 
-    most: elementwise ops in one kernel."""
-    return _Network(function, target, most).plan()
+    most: elementwise ops in one kernel, where the schedule says nothing."""
+    return _Network(function, target, most, schedule).plan()
 
 
 class _Network(Lowering):
@@ -51,7 +57,7 @@ class _Network(Lowering):
         self._copy_rest()
         self._write_states(states)
         body, arena_bytes = self.drafts.freeze()
-        return ProgramPlan(
+        plan = ProgramPlan(
             f.name,
             self._operands(f.parameters),
             outputs,
@@ -62,6 +68,9 @@ class _Network(Lowering):
             tuple(states.values()),
             state_bytes,
         )
+        ways = self.directives.ways(plan.shared_rows is not None)
+        self.directives.check_obeyed()
+        return replace(plan, ways=ways) if ways else plan
 
     # Places ---------------------------------------------------------------------------------------
 
@@ -134,7 +143,7 @@ class _Network(Lowering):
                 if value.type.is_dynamic:
                     start = Buffer(0, Place("output", number))
                     outputs.append((value, self.drafts.cursor(rows, (start, 0), row_bytes(value.type))))
-            for height in heights_for(dynamic, self.target):
+            for height in self.directives.heights(heights_for(dynamic, self.target)):
                 self.extent = height
                 self.views, self.destinations = dict(static_views), dict(static_destinations)
                 self.drafts.body(rows, height)
