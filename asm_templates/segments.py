@@ -2,8 +2,8 @@
 
 A segment is as many adjacent elements as fill 128 bits. Side by side in a register they are of several rows
 of a matrix, or one segment again and again. So a product of few columns fills whole registers: accumulators
-hold a segment of each of several rows, B's segment stands beside itself, and of A's segments, a row's in each,
-one element after the other is spread over its segment. A machine may have none of these steps.
+hold a segment of each of several rows, B's segment stands beside itself, and of A's, a row's in each, one
+element after the other is spread over its segment. A machine may have none of these steps.
 """
 
 from __future__ import annotations
