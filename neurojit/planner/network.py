@@ -20,9 +20,9 @@ from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.program import Operand, Place, ProgramPlan, State
 from neurojit.planner.drafts import Block
 from neurojit.planner.fusion import MOST_FUSED, Group
-from neurojit.planner.lowering import Lowering, is_view, may_overwrite
+from neurojit.planner.lowering import Lowering, may_overwrite
 from neurojit.planner.rows import check_rows, heights_for
-from neurojit.planner.tensors import Buffer, UnplannedError, View
+from neurojit.planner.tensors import NARROW, Buffer, UnplannedError, View
 from neurojit.target import Target
 
 
@@ -30,7 +30,10 @@ def plan_program(function: Function, target: Target, most: int = MOST_FUSED) -> 
     """The plan of one native function. UnplannedError: an op, or a combination, that no kernel computes.
 
     most: elementwise ops in one kernel."""
-    return _Network(function, target, most).plan()
+    try:
+        return _Network(function, target, most).plan()
+    except ValueError as error:  # a payload, or a program, that is larger than kernels reach
+        raise UnplannedError(f"{function.name}: {error}") from error
 
 
 class _Network(Lowering):
@@ -43,14 +46,17 @@ class _Network(Lowering):
         dynamic = any(value.type.is_dynamic for value in (*f.parameters, *f.outputs))
         for number, value in enumerate(f.parameters):
             if not value.type.is_dynamic:
-                self.views[value] = self._external(value, Place("input", number))
+                self.views[value] = self._widened(value, self._external(value, Place("input", number)))
         self._static_destinations(states)
+        check_rows([op for g in self.groups if _is_dynamic(g) for op in g.ops])
         self._lower([g for g in self.groups if not _is_dynamic(g)])
         if dynamic:
             self._lower_rows()
         self._copy_rest()
+        if f.asserts:
+            self.drafts.begin_last()
         self._write_states(states)
-        body, arena_bytes = self.drafts.freeze()
+        body, last, arena_bytes = self.drafts.freeze()
         return ProgramPlan(
             f.name,
             self._operands(f.parameters),
@@ -61,14 +67,13 @@ class _Network(Lowering):
             self.weight_block.bytes,
             tuple(states.values()),
             state_bytes,
+            len(f.asserts),
+            last,
         )
 
     # Places ---------------------------------------------------------------------------------------
 
     def _operands(self, values: tuple[Value, ...]) -> tuple[Operand, ...]:
-        for value in values:
-            if value.type.element not in ("f32", "f64"):
-                raise UnplannedError(f"{value}: inputs and outputs of {value.type.element} have no kernel")
         return tuple(Operand(value.name, value.type.shape, value.type.element) for value in values)
 
     def _states(self) -> tuple[dict[str, State], int]:
@@ -81,14 +86,15 @@ class _Network(Lowering):
         }
         for name, type_ in self.function.states.items():
             shape = type_.static_shape(0)
-            if type_.element not in ("f32", "f64") or 0 in shape:
+            if 0 in shape:
                 raise UnplannedError(f"state {name!r}: {type_} has no kernel")
             offset = block.reserve(math.prod(shape) * ELEMENTS[type_.element].size)
             states[name] = State(name, shape, type_.element, offset, initial.get(name, 0.0))
         for op in self.function.block.walk():
             if op.name == "state_read":
                 state = states[str(op.attributes["name"])]
-                self.views[op.result] = self._external(op.result, Place("state", 0, state.offset))
+                place = Place("state", 0, state.offset)
+                self.views[op.result] = self._widened(op.result, self._external(op.result, place))
         return states, block.bytes
 
     def _static_destinations(self, states: dict[str, State]) -> None:
@@ -114,14 +120,16 @@ class _Network(Lowering):
         }
         ordered = sorted(self.groups, key=_is_dynamic)  # as they are lowered
         handed = set(self.function.outputs)
-        return not self.function.asserts and may_overwrite(ordered, write.operands[0], reads, handed)
+        held_so = write.operands[0].type.element not in NARROW
+        return (
+            held_so and not self.function.asserts and may_overwrite(ordered, write.operands[0], reads, handed)
+        )
 
     # Rows, outputs, state -------------------------------------------------------------------------
 
     def _lower_rows(self) -> None:
         """The dynamic groups, once for each part's height."""
         dynamic = [g for g in self.groups if _is_dynamic(g)]
-        check_rows([op for g in dynamic for op in g.ops])
         static_views, static_destinations = dict(self.views), dict(self.destinations)
         with self.drafts.loop(None) as rows:
             moving: dict[Value, Buffer] = {}
@@ -139,7 +147,8 @@ class _Network(Lowering):
                 self.views, self.destinations = dict(static_views), dict(static_destinations)
                 self.drafts.body(rows, height)
                 for value, buffer in moving.items():
-                    self.views[value] = self._external(value, buffer.place or Place("cursor"))
+                    place = buffer.place or Place("cursor")
+                    self.views[value] = self._widened(value, self._external(value, place))
                 for value, buffer in outputs:
                     self._destine(value, self._external(value, buffer.place or Place("cursor")))
                 self._lower(dynamic)
@@ -148,12 +157,9 @@ class _Network(Lowering):
         self.views, self.destinations = static_views, static_destinations
 
     def _copy_rest(self, dynamic: bool = False) -> None:
-        """Outputs that no kernel wrote: inputs, weights, views."""
-        made = {value for g in self.groups if not is_view(g) for op in g.ops for value in op.results}
-        for value, views in self.destinations.items():
-            if value not in made and value.type.is_dynamic == dynamic:
-                for view in views:
-                    self._copy(self.view(value), view, str(value))
+        """Outputs that no kernel wrote: inputs, weights, views, and what the caller takes as another type."""
+        values = tuple(value for value in self.destinations if value.type.is_dynamic == dynamic)
+        self._copy_rest_of(self.groups, values)
 
     def _write_states(self, states: dict[str, State]) -> None:
         """Those that were not overwritten when their next value became known."""

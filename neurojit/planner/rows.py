@@ -37,6 +37,8 @@ def _keeps_rows(op: Op) -> bool:
         if dynamic[0] and a.type.rank == 2:
             return not op.attributes["transpose_a"] and not dynamic[1]
         return batch > 0 and (not dynamic[1] or b.type.rank > 2)
+    if op.name == "outer":
+        return not dynamic[1] or op.operands[1].type.rank > 1
     lowering = OPS[op.name].lowering
     if lowering in ("map", "assert", "end", "source"):
         return True
@@ -55,5 +57,5 @@ def _moves_within_rows(op: Op, dynamic: list[bool]) -> bool:
         return op.attributes["permutation"][0] == 0  # type: ignore[index]
     if op.name == "gather":
         axis = op.attributes["axis"]
-        return axis == 0 if dynamic[1] else axis != 0
+        return axis == 0 and not dynamic[0] if dynamic[1] else axis != 0
     return op.attributes.get("axis") != 0
