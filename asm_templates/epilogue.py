@@ -66,6 +66,16 @@ class EpilogueOperands:
         if self.residual is not None:
             self.m.advance(self.residual, width * size)
 
+    def down_a_row(self) -> dict[Pointer, int]:
+        """By how many bytes the operands of a row lie further than those of the row above."""
+        size, steps = self.m.element.size, {}
+        if self.bias is not None and self._bias_moves_down:
+            steps[self.bias] = size
+        if self.residual is not None:
+            assert self.e.residual is not None
+            steps[self.residual] = self.e.residual * size
+        return steps
+
     @property
     def _bias_moves_down(self) -> bool:
         return self.e.bias == "column"
@@ -100,7 +110,7 @@ def store_tile(
     later = e.activation.name not in SHORT_FUNCTIONS
     columns = [vector.lanes for vector in tile[0]]
     of_row = m.copy(c) if row_stride is not None and later else c
-    for i, row in enumerate(tile):
+    for i, row in m.rows(tile, {of_row: down, **at.down_a_row()}):
         column_bias = _column_bias(m, at, max(columns), i)
         across = 0
         for vector in row:
@@ -108,12 +118,12 @@ def store_tile(
             if not later:
                 _activate(m, e.activation, vector)
             m.store(vector, of_row, i * down + across)
-            m.drop(vector)
             across += vector.lanes * size
         if column_bias is not None:
             m.drop(column_bias)
-        if row_stride is not None and i + 1 < len(tile):
+        if row_stride is not None:
             m.advance_by(of_row, row_stride)
+    m.drop_tile(tile)
     if of_row is not c:
         m.release(of_row)
     if later:

@@ -135,6 +135,7 @@ class CountedLoop(AbstractContextManager[None]):
 class Machine(Arithmetic, Lanes):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
+    buffer: CodeBuffer
     element: Element
     vectors: RegisterPool
     pointers: RegisterPool
@@ -240,6 +241,14 @@ class Machine(Arithmetic, Lanes):
         self, pointer: Pointer, offset: int, step: int
     ) -> AbstractContextManager[None]:
         """As `while_positive`, with the counter in memory: no register is held in the body."""
+        raise self._runs_no_programs()
+
+    copies_code = False
+    """Whether code of a body does the same wherever it stands: nothing is remembered from before it but which
+    registers are free, so that equal bodies need be emitted once."""
+
+    def copy_code(self, first: int, last: int) -> None:
+        """Emit the body between two marks of the buffer once more. Only where `copies_code`."""
         raise self._runs_no_programs()
 
     def _runs_no_programs(self) -> UnknownIsaError:

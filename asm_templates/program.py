@@ -87,6 +87,8 @@ class _Emission:
         self, m: Machine, plan: ProgramPlan, arena: Pointer, buffers: Pointer, begin: Callable[[Step], None]
     ) -> None:
         self.m, self.plan, self.arena, self.buffers, self.begin = m, plan, arena, buffers, begin
+        self.made: dict[tuple[int, ...], tuple[int, int]] = {}
+        """Which instructions are the body of a kernel, on operands in these registers."""
 
     def body(self, nodes: tuple[Node, ...], depth: int) -> None:
         for node in nodes:
@@ -98,10 +100,25 @@ class _Emission:
                 self.rows(node, depth)
 
     def step(self, step: Step) -> None:
-        m, kernel, schedule = self.m, step.kernel, step.schedule
+        m, kernel = self.m, step.kernel
         self.begin(step)
         m.element = ELEMENTS[kernel.dtype]
         operands = tuple(map(self.address, step.operands))
+        same = (id(kernel), id(step.schedule), step.count, *operands)
+        made = self.made.get(same)
+        if made is not None:
+            m.copy_code(*made)
+        else:
+            begin = m.buffer.mark
+            self.kernel(step, operands)
+            if m.copies_code:
+                self.made[same] = begin, m.buffer.mark
+        for operand in reversed(operands):  # so that the next step finds the registers in the same order
+            m.release(operand)
+
+    def kernel(self, step: Step, operands: tuple[Pointer, ...]) -> None:
+        """The step's body: all other registers are free before it and after it."""
+        m, kernel, schedule = self.m, step.kernel, step.schedule
         if isinstance(kernel, Gemm):
             assert isinstance(schedule, GemmSchedule)
             gemm.body(m, kernel, schedule, operands)
@@ -131,8 +148,6 @@ class _Emission:
             map_template.body(m, kernel, schedule, operands, count)
             if count is not None:
                 m.release(count)
-        for operand in operands:
-            m.release(operand)
 
     # Asserts: failures are noted where they happen, and looked at once, before state is written ------------
 

@@ -95,6 +95,10 @@ static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t 
     const int64_t size = (int64_t)p->element_size, k = at->k;
     const int64_t top = start_of(&p->rows, at->row), left = start_of(&p->columns, at->column);
     const int last = at->s + k == p->k;
+    /* the tiles' rows of A: one after the other in scratch, or where they lie */
+    const char *rows = p->a_in_place ? job->a + (top * p->a_row_stride + at->s * p->a_column_stride) * size
+                                     : job->packed_a;
+    const int64_t from_row_to_row = (p->a_in_place ? p->a_row_stride : k) * size;
     char *sums = job->partial != NULL ? job->partial : job->c;
     const int64_t stride = (job->partial != NULL ? p->n : p->c_row_stride) * size;
     for (int64_t j = column; j < column_end; j++) {
@@ -102,7 +106,7 @@ static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t 
         const char *b = job->packed_b + (y - left) * k * size;
         for (int64_t i = row; i < row_end; i++) {
             const int64_t x = start_of(&p->rows, i);
-            const char *a = job->packed_a + (x - top) * k * size;
+            const char *a = rows + (x - top) * from_row_to_row;
             const int low = second_size(&p->rows, i), narrow = second_size(&p->columns, j);
             if (last && p->last[low][narrow] != NULL) {
                 finish_tile(job, p->last[low][narrow], a, b, k, x, y);
@@ -143,7 +147,8 @@ static void run_member(void *argument, int member)
                                   s, least(p->kc, p->k - s)};
                 const int64_t tall = at.row_end - i, wide = at.column_end - j;
                 const int64_t of_b = i == 0 ? wide : 0; /* kept for the blocks of rows below */
-                FOR_EACH_UNIT(job, taken, first, of_b + tall, unit)
+                const int64_t of_a = p->a_in_place ? 0 : tall;
+                FOR_EACH_UNIT(job, taken, first, of_b + of_a, unit)
                 {
                     if (unit < of_b) {
                         pack_b(job, &at, j + unit);
@@ -151,7 +156,7 @@ static void run_member(void *argument, int member)
                         pack_a(job, &at, i + unit - of_b);
                     }
                 }
-                first += of_b + tall;
+                first += of_b + of_a;
                 const int64_t across = ceil_div(wide, p->unit_columns), down = ceil_div(tall, p->unit_rows);
                 FOR_EACH_UNIT(job, taken, first, across * down, unit)
                 {
@@ -183,7 +188,7 @@ static int64_t bytes_of_b(const nj_gemm_plan *p)
 
 static int64_t bytes_of_a(const nj_gemm_plan *p)
 {
-    return aligned(p, largest_block(&p->rows, p->block_rows) * deepest(p));
+    return p->a_in_place ? 0 : aligned(p, largest_block(&p->rows, p->block_rows) * deepest(p));
 }
 
 static int64_t bytes_of_partial(const nj_gemm_plan *p)

@@ -9,8 +9,11 @@
  * which stays in L2, times the panels of A below each other, which stream by.
  *
  *     for each block of columns, of k, of rows:
- *         phase 1   pack the block's panels of A and B      a unit is one panel
+ *         phase 1   pack the block's panels of B, and of A  a unit is one panel
  *         phase 2   multiply                                a unit is a group of tiles of C
+ *
+ * A whose rows are contiguous needs no packing: a tile reads a few rows straight through, each of them the
+ * better part of a page. What copying them would cost is lost in a large product, and shows in a small one.
  *
  * Threads. All units of all phases stand in one sequence; a member of the pool takes the next number from
  * a counter, waits until all units of earlier phases are complete (another counter), does the unit, and
@@ -36,7 +39,8 @@
 #include "beside.h"
 #include "cut.h"
 
-/* c[height x width] (+)= a @ b over k steps; a and b point at packed micro-panels. beside: the addresses, at
+/* c[height x width] (+)= a @ b over k steps; b points at a packed micro-panel, and so does a, or at the first
+ * element of rows as far apart as the kernel was made for. beside: the addresses, at
  * this tile, of the operands of its epilogue, and of its partial sums; not read by a kernel that has none. */
 typedef int64_t (*nj_micro_kernel)(const void *a, const void *b, void *c, int64_t k,
                                    int64_t row_stride_c_bytes, void *const *beside);
@@ -54,6 +58,7 @@ typedef struct nj_gemm_plan {
     int64_t block_rows, block_columns; /* tiles packed at a time */
     int64_t unit_rows, unit_columns;   /* tiles multiplied as one unit */
     int64_t member_work;               /* multiply-adds that are worth one more member */
+    int a_in_place;                    /* the micro-kernels read the rows of A where they lie */
     nj_micro_kernel micro[2][2][2];    /* [accumulates][which size of rows][which size of columns] */
 
     /* An epilogue, if there is one. */

@@ -1,3 +1,7 @@
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* sched_getcpu and affinity; before any header */
+#endif
+
 #include "thread_pool.h"
 
 #include <stdatomic.h>
@@ -68,6 +72,11 @@ typedef struct worker {
     atomic_int parked;
     pthread_mutex_t lock; /* of the parking alone */
     pthread_cond_t wake;
+    pthread_t thread;
+#ifdef __linux__
+    atomic_int core, moved;
+    cpu_set_t cores; /* that it may use, while it is `moved` */
+#endif
 } worker;
 
 static struct {
@@ -98,6 +107,55 @@ int nj_pool_relax(int turn)
     return turn;
 }
 
+/* Places ------------------------------------------------------------------------------------------ */
+
+/* Linux wakes a thread where it last ran. A worker that parked on the caller's core would wait there until
+ * the caller is done, which then has taken its job back; and because such a worker hardly ever runs, no load
+ * is seen to be balanced, and it stays for as long as the series of jobs lasts. So whoever posts a worker
+ * that is parked on the poster's core bars it from that core, and once it runs elsewhere it lifts the bar. */
+#ifdef __linux__
+
+static void note_core(worker *w) { atomic_store(&w->core, sched_getcpu()); }
+
+static void forget_core(worker *w)
+{
+    atomic_store(&w->core, -1);
+    atomic_store(&w->moved, 0);
+}
+
+/* The worker is parked, and not posted by anybody else. */
+static void keep_off_this_core(worker *w)
+{
+    const int here = sched_getcpu();
+    if (here < 0 || atomic_load(&w->core) != here || atomic_load(&w->moved) ||
+        pthread_getaffinity_np(w->thread, sizeof w->cores, &w->cores) != 0) {
+        return;
+    }
+    cpu_set_t others = w->cores;
+    CPU_CLR((size_t)here, &others);
+    if (CPU_COUNT(&others) > 0 && pthread_setaffinity_np(w->thread, sizeof others, &others) == 0) {
+        atomic_store(&w->moved, 1);
+    }
+}
+
+static void lift_bar(worker *w)
+{
+    if (atomic_load(&w->moved)) {
+        pthread_setaffinity_np(w->thread, sizeof w->cores, &w->cores);
+        atomic_store(&w->moved, 0);
+    }
+}
+
+#else
+static void note_core(worker *w) { (void)w; }
+
+static void forget_core(worker *w) { (void)w; }
+
+static void keep_off_this_core(worker *w) { (void)w; }
+
+static void lift_bar(worker *w) { (void)w; }
+#endif
+
 /* Returns once the worker is posted. The poster stores `state`, then loads `parked`; this stores `parked`,
  * then loads `state`, both sequentially consistent: one of the two sees the other's store. */
 static void await_post(worker *w)
@@ -109,9 +167,12 @@ static void await_post(worker *w)
         pause_core();
     }
     pthread_mutex_lock(&w->lock);
+    note_core(w);
     atomic_store(&w->parked, 1);
     while (atomic_load(&w->state) != POSTED) {
         pthread_cond_wait(&w->wake, &w->lock);
+        lift_bar(w);
+        note_core(w);
     }
     atomic_store(&w->parked, 0);
     pthread_mutex_unlock(&w->lock);
@@ -136,6 +197,7 @@ static void post(worker *w)
 {
     atomic_store(&w->state, POSTED);
     if (atomic_load(&w->parked)) {
+        keep_off_this_core(w);
         pthread_mutex_lock(&w->lock);
         pthread_cond_signal(&w->wake);
         pthread_mutex_unlock(&w->lock);
@@ -169,6 +231,7 @@ static bool create_worker(worker *w)
     }
     atomic_store(&w->state, IDLE);
     atomic_store(&w->parked, 0);
+    forget_core(w);
     if (pthread_mutex_init(&w->lock, NULL) != 0 || pthread_cond_init(&w->wake, NULL) != 0) {
         return false;
     }
@@ -185,8 +248,7 @@ static bool create_worker(worker *w)
     sigfillset(&foreign);
     for (size_t i = 0; i < sizeof OWN / sizeof *OWN; i++) sigdelset(&foreign, OWN[i]);
     pthread_sigmask(SIG_SETMASK, &foreign, &before);
-    pthread_t thread;
-    const bool created = pthread_create(&thread, &attributes, work, w) == 0;
+    const bool created = pthread_create(&w->thread, &attributes, work, w) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return created;

@@ -173,7 +173,7 @@ def _publish_blocked(
     slot: Slot, p: Product, blocks: Blocking, epilogue: Epilogue, target: Target, release_gil: bool
 ) -> None:
     """A product by the blocked driver; its epilogue by micro-kernels of its own for the last block of k."""
-    micro = _micro_addresses(p, blocks, target, epilogue)
+    micro = _micro_kernels_of(p, blocks, target, epilogue)
     if epilogue == NO_EPILOGUE:
         publish_blocked(slot, tuple(p), tuple(blocks), micro, release_gil)
         return
@@ -185,6 +185,7 @@ def _publish_blocked(
                 *(p.dtype, height, width, (height, width), several),
                 epilogue,
                 partial=p.n if several and keeps_c else None,
+                a_row=p.a_row if blocks.a_in_place else None,
             ),
             target,
         )
@@ -304,18 +305,26 @@ def compile_micro_kernel(g: Gemm, target: Target) -> Code:
     return kernel
 
 
-def _micro_addresses(p: Product, blocks: Blocking, target: Target, epilogue: Epilogue) -> tuple[int, ...]:
-    """The eight micro-kernels [accumulates][rows][columns]; 0 for those the shape never calls. With an
-    epilogue the last block of k, which is the first if there is but one, has others."""
+def _micro_kernels_of(
+    p: Product, blocks: Blocking, target: Target, epilogue: Epilogue
+) -> tuple[Code | int | None, ...]:
+    """The eight micro-kernels [accumulates][rows][columns]; None for those the shape never calls. With an
+    epilogue the last block of k, which is the first if there is but one, has others.
+
+    Those of packed panels are shared, those of rows of A as they lie belong to the plan."""
     blocks_of_k = -(-p.k // blocks.kc) - (epilogue != NO_EPILOGUE)
-    addresses = []
+    kernels: list[Code | int | None] = []
     for accumulate in (False, True):
         for height in blocks.rows.sizes:
             for width in blocks.columns.sizes:
-                used = height and width and blocks_of_k > accumulate
-                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate)
-                addresses.append(micro_kernel(g, target).address if used else 0)
-    return tuple(addresses)
+                if not (height and width and blocks_of_k > accumulate):
+                    kernels.append(None)
+                    continue
+                a_row = p.a_row if blocks.a_in_place else None
+                g = Gemm.micro_kernel(p.dtype, height, width, (height, width), accumulate, a_row=a_row)
+                shared = a_row is None
+                kernels.append(micro_kernel(g, target).address if shared else compile_micro_kernel(g, target))
+    return tuple(kernels)
 
 
 def _keep_within_cache() -> None:

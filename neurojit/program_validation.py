@@ -136,12 +136,13 @@ def _outputs(plan: ProgramPlan, extent: int) -> tuple[list[Array], list[Array]]:
 def _in_memory(array: Array, element: str) -> Array:
     """As the code finds it: bf16 as 16 bits."""
     if element != "bf16":
-        return array.copy()
+        return np.asarray(array.copy())
     return np.asarray(array.view(np.uint32) >> 16, np.uint16)
 
 
 def _as_numbers(array: Array, element: str) -> Array:
-    return held_as_float32(array) if element == "bf16" else array
+    numbers: Array = held_as_float32(array) if element == "bf16" else array
+    return numbers
 
 
 def _filled(seed: int, shape: tuple[int, ...], dtype: str, special: bool) -> Array:

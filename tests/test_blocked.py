@@ -26,19 +26,29 @@ pytestmark = [
 ]
 
 
-def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+needs_any_offset = pytest.mark.skipif(
+    not host_target().isa.any_offset, reason="micro-kernels for rows of A as they lie: not for this ISA"
+)
+
+
+def small_blocks(monkeypatch: pytest.MonkeyPatch, dtype: str, a_in_place: bool = False) -> None:
     """Blocks of one or two tiles, so that small products meet every loop of the driver."""
     mr, nr = micro_tile(dtype, host_target())
 
     def plan(p: Product, target: Target, *_: Any) -> Blocking:
-        return Blocking(cut_equally(p.m, ceil_div(p.m, mr)), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30)
+        return Blocking(
+            cut_equally(p.m, ceil_div(p.m, mr)), cut_by(p.n, nr), 8, 2, 2, 1, 1, 1 << 30, a_in_place
+        )
 
     monkeypatch.setattr(compiler, "plan_product", plan)
 
 
+@pytest.mark.parametrize("a_in_place", [False, pytest.param(True, marks=needs_any_offset)])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-def test_every_number_of_blocks_and_every_edge(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_blocks(monkeypatch, dtype)
+def test_every_number_of_blocks_and_every_edge(
+    dtype: str, a_in_place: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_blocks(monkeypatch, dtype, a_in_place)
     for m in (1, 6, 11, 12, 13, 23, 24, 25, 50):
         for n in (1, 8, 15, 16, 31, 32, 33, 65, 130):
             for k in (1, 7, 8, 9, 16, 17):
@@ -137,11 +147,11 @@ def test_a_plan_has_no_more_operands_than_c_has_room_for() -> None:
     slot = SLOTS.insert((1, 2, 3, 2**63))
     cut, steps = (1, 1, 0, 0), ((0, 4),) * 5
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
-        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,) * 8, False, (), steps)
+        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1, 0), (None,) * 8, False, (), steps)
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
         strips_code((cut, cut), ((0, 4),) * 8, (None,) * 4, 1, 1)
     with pytest.raises(ValueError, match="8 micro-kernels, got 1"):
-        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1), (0,), False)
+        publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1, 0), (0,), False)
     assert not slot.published
 
 
@@ -177,13 +187,18 @@ def test_scratch_is_freed_with_its_thread() -> None:
 # The binding ------------------------------------------------------------------------------------------
 
 
+CUT = (1, 1, 0, 0)
+BLOCKS = (CUT, CUT, 1, 1, 1, 1, 1, 1, 0)
+
+
 @pytest.mark.parametrize(
     ("fields", "blocks", "micro"),
     [
-        ((1, 2, 3), (1,) * 5, (0,) * 8),
-        ((1,) * 9, (1,) * 4, (0,) * 8),
-        ((1,) * 9, (1,) * 5, (0,) * 7),
-        (("x",) * 9, (1,) * 5, (0,) * 8),
+        ((1, 2, 3), BLOCKS, (None,) * 8),
+        ((1,) * 9, BLOCKS[:-1], (None,) * 8),
+        ((1,) * 9, BLOCKS, (None,) * 7),
+        (("x",) * 9, BLOCKS, (None,) * 8),
+        ((1,) * 9, BLOCKS, ("x",) * 8),
     ],
 )
 def test_a_malformed_plan_is_an_error_and_not_published(fields: Any, blocks: Any, micro: Any) -> None:

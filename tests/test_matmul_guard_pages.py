@@ -70,7 +70,10 @@ def test_row_27_any_shape_and_strides(
 @pytest.mark.parametrize(
     ("m", "n", "k"), [(200, 90, 300), (37, 61, 600), (150, 33, 520), (13, 1030, 15), (97, 1, 800)]
 )
-@pytest.mark.parametrize("strides", [("c", "f", "c"), ("f", "f", "apart"), ("reversed", "every second", "c")])
+@pytest.mark.parametrize(
+    "strides",
+    [("c", "f", "c"), ("f", "f", "apart"), ("reversed", "every second", "c"), ("reversed", "f", "c")],
+)
 def test_row_27_the_blocked_driver(m: int, n: int, k: int, dtype: str, strides: Any, side: str) -> None:
     """Several blocks of k, so that C is read again; every kind of edge tile."""
     if max(m * k, k * n, m * n) * 16 > FENCES[0].size:

@@ -239,6 +239,47 @@ def test_many_python_threads_at_once_while_the_limit_changes() -> None:
     assert wrong == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are placed on Linux alone")
+@pytest.mark.skipif(usable_cores() < 2, reason="one core")
+@pytest.mark.not_emulated("threads of the emulator")
+def test_a_worker_parked_on_the_callers_core_is_woken_on_another() -> None:
+    done = in_child("""
+import os, time
+import numpy as np, neurojit as nj
+nj.set_num_threads(2)
+here, there, *_ = sorted(os.sched_getaffinity(0))
+a = np.ones((256, 256), np.float32)
+nj.matmul(a, a)
+(worker,) = {int(name) for name in os.listdir("/proc/self/task")} - {os.getpid()}
+
+def core(thread):
+    return int(open(f"/proc/self/task/{thread}/stat").read().rpartition(")")[2].split()[36])
+
+os.sched_setaffinity(0, {here})
+for _ in range(3):
+    os.sched_setaffinity(worker, {here})
+    nj.matmul(a, a)  # after it the worker parks, on the caller's core
+    time.sleep(0.05)
+    assert core(worker) == here
+    os.sched_setaffinity(worker, {here, there})
+    assert core(worker) == here
+    nj.matmul(a, a)
+    end = time.monotonic() + 10
+    while core(worker) != there and time.monotonic() < end:
+        time.sleep(0.01)
+    assert core(worker) == there
+    while os.sched_getaffinity(worker) != {here, there} and time.monotonic() < end:
+        time.sleep(0.01)
+    assert os.sched_getaffinity(worker) == {here, there}, "the bar is lifted"
+os.sched_setaffinity(worker, {here})
+time.sleep(0.05)
+assert (nj.matmul(a, a) == 256).all(), "nowhere else to go"
+assert os.sched_getaffinity(worker) == {here}, "what its owner forbids stays forbidden"
+print("placed")
+""")
+    assert done.stdout == "placed\n", done.stderr
+
+
 def test_idle_workers_use_no_cpu() -> None:
     a, b = operands(400, 400, 400)
     with nj.num_threads(4):

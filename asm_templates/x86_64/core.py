@@ -58,6 +58,7 @@ class X86Machine(RegisterArguments):
 
     convention = Convention(kernel=(RDI, RSI), micro=(RDI, RSI, RDX, RCX, R8, R9))
 
+    buffer: X86Buffer
     vector_registers: int
 
     def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
@@ -139,6 +140,11 @@ class X86Machine(RegisterArguments):
 
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
+
+    copies_code = True
+
+    def copy_code(self, first: int, last: int) -> None:
+        self.buffer.copy(first, last)
 
     def leave(self, result: Pointer | None = None) -> None:
         self.buffer.regs(self.i.vzeroupper)

@@ -72,10 +72,12 @@ class Gemm:
         accumulate: bool,
         epilogue: Epilogue = NO_EPILOGUE,
         partial: int | None = None,
+        a_row: int | None = None,
     ) -> Gemm:
-        """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements."""
+        """The inner kernel of the blocked driver: A and B in packed panels of MR and NR elements, or the rows
+        of A where they lie, `a_row` elements apart."""
         mr, nr = panel
-        a, b, c = Matrix(1, mr), Matrix(nr), Output(None)
+        a, b, c = Matrix(1, mr) if a_row is None else Matrix(a_row), Matrix(nr), Output(None)
         return cls(dtype, height, width, None, a, b, c, accumulate, epilogue=epilogue, partial=partial)
 
     @property

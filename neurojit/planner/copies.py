@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from neurojit.ir.structure import Dense, Function, Op, Value
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.cast import Cast
+from neurojit.plan.cumsum import Cumsum, schedule_cumsum
 from neurojit.plan.expression import Builder
+from neurojit.plan.gemm import Gemm
+from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
-from neurojit.plan.program import Place, Weight
-from neurojit.plan.transpose import plan_copy, schedule_transpose
-from neurojit.planner.drafts import Block, Drafts, at
+from neurojit.plan.program import Kernel, Place, Schedule, Weight
+from neurojit.plan.reduce import Reduce, schedule_reduce
+from neurojit.plan.tiling import schedule_gemm
+from neurojit.plan.transpose import Transpose, plan_copy, schedule_transpose
+from neurojit.planner.drafts import Block, Drafts, Operand, at
 from neurojit.planner.fusion import group
 from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions
@@ -47,6 +51,7 @@ class Copies:
         self.weights: dict[tuple[str, bool, str], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
+        self.scheduled: dict[Kernel, tuple[Kernel, Schedule]] = {}
 
     # Places -----------------------------------------------------------------------------------------
 
@@ -110,6 +115,13 @@ class Copies:
         place = Place("weights", 0, self.weights[key].offset)
         return View.of(shape[::-1] if transposed else shape, element, place)
 
+    def _add(self, kernel: Kernel, operands: tuple[Operand, ...], name: str) -> None:
+        """A step. Equal kernels are one object and have one schedule, by which they are known to be equal."""
+        known = self.scheduled.get(kernel)
+        if known is None:
+            known = self.scheduled[kernel] = kernel, schedule_of(kernel, self.target)
+        self.drafts.add(*known, operands, name)
+
     # Copies -----------------------------------------------------------------------------------------
 
     def _adjacent(self, op: Op, view: View, spread: bool = False) -> View:
@@ -143,15 +155,10 @@ class Copies:
                 self._cast(self._contiguous(source, name), target, name)
                 return
         source = source.spread(shape)
-        reads = Access(0, source.strides, source.offset)
-        writes = Access(1, target.strides or (1,), target.offset)
+        reads, writes = Access(0, source.strides), Access(1, target.strides or (1,))
         payload = plan_copy(lanes_of(target.element), shape, reads, writes)
-        views = (replace(source, offset=0), replace(target, offset=0))
-        if isinstance(payload, Map):
-            self._add_map(payload, views, f"copy of {name}")
-        else:
-            schedule = schedule_transpose(payload, self.target.isa)
-            self.drafts.add(payload, schedule, tuple(map(at, views)), f"copy of {name}")
+        views = (source, target)  # offsets belong to the operands: so equal copies are one kernel
+        self._add(payload, tuple(map(at, views)), f"copy of {name}")
 
     def _as(self, view: View, element: str, name: str = "") -> View:
         """The same numbers held as another element type, contiguous if they are not held so already."""
@@ -165,7 +172,7 @@ class Copies:
     def _cast(self, source: View, target: View, name: str) -> None:
         assert source.is_contiguous and target.is_contiguous, "casts go along memory"
         payload = Cast(source.element, target.element, math.prod(target.shape))
-        self.drafts.add(payload, None, (at(source), at(target)), f"cast of {name}")
+        self._add(payload, (at(source), at(target)), f"cast of {name}")
 
     def _widened(self, value: Value, view: View) -> View:
         """What the caller brought, or state, as temporaries hold it."""
@@ -174,14 +181,31 @@ class Copies:
     # Expressions ------------------------------------------------------------------------------------
 
     def _add_map(self, payload: Map, views: tuple[View, ...], name: str) -> None:
-        self.drafts.add(payload, schedule_map(payload, self.target.isa), tuple(map(at, views)), name)
+        self._add(payload, tuple(map(at, views)), name)
 
     def _apply(self, write: Callable[[Builder, int], int], source: View, target: View, name: str) -> View:
         """target = an expression of one element of the source, both contiguous. Returns the target."""
         count = math.prod(target.shape)
         build = Builder()
         expression = build.done(write(build, build.input(0)))
-        accesses = Access(0, (1,), source.offset), Access(1, (1,), target.offset)
+        accesses = Access(0, (1,)), Access(1, (1,))
         payload = Map(lanes_of(target.element), (count,), accesses[:1], accesses[1:], expression)
-        self._add_map(payload, (replace(source, offset=0), replace(target, offset=0)), name)
+        self._add(payload, (at(source), at(target)), name)
         return target
+
+
+def schedule_of(kernel: Kernel, target: Target) -> Schedule:
+    """What the planner of its kind chooses; None where there is nothing to choose."""
+    if isinstance(kernel, Gemm):
+        return schedule_gemm(kernel, target)
+    if isinstance(kernel, Gemv):
+        return schedule_gemv(kernel, target)
+    if isinstance(kernel, Map):
+        return schedule_map(kernel, target.isa)
+    if isinstance(kernel, Reduce):
+        return schedule_reduce(kernel, target.isa)
+    if isinstance(kernel, Transpose):
+        return schedule_transpose(kernel, target.isa)
+    if isinstance(kernel, Cumsum):
+        return schedule_cumsum(kernel, target.isa)
+    return None

@@ -79,7 +79,7 @@ class Moves(Copies):
             lanes_of(x.element), rows, n, count, n, n,
             math.prod(x.shape[:axis]), rows * n, count * n,
         )  # fmt: skip
-        self.drafts.add(payload, None, (at(x), at(indices), at(targets[0])), str(op.result))
+        self._add(payload, (at(x), at(indices), at(targets[0])), str(op.result))
         self._made(op.result, targets[0], targets[1:])
 
     def _random(self, op: Op) -> None:
@@ -90,7 +90,7 @@ class Moves(Copies):
         targets = self._targets(op.result)
         distribution = "uniform" if op.name == "random_uniform" else "normal"
         payload = Random(distribution, math.prod(targets[0].shape))  # type: ignore[arg-type]
-        self.drafts.add(payload, None, (at(key), at(counter), at(targets[0])), str(op.result))
+        self._add(payload, (at(key), at(counter), at(targets[0])), str(op.result))
         self._made(op.result, targets[0], targets[1:])
 
     def _convert(self, op: Op) -> None:

@@ -17,8 +17,7 @@ from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access
-from neurojit.plan.reduce import Reduce, schedule_reduce
-from neurojit.plan.tiling import schedule_gemm
+from neurojit.plan.reduce import Reduce
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
 from neurojit.planner.fusion import Product
@@ -79,7 +78,7 @@ class Products(Copies):
             Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        self.drafts.add(payload, schedule_gemm(payload, self.target), tuple(operands), str(made.result))
+        self._add(payload, tuple(operands), str(made.result))
 
     def _batch(self, op: Op, a: View, b: View, c: View) -> None:
         """Products of many pairs of matrices: a loop over the leading axes."""
@@ -102,8 +101,7 @@ class Products(Copies):
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            schedule = schedule_gemm(payload, self.target)
-            self.drafts.add(payload, schedule, tuple((buffer, 0) for buffer in moving), str(op.result))
+            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result))
 
     def _right(self, op: Op, value: Value, lanes: str) -> View:
         """The right operand with adjacent columns, as numbers of `lanes`."""
@@ -153,9 +151,8 @@ class Products(Copies):
         )
         expression = build.done(build.apply("reduce_isum", product))
         payload = Reduce("f32", (*outer, m, k, n), accesses[:2], accesses[2:], expression, down=True)
-        schedule = schedule_reduce(payload, self.target.isa)
         views = tuple(replace(view, offset=0) for view in (a, b, c))
-        self.drafts.add(payload, schedule, tuple(map(at, views)), str(op.result))
+        self._add(payload, tuple(map(at, views)), str(op.result))
         self._made(op.result, c, targets[1:])
 
 

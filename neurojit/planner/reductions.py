@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from neurojit.ir.structure import Op
-from neurojit.plan.cumsum import Cumsum, schedule_cumsum
+from neurojit.plan.cumsum import Cumsum
 from neurojit.plan.expression import Builder
 from neurojit.plan.map import Access
 from neurojit.plan.program import Check
-from neurojit.plan.reduce import Reduce, schedule_reduce
+from neurojit.plan.reduce import Reduce
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
 from neurojit.planner.pointwise import LIMITS, wrapped
@@ -118,9 +118,8 @@ class Reductions(Copies):
         payload = Reduce(
             lanes_of(x.element), x.shape, tuple(accesses[:-1]), (accesses[-1],), expression, down
         )
-        schedule = schedule_reduce(payload, self.target.isa)
         name = str(op.results[0]) if op.results else f"assert {op.attributes['text']!r}"
-        self.drafts.add(payload, schedule, tuple(map(at, begins)), name)
+        self._add(payload, tuple(map(at, begins)), name)
 
     def _assert(self, op: Op) -> None:
         """The least of all elements is 0 if one is false."""
@@ -132,7 +131,7 @@ class Reductions(Copies):
             self._add_reduce(op, [row], _along(least, row.shape, 1), 1)
         least = self._as(least, "f32")
         number = next(n for n, other in enumerate(self.function.asserts, 1) if other is op)
-        self.drafts.add(Check(number), None, (at(least),), f"assert {op.attributes['text']!r}")
+        self._add(Check(number), (at(least),), f"assert {op.attributes['text']!r}")
 
     def _cumsum(self, op: Op) -> None:
         """Along the last axis, or the last but one of rows of adjacent elements. Integers in f64, then
@@ -158,10 +157,9 @@ class Reductions(Copies):
             shape, strides, onto = (1, *shape), (0, *strides), (0, *onto)
         accesses = Access(0, strides, x.offset), Access(1, onto, target.offset)
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
-        schedule = schedule_cumsum(payload, self.target.isa)
         views = replace(x, offset=0), replace(target, offset=0)
         name = str(op.result)
-        self.drafts.add(payload, schedule, tuple(map(at, views)), name)
+        self._add(payload, tuple(map(at, views)), name)
         if exact:
             self._made(op.result, targets[0], targets[1:])
         elif element in LIMITS:

@@ -6,9 +6,9 @@ def publish_blocked(
     slot: Slot,
     fields: tuple[int, ...],
     blocks: tuple[Any, ...],
-    micro: tuple[int, ...],
+    micro: tuple[Code | int | None, ...],
     release_gil: bool,
-    last: tuple[Code | None, ...] = (),
+    last: tuple[Code | int | None, ...] = (),
     besides: tuple[tuple[int, int], ...] = (),
     keeps_c: bool = False,
 ) -> None: ...

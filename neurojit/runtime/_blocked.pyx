@@ -31,6 +31,7 @@ cdef extern from "gemm_blocked.h":
         size_t element_size
         nj_cut rows, columns
         int64_t kc, block_rows, block_columns, unit_rows, unit_columns, member_work
+        int a_in_place
         nj_micro_kernel micro[2][2][2]
         nj_micro_kernel last[2][2]
         int besides
@@ -76,20 +77,32 @@ cdef extern from "scratch.h":
 
 
 # A plan of the blocked driver, published like a kernel: the plan follows its nj_code in memory. It owns the
-# micro-kernels of its epilogue.
+# micro-kernels that are nobody else's: those of its epilogue, and those made for its rows of A.
 cdef struct BlockedCode:
     nj_code code
     nj_gemm_plan plan
-    nj_code *last[4]
+    nj_code *owned[12]
 
 
 cdef void destroy_blocked(nj_code *code) noexcept nogil:
-    cdef nj_code **last = (<BlockedCode *>code).last
+    cdef nj_code **owned = (<BlockedCode *>code).owned
     cdef int i
-    for i in range(4):
-        if last[i] is not NULL:
-            last[i].destroy(last[i])
+    for i in range(12):
+        if owned[i] is not NULL:
+            owned[i].destroy(owned[i])
     free(code)
+
+
+cdef nj_micro_kernel micro_kernel_of(BlockedCode *blocked, int place, kernel) except? NULL:
+    """A kernel's entry: an address, 0 for none, or a Code that is taken over into `owned[place]`."""
+    if kernel is None:
+        return NULL
+    if not isinstance(kernel, Code):
+        return <nj_micro_kernel><uintptr_t>kernel
+    blocked.code.bytes += (<Code>kernel).owned().bytes
+    address = <uintptr_t>kernel.address
+    blocked.owned[place] = (<Code>kernel).give_up()
+    return <nj_micro_kernel><uintptr_t>address
 
 
 cdef int count_of_besides(tuple steps) except -1:
@@ -109,12 +122,11 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
                     bint release_gil, tuple last not None=(), tuple besides not None=(), bint keeps_c=False):
     """Publish the blocked driver in a slot.
 
-    fields: as `describe` gives them. blocks: a Blocking (plan/blocking.py). micro: the addresses of the
-    eight micro-kernels [accumulates][rows][columns] for the two sizes of rows and of columns, 0 where the
-    shape needs none; whoever owns them keeps them mapped for good.
+    fields: as `describe` gives them. blocks: a Blocking (plan/blocking.py). micro: the eight micro-kernels
+    [accumulates][rows][columns] for the two sizes of rows and of columns, None where the shape needs none:
+    Codes, taken over here, or addresses, which whoever owns them keeps mapped for good.
 
-    With an epilogue, last: the Codes, taken over here, of the four micro-kernels [rows][columns] for the last
-    block of k, or None. besides: for each operand after C, the bytes from one row of C to the next, and from
+    With an epilogue, last: the four micro-kernels [rows][columns] for the last block of k. besides: for each operand after C, the bytes from one row of C to the next, and from
     one column to the next. keeps_c: the epilogue reads C.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
@@ -130,19 +142,16 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
         (plan.m, plan.n, plan.k, plan.a_row_stride, plan.a_column_stride, plan.b_row_stride,
          plan.b_column_stride, plan.c_row_stride, plan.element_size) = fields
         (rows, columns, plan.kc, plan.block_rows, plan.block_columns, plan.unit_rows, plan.unit_columns,
-         plan.member_work) = blocks
+         plan.member_work, plan.a_in_place) = blocks
         plan.rows, plan.columns = cut_of(rows), cut_of(columns)
+        blocked.code.bytes = sizeof(BlockedCode)
         for i in range(8):
-            plan.micro[i >> 2][i >> 1 & 1][i & 1] = <nj_micro_kernel><uintptr_t>micro[i]
+            plan.micro[i >> 2][i >> 1 & 1][i & 1] = micro_kernel_of(blocked, i, micro[i])
         plan.keeps_c, plan.besides = keeps_c, count_of_besides(besides)
         for i in range(plan.besides):
             plan.beside_row_step[i], plan.beside_column_step[i] = besides[i]
-        blocked.code.bytes = sizeof(BlockedCode)
         for i in range(<int>len(last)):
-            if last[i] is not None:
-                blocked.code.bytes += (<Code?>last[i]).owned().bytes
-                plan.last[i >> 1][i & 1] = <nj_micro_kernel><uintptr_t>last[i].address
-                blocked.last[i] = (<Code>last[i]).give_up()
+            plan.last[i >> 1][i & 1] = micro_kernel_of(blocked, 8 + i, last[i])
     except BaseException:
         destroy_blocked(&blocked.code)
         raise

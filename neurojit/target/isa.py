@@ -21,6 +21,7 @@ class Isa:
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
+    any_offset: a load holds any distance to a register's address, so that rows far apart need one register.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Isa:
     scalable: bool = False
     scalars_apart: bool = False
     multiplies_lanes: bool = False
+    any_offset: bool = False
 
     @property
     def widest(self) -> int:
@@ -60,6 +62,7 @@ AVX512 = Isa(
     vector_bits=(128, 256, 512),
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
+    any_offset=True,
 )
 AVX2 = Isa(
     "x86_64-avx2",
@@ -69,6 +72,7 @@ AVX2 = Isa(
     vector_bits=(128, 256),
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
+    any_offset=True,
 )
 NEON = Isa(
     "aarch64-neon",
