@@ -223,6 +223,11 @@ class _Emission:
             pointer = m.load_pointer(self.arena, WORD * STATE_WORD)
         elif place.space == "cursor":
             pointer = m.load_pointer(self.arena, self._cursor(place.number))
+        elif place.space in ("counter", "frame"):
+            counts = place.space == "counter"
+            pointer, offset = m.copy(self.arena), offset + (self._cursor(place.number) if counts else 0)
+        elif place.space == "zero":
+            pointer = m.constant(0)
         else:
             first = 1 if place.space == "input" else 1 + len(self.plan.inputs)
             pointer = m.load_pointer(self.buffers, WORD * (first + place.number))

@@ -20,20 +20,20 @@ UNIT = 2.0**-24
 
 def emit(m: Machine, g: Random) -> None:
     """Emit the whole kernel, from its arguments to its return."""
-    body(m, g, m.operands(3))
+    body(m, g, m.operands(3 + g.numbered))
     m.leave()
 
 
 def pointers_needed() -> int:
     """How many general registers a kernel needs at most."""
-    return 3 + 1 + 1
+    return 4 + 1 + 1
 
 
 def body(m: Machine, g: Random, operands: tuple[Pointer, ...]) -> None:
-    """Emit the numbers for operands whose addresses are in registers: key, counter, target. All are moved on,
-    to anywhere; the registers stay the caller's. All others are given back.
+    """Emit the numbers for operands whose addresses are in registers: see `Random`. All are moved on, to anywhere;
+    the registers stay the caller's. All others are given back.
     """
-    key, counter, target = operands
+    key, counter, *first, target = operands
     lanes = m.widest_lanes
     whole, tail = divmod(g.count, lanes)
     m.expect(frozenset({tail}) - {0})
@@ -46,6 +46,10 @@ def body(m: Machine, g: Random, operands: tuple[Pointer, ...]) -> None:
     m.add_integers(second, schedule[1], into=second)
     numbers = m.lane_numbers(lanes)
     m.to_integer(numbers, into=numbers)
+    for pointer in first:
+        begin = m.broadcast(lanes, pointer, 0)
+        m.add_integers(numbers, begin, into=numbers)
+        m.drop(begin)
     if whole:
         with m.loop(whole):
             _vector(m, g, schedule, second, numbers, target, lanes)

@@ -47,6 +47,7 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
     }
     kept = {name: array.tobytes() for name, array in weights.items()}
     meant_by = Bounds(function, weights, extent)
+    held = False
     for special in (False, True):
         states = {
             state.name: _filled(number + 40, state.shape, state.dtype, False)
@@ -62,8 +63,32 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
             except UnboundedError as error:
                 raise ValidationError(f"{what}: {error}; it was not published") from error
             states = _call(plan, run, what, extent, inputs, weights, states, expected)
+            held |= expected.codes == {0}
+    if not held:
+        _call_that_holds(plan, run, what, extent, weights, meant_by)
     if any(array.tobytes() != kept[name] for name, array in weights.items()):
         raise ValidationError(f"{what}: wrote to the weights; it was not published")
+
+
+def _call_that_holds(
+    plan: ProgramPlan, run: Run, what: str, extent: int, weights: Mapping[str, Array], meant_by: Bounds
+) -> None:
+    """Numbers that are made up may satisfy no assert: then the first of a few plain inputs that does, if any, so
+    that state is seen to be written."""
+    for fill in FILLS:
+        states = {state.name: _full(fill, state.shape, state.dtype) for state in plan.states}
+        inputs = [_full(fill, _shape(operand, extent), operand.dtype) for operand in plan.inputs]
+        expected = meant_by.of(inputs, states)
+        if expected.codes == {0}:
+            _call(plan, run, what, extent, inputs, weights, states, expected)
+            return
+
+
+FILLS = (0.0, 1.0, 0.5, 2.0, -1.0, 100.0)
+
+
+def _full(fill: float, shape: tuple[int, ...], dtype: str) -> Array:
+    return to_element(np.full(shape, fill), dtype)
 
 
 def _call(

@@ -174,11 +174,14 @@ def check(function: Function, inputs: list[Array], weights: dict[str, Array] | N
     ]
     got = program(*given)
     assert program.compiled, program.explain()
-    extent = len(inputs[0])
-    expected, _ = bounds.bounds(function, inputs, weights, {}, extent)
-    for value, output, meant in zip(
-        function.outputs, got if isinstance(got, tuple) else (got,), expected, strict=True
-    ):
+    compare(function, got, inputs, weights)
+    return program
+
+
+def compare(function: Function, got: Any, inputs: list[Array], weights: dict[str, Array]) -> None:
+    expected, _ = bounds.bounds(function, inputs, weights, {}, len(inputs[0]))
+    outputs = got if isinstance(got, tuple) else (got,)
+    for value, output, meant in zip(function.outputs, outputs, expected, strict=True):
         element = value.type.element
         numbers = held_as_float32(output) if element == "bf16" else output
         assert numbers.dtype == ELEMENTS[element].dtype
@@ -186,7 +189,6 @@ def check(function: Function, inputs: list[Array], weights: dict[str, Array] | N
         near = bounds.agrees(numbers, meant)
         assert near.all(), f"{value}: {numbers[~near][:5]}, expected {meant.value[~near][:5]}"
         assert np.isfinite(meant.error).all(), "the bound says something"
-    return program
 
 
 NATIVE = [(name, element) for name in CASES for element in OPS[name].elements]
@@ -266,3 +268,76 @@ def test_a_failed_assert_names_itself_and_changes_no_state(isa: str, rows: int |
     bound = program.bind(both)
     with pytest.raises(AssertFailedError, match="x is below ten"):
         bound()
+
+
+# What is carried from row to row of a dynamic extent ------------------------------------------------------------
+
+EXTENTS = (0, 1, 2, 11, 12, 13, 16, 17, 29, 40)
+
+
+def recurrent(b: Any, x: Value, y: Value) -> tuple[Value, ...]:
+    """A scan along the rows, between ops of each row and ops of what it ends with."""
+    start, matrix = b.weight(name="h", type="tensor<5xf32>"), b.weight(name="u", type="tensor<5x5xf32>")
+
+    def step(h: Value, row: Value) -> tuple[list[Value], list[Value]]:
+        new = b.tanh(b.reshape(b.matmul(b.reshape(b.add(h, row), shape=(1, 5)), matrix), shape=(5,)))
+        return [new], [b.mul(new, 2.0)]
+
+    (last,), (stacked,) = b.scan(step, [start], [b.exp(b.mul(x, 0.1))])
+    return b.mul(last, 3.0), b.add(stacked, y)
+
+
+CARRIED: dict[str, tuple[Case, tuple[str, ...]]] = {
+    "sum": (one("sum", axes=(0,)), ("f32", "f64", "bf16", "i32")),
+    "mean": (lambda b, x, y: b.tanh(b.mean(x, axes=(0, 1))), ("f32", "f64", "bf16")),
+    "max": (one("max", axes=(0,), keepdims=True), ("f32", "f64", "bf16", "i32", "i8")),
+    "min": (lambda b, x, y: b.min(b.maximum(x, y), axes=(0, 1)), ("f32", "f64", "bf16", "i32", "i8")),
+    "matmul": (two("matmul", transpose_a=True), ("f32", "f64", "bf16", "i32", "i8")),
+    "scan": (recurrent, ("f32",)),
+}
+
+
+@pytest.mark.parametrize(("name", "element"), [(name, e) for name in CARRIED for e in CARRIED[name][1]])
+def test_rows_in_order(isa: str, name: str, element: str) -> None:
+    function = function_of(CARRIED[name][0], element, "?")
+    weights = {name: arrays(3, type_.shape, type_.element) for name, type_ in function.weights.items()}  # type: ignore[misc]
+    memory = {name: in_memory(array, function.weights[name].element) for name, array in weights.items()}
+    program = nj.compile(Module("ops", (function,)), memory)
+    assert program.compiled, program.explain()
+    for extent in EXTENTS:
+        if extent or name not in ("max", "min"):
+            inputs = [arrays(seed, (extent, 5), element) for seed in (1, 2)]
+            compare(function, program(*(in_memory(x, element) for x in inputs)), inputs, weights)
+
+
+def test_random_numbers_of_rows_do_not_depend_on_the_parts(isa: str) -> None:
+    def case(b: Any, x: Value, y: Value) -> tuple[Value, ...]:
+        key, counter = seed_of(b)
+        normal = b.random_normal(key, counter, shape=(-1, 3))
+        return b.add(x, b.random_uniform(key, counter, shape=(-1, 5))), normal
+
+    function = function_of(case, "f32", "?")
+    weights = {name: arrays(3, type_.shape, type_.element) for name, type_ in function.weights.items()}  # type: ignore[misc]
+    program = nj.compile(Module("ops", (function,)), weights)
+    assert program.compiled, program.explain()
+    for extent in EXTENTS:
+        inputs = [arrays(seed, (extent, 5), "f32") for seed in (1, 2)]
+        compare(function, program(*inputs), inputs, weights)
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (lambda b, x, y: b.sub(x, b.mean(x, axes=(0,))), "sub needs for each row what only all rows"),
+        (lambda b, x, y: b.sub(x, b.exp(b.mean(x, axes=(0,)))), "sub needs for each row what only all rows"),
+        (one("cumsum", axis=0), "cumsum mixes rows of the dynamic extent; give it a static one"),
+        (one("argmax", axis=0), "argmax mixes rows"),
+    ],
+)
+def test_what_needs_all_rows_at_once_is_interpreted(case: Case, reason: str) -> None:
+    function = function_of(case, "f32", "?")
+    program = nj.compile(Module("ops", (function,)))
+    assert not program.compiled
+    assert reason in program.explain()
+    inputs = [arrays(seed, (7, 5), "f32") for seed in (1, 2)]
+    compare(function, program(*inputs), inputs, {})

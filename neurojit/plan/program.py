@@ -32,7 +32,9 @@ from neurojit.plan.transpose import Transpose, TransposeSchedule
 
 LINE = 64
 
-Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
+Space = Literal["arena", "weights", "state", "input", "output", "cursor", "counter", "frame", "zero"]
+"""Besides memory: where a cursor points; the word that holds a cursor, which then counts; the frame's words; 0,
+from where a cursor counts."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Place(NamedTuple):
         return self._replace(offset=self.offset + offset)
 
     def __str__(self) -> str:
-        name = f"{self.space} {self.number}" if self.space in ("input", "output", "cursor") else self.space
+        numbered = self.space in ("input", "output", "cursor", "counter")
+        name = f"{self.space} {self.number}" if numbered else self.space
         return f"{name} + {self.offset}"
 
 
@@ -174,7 +177,8 @@ class ProgramPlan:
     """See the module's head. frame_bytes, arena_bytes, weight_bytes, state_bytes: what the blocks take.
 
     asserts: how many there are; their failures are noted, the first one in the text wins. last: what is done
-    only if none failed, which is writing state."""
+    only if none failed, which is writing state. in_order: whether rows depend on those before them, or on their
+    number."""
 
     name: str
     inputs: tuple[Operand, ...]
@@ -187,6 +191,7 @@ class ProgramPlan:
     state_bytes: int = 0
     asserts: int = 0
     last: tuple[Node, ...] = ()
+    in_order: bool = False
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the code."""
@@ -219,7 +224,7 @@ class ProgramPlan:
         None where a call changes what another one reads, which is state, or writes what has no rows. What is
         computed once for all rows is computed once for each piece, so it must be little."""
         tops = [node for node in self.body if isinstance(node, Rows)]
-        if len(tops) != 1 or self.states or self.asserts or any(o.shape[:1] != (None,) for o in self.outputs):
+        if len(tops) != 1 or self.states or self.asserts or self.in_order or any(o.shape[:1] != (None,) for o in self.outputs):
             return None
         once = _work(tuple(node for node in self.body if node is not tops[0]))
         row, unit = max(1, _work((tops[0],))), tops[0].parts[0].height

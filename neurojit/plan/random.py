@@ -12,7 +12,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Random:
-    """Buffers: key (two 32-bit integers), counter (one), target. uniform: (w0 >> 8) 2^-24. normal: Box and
+    """Buffers: key (two 32-bit integers), counter (one), the number of the first element (one, if `numbered`;
+    else it is 0), target. uniform: (w0 >> 8) 2^-24. normal: Box and
     Muller's sqrt(-2 log u) cos(2 pi v), u = ((w0 >> 8) + 1) 2^-24, v = (w1 >> 8) 2^-24.
 
     ValueError: a count that is not from 1 to 2^31 - 1."""
@@ -20,6 +21,7 @@ class Random:
     distribution: Literal["uniform", "normal"]
     count: int
     dtype: Literal["f32"] = "f32"
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.count < 1 << 31:

@@ -51,6 +51,10 @@ class Copies:
         self.weights: dict[tuple[str, bool, str], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
+        self.places: dict[int, list[View]] = {}
+        """Of an op that carries something from row to row: where that lies."""
+        self.numbered: dict[int, View] = {}
+        """Of random numbers for each row: where the number of the first element at hand lies."""
         self.scheduled: dict[Kernel, tuple[Kernel, Schedule]] = {}
 
     # Places -----------------------------------------------------------------------------------------

@@ -105,6 +105,8 @@ def _product(op: Op, uses: Counter[Value], users: dict[Value, list[Op]], groups:
     product = Product(op, op.result, ops=[op])
     if op.operands[1].type.rank != 2 or op.result.type.element not in ("f32", "f64"):
         return product  # many products, or sums that are rounded first: what follows is no epilogue of one
+    if op.operands[0].type.is_dynamic and not op.result.type.is_dynamic:
+        return product  # of which each part of the rows is a summand
     while uses[product.result] == 1 and product.activation == IDENTITY and users.get(product.result):
         (user,) = users[product.result]
         if user.name == "add":

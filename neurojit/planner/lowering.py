@@ -26,6 +26,13 @@ class Lowering(Products, Reductions, Moves):
                 self._pointwise(made)
             else:
                 self._single(made.op)
+            op = made.ops[0]
+            if id(op) in self.places and op.name != "scan":
+                self._combine(op, self.views[op.result])
+
+    def _combine(self, op: Op, part: View) -> None:
+        """What a reduction over rows gave for those at hand is taken in (`across`)."""
+        raise NotImplementedError
 
     def _single(self, op: Op) -> None:
         if op.name in VIEWS:
@@ -73,12 +80,17 @@ class Lowering(Products, Reductions, Moves):
             return
         slots: list[View] = []
         stacks: list[View] = []
+        kept = self.places.get(id(op))
         for number, result in enumerate(op.results):
+            if kept is not None and number < carried:
+                slots.append(kept[number])
+                continue
             places = self._targets(result)
             self.views[result] = places[0]
             (slots if number < carried else stacks).append(places[0])
-        for value, slot in zip(op.operands, slots, strict=False):
-            self._copy(self.view(value), slot, f"start of {value}")
+        if kept is None:
+            for value, slot in zip(op.operands, slots, strict=False):
+                self._copy(self.view(value), slot, f"start of {value}")
         handed, around = block.terminator.operands, self.destinations
         self.destinations = {}
         with self.drafts.loop(trips) as loop:
@@ -103,7 +115,7 @@ class Lowering(Products, Reductions, Moves):
             late += [(v, slot) for v, slot in early if self.views[v].element != slot.element]
             self._copy_together(late)
         self.destinations = around
-        for result in op.results:
+        for result in op.results[carried if kept is not None else 0 :]:
             self._made(result, self.views[result], self._targets(result)[1:])
 
     def _stepped(self, loop: DraftLoop, view: View, backward: bool) -> View:

@@ -89,8 +89,10 @@ class Moves(Copies):
         key, counter = (self._contiguous(self.view(value), str(value)) for value in op.operands)
         targets = self._targets(op.result)
         distribution = "uniform" if op.name == "random_uniform" else "normal"
-        payload = Random(distribution, math.prod(targets[0].shape))  # type: ignore[arg-type]
-        self._add(payload, (at(key), at(counter), at(targets[0])), str(op.result))
+        count = math.prod(targets[0].shape)
+        first = [at(self.numbered[id(op)])] if op.result.type.is_dynamic else []
+        payload = Random(distribution, count, numbered=bool(first))  # type: ignore[arg-type]
+        self._add(payload, (at(key), at(counter), *first, at(targets[0])), str(op.result))
         self._made(op.result, targets[0], targets[1:])
 
     def _convert(self, op: Op) -> None:

@@ -20,8 +20,9 @@ from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.program import Operand, Place, ProgramPlan, State
 from neurojit.planner.drafts import Block
 from neurojit.planner.fusion import MOST_FUSED, Group
-from neurojit.planner.lowering import Lowering, may_overwrite
-from neurojit.planner.rows import check_rows, heights_for
+from neurojit.planner.across import AcrossRows
+from neurojit.planner.lowering import may_overwrite
+from neurojit.planner.rows import across_rows, heights_for, operands_of
 from neurojit.planner.tensors import NARROW, Buffer, UnplannedError, View
 from neurojit.target import Target
 
@@ -36,8 +37,12 @@ def plan_program(function: Function, target: Target, most: int = MOST_FUSED) -> 
         raise UnplannedError(f"{function.name}: {error}") from error
 
 
-class _Network(Lowering):
+class _Network(AcrossRows):
     """The function as a whole: its inputs and outputs, states, and rows of a dynamic extent."""
+
+    def __init__(self, function: Function, target: Target, most: int) -> None:
+        super().__init__(function, target, most)
+        self.phase = _phases(self.groups)
 
     def plan(self) -> ProgramPlan:
         f = self.function
@@ -48,10 +53,15 @@ class _Network(Lowering):
             if not value.type.is_dynamic:
                 self.views[value] = self._widened(value, self._external(value, Place("input", number)))
         self._static_destinations(states)
-        check_rows([op for g in self.groups if _is_dynamic(g) for op in g.ops])
-        self._lower([g for g in self.groups if not _is_dynamic(g)])
+        phases: tuple[list[Group], ...] = ([], [], [])
+        for made in self.groups:
+            phases[self.phase[id(made)]].append(made)
+        late = {value for made in phases[2] for op in made.ops for value in op.results}
+        carrying = across_rows(phases[1], late)
+        self._lower(phases[0])
         if dynamic:
-            self._lower_rows()
+            self._lower_rows(phases[1], carrying)
+        self._lower(phases[2])
         self._copy_rest()
         if f.asserts:
             self.drafts.begin_last()
@@ -69,6 +79,7 @@ class _Network(Lowering):
             state_bytes,
             len(f.asserts),
             last,
+            bool(carrying or self.numbered),
         )
 
     # Places ---------------------------------------------------------------------------------------
@@ -118,7 +129,7 @@ class _Network(Lowering):
             for op in self.function.block.walk()
             if op.name == "state_read" and op.attributes["name"] == write.attributes["name"]
         }
-        ordered = sorted(self.groups, key=_is_dynamic)  # as they are lowered
+        ordered = sorted(self.groups, key=lambda made: self.phase[id(made)])  # as they are lowered
         handed = set(self.function.outputs)
         held_so = write.operands[0].type.element not in NARROW
         return (
@@ -127,10 +138,13 @@ class _Network(Lowering):
 
     # Rows, outputs, state -------------------------------------------------------------------------
 
-    def _lower_rows(self) -> None:
+    def _lower_rows(self, dynamic: list[Group], carrying: list[Op]) -> None:
         """The dynamic groups, once for each part's height."""
-        dynamic = [g for g in self.groups if _is_dynamic(g)]
-        static_views, static_destinations = dict(self.views), dict(self.destinations)
+        for op in carrying:
+            self._first_values(op)
+        ends = {value for op in carrying for value in op.results if not value.type.is_dynamic}
+        static_views, around = dict(self.views), self.destinations
+        static_destinations = {value: of for value, of in around.items() if value not in ends}
         with self.drafts.loop(None) as rows:
             moving: dict[Value, Buffer] = {}
             for number, value in enumerate(self.function.parameters):
@@ -142,6 +156,8 @@ class _Network(Lowering):
                 if value.type.is_dynamic:
                     start = Buffer(0, Place("output", number))
                     outputs.append((value, self.drafts.cursor(rows, (start, 0), row_bytes(value.type))))
+            for op in (op for made in dynamic for op in made.ops):
+                self._number(rows, op)
             for height in heights_for(dynamic, self.target):
                 self.extent = height
                 self.views, self.destinations = dict(static_views), dict(static_destinations)
@@ -154,7 +170,9 @@ class _Network(Lowering):
                 self._lower(dynamic)
                 self._copy_rest(dynamic=True)
         self.extent = 0
-        self.views, self.destinations = static_views, static_destinations
+        self.views, self.destinations = static_views, around
+        for op in carrying:
+            self._last_values(op)
 
     def _copy_rest(self, dynamic: bool = False) -> None:
         """Outputs that no kernel wrote: inputs, weights, views, and what the caller takes as another type."""
@@ -175,6 +193,19 @@ class _Network(Lowering):
 def row_bytes(type_: TensorType) -> int:
     """Of one step of a dynamic extent."""
     return type_.count(1) * ELEMENTS[type_.element].size
+
+
+def _phases(groups: list[Group]) -> dict[int, int]:
+    """0: what is computed once, before the rows of the dynamic extent; 1: for each part of them; 2: once, from
+    what the rows gave."""
+    phases: dict[int, int] = {}
+    of_rows: set[Value] = set()
+    for made in groups:
+        late = any(value in of_rows for op in made.ops for value in operands_of(op))
+        phases[id(made)] = phase = 1 if _is_dynamic(made) else 2 if late else 0
+        if phase:
+            of_rows.update(value for op in made.ops for value in op.results)
+    return phases
 
 
 def _is_dynamic(made: Group) -> bool:

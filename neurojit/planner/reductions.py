@@ -113,7 +113,8 @@ class Reductions(Copies):
                 begins.append(replace(view, offset=0))
         accesses = [Access(numbers[id(v.buffer)], v.strides, v.offset) for v in views]
         build = Builder()
-        expression = build.done(_node(build, op, [build.input(n) for n in range(len(views) - 1)]))
+        name = "sum" if op.name == "mean" and id(op) in self.places else op.name  # divided at the end
+        expression = build.done(_node(build, op, name, [build.input(n) for n in range(len(views) - 1)]))
         down = axis != len(x.shape) - 1
         payload = Reduce(
             lanes_of(x.element), x.shape, tuple(accesses[:-1]), (accesses[-1],), expression, down
@@ -174,18 +175,18 @@ SAME_SHAPE = frozenset({"softmax", "layer_norm", "rms_norm"})
 """Reductions whose result has an element for each of the operand's."""
 
 
-def _node(b: Builder, op: Op, operands: list[int]) -> int:
+def _node(b: Builder, op: Op, name: str, operands: list[int]) -> int:
     """The expression of a row, in the lanes at hand, as the result's element type holds it."""
     x, *others = operands
-    if op.name == "assert":
+    if name == "assert":
         return b.apply("reduce_min", x)
     element, result = op.operands[0].type.element, op.result.type.element
-    if element in LIMITS and op.name != "argmax":
-        return b.apply(ON_INTEGERS[op.name], x)
+    if element in LIMITS and name != "argmax":
+        return b.apply(ON_INTEGERS[name], x)
     if element == "i8":
         x = b.apply("to_number", x)
-    node = RULES[op.name](b, op, x, others)
-    if op.name == "argmax":
+    node = RULES[name](b, op, x, others)
+    if name == "argmax":
         return b.apply("to_integer", node) if element not in ("f64", "i32") else node
     return b.apply("round_bf16", node) if result == "bf16" and op.name not in ("max", "min") else node
 
