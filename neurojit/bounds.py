@@ -319,7 +319,18 @@ def _matmul(c: _Call) -> Bounded:
         error = error + _product(ea, greatest_b) * WIDE
     if not _is_zero(eb):
         error = error + _product(of_a, eb) * WIDE
-    return Bounded(value, error)
+    if np.isfinite(value).all() or (_is_zero(ea) and _is_zero(eb)):
+        return Bounded(value, error)
+    unknown = _product(1.0 * np.isinf(a), 1.0 * _may_vanish(b, eb)) + _product(
+        1.0 * _may_vanish(a, ea), 1.0 * np.isinf(b)
+    )
+    return _unless(unknown > 0, value, error)
+
+
+def _may_vanish(x: Array, error: Array) -> Array:
+    """Where an infinity times this may be NaN, though the exact one is not; or the sum of both."""
+    vanishes: Array = (error > 0) & (np.abs(x) <= error)
+    return vanishes
 
 
 def _add(c: _Call) -> Bounded:
@@ -337,8 +348,7 @@ def _mul(c: _Call) -> Bounded:
         x, ex = x[..., :, np.newaxis], ex[..., :, np.newaxis]
         y, ey = y[..., np.newaxis, :], ey[..., np.newaxis, :]
     error = np.abs(x) * ey + np.abs(y) * ex + ex * ey + c.rounded(np.abs(value))
-    vanishes_x, vanishes_y = (ex > 0) & (np.abs(x) <= ex), (ey > 0) & (np.abs(y) <= ey)
-    unknown = (np.isinf(x) & vanishes_y) | (np.isinf(y) & vanishes_x)  # infinite or NaN
+    unknown = (np.isinf(x) & _may_vanish(y, ey)) | (np.isinf(y) & _may_vanish(x, ex))
     return _unless(unknown, value, error)
 
 

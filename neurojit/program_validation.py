@@ -73,8 +73,8 @@ def validate_program(plan: ProgramPlan, function: Function, run: Run) -> None:
 def _call_that_holds(
     plan: ProgramPlan, run: Run, what: str, extent: int, weights: Mapping[str, Array], meant_by: Bounds
 ) -> None:
-    """Numbers that are made up may satisfy no assert: then the first of a few plain inputs that does, if any, so
-    that state is seen to be written."""
+    """Numbers that are made up may satisfy no assert: then the first of a few plain inputs that does, if any,
+    so that state is seen to be written."""
     for fill in FILLS:
         states = {state.name: _full(fill, state.shape, state.dtype) for state in plan.states}
         inputs = [_full(fill, _shape(operand, extent), operand.dtype) for operand in plan.inputs]

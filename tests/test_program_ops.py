@@ -122,8 +122,14 @@ CASES: dict[str, Case] = {
         b.op("gather", x, b.constant(np.array([4, 0, -3, 99], np.int32), "i32"), axis=1),
         b.op("gather", weight_of(b, (4, 3), x.type.element), weight_of(b, (2, 1), "i32"), axis=0),
     ),
-    "random_uniform": lambda b, x, y: b.op("random_uniform", *seed_of(b), shape=(3, 7)),
-    "random_normal": lambda b, x, y: b.op("random_normal", *seed_of(b), shape=(41,)),
+    **{
+        name: lambda b, x, y, name=name: tuple(
+            b.op(name, *seed_of(b), shape=shape, dtype=dtype)
+            for shape in ((3, 7), (401,))
+            for dtype in ("f32", "f64")
+        )
+        for name in ("random_uniform", "random_normal")
+    },
     "constant": lambda b, x, y: weight_of(b, (2, 3), x.type.element),
     "weight": lambda b, x, y: b.weight(name="w", type=f"tensor<3x2x{x.type.element}>"),
     "scan": scan_of,
@@ -270,7 +276,7 @@ def test_a_failed_assert_names_itself_and_changes_no_state(isa: str, rows: int |
         bound()
 
 
-# What is carried from row to row of a dynamic extent ------------------------------------------------------------
+# What is carried from row to row of a dynamic extent ---------------------------------------------------
 
 EXTENTS = (0, 1, 2, 11, 12, 13, 16, 17, 29, 40)
 
@@ -314,7 +320,8 @@ def test_random_numbers_of_rows_do_not_depend_on_the_parts(isa: str) -> None:
     def case(b: Any, x: Value, y: Value) -> tuple[Value, ...]:
         key, counter = seed_of(b)
         normal = b.random_normal(key, counter, shape=(-1, 3))
-        return b.add(x, b.random_uniform(key, counter, shape=(-1, 5))), normal
+        wide = b.random_normal(key, counter, shape=(-1, 3), dtype="f64")
+        return b.add(x, b.random_uniform(key, counter, shape=(-1, 5))), normal, wide
 
     function = function_of(case, "f32", "?")
     weights = {name: arrays(3, type_.shape, type_.element) for name, type_ in function.weights.items()}  # type: ignore[misc]

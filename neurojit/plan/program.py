@@ -33,8 +33,8 @@ from neurojit.plan.transpose import Transpose, TransposeSchedule
 LINE = 64
 
 Space = Literal["arena", "weights", "state", "input", "output", "cursor", "counter", "frame", "zero"]
-"""Besides memory: where a cursor points; the word that holds a cursor, which then counts; the frame's words; 0,
-from where a cursor counts."""
+"""Besides memory: where a cursor points; the word that holds a cursor, which then counts; the frame's words;
+0, from where a cursor counts."""
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ class ProgramPlan:
     """See the module's head. frame_bytes, arena_bytes, weight_bytes, state_bytes: what the blocks take.
 
     asserts: how many there are; their failures are noted, the first one in the text wins. last: what is done
-    only if none failed, which is writing state. in_order: whether rows depend on those before them, or on their
-    number."""
+    only if none failed, which is writing state. in_order: whether rows depend on those before them, or on
+    their number."""
 
     name: str
     inputs: tuple[Operand, ...]
@@ -224,7 +224,8 @@ class ProgramPlan:
         None where a call changes what another one reads, which is state, or writes what has no rows. What is
         computed once for all rows is computed once for each piece, so it must be little."""
         tops = [node for node in self.body if isinstance(node, Rows)]
-        if len(tops) != 1 or self.states or self.asserts or self.in_order or any(o.shape[:1] != (None,) for o in self.outputs):
+        alone = self.states or self.asserts or self.in_order
+        if len(tops) != 1 or alone or any(o.shape[:1] != (None,) for o in self.outputs):
             return None
         once = _work(tuple(node for node in self.body if node is not tops[0]))
         row, unit = max(1, _work((tops[0],))), tops[0].parts[0].height

@@ -1,8 +1,9 @@
-"""What is carried from row to row of a dynamic extent: places that a program keeps through its loop over rows.
+"""What is carried from row to row of a dynamic extent: places that a program keeps through its loop over
+rows.
 
-A scan along the rows finds its carried values in such places, and leaves them there. A reduction over the rows is
-made for each part, and combined with what the parts before have left. Both begin before the loop, and are at
-hand behind it.
+A scan along the rows finds its carried values in such places, and leaves them there. A reduction over the
+rows is made for each part, and combined with what the parts before have left. Both begin before the loop, and
+are at hand behind it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from neurojit.plan.program import EXTENT_WORD, Place
 from neurojit.planner.drafts import DraftLoop
 from neurojit.planner.lowering import Lowering
 from neurojit.planner.pointwise import LIMITS
+from neurojit.planner.reductions import axes_of
 from neurojit.planner.tensors import HELD, Buffer, View, lanes_of
 
 COMBINED = {"sum": "add", "mean": "add", "matmul": "add", "max": "max", "min": "min"}
@@ -79,8 +81,8 @@ class AcrossRows(Lowering):
             count = self._numbers(extent, place.element)
             count = replace(count, shape=place.shape, strides=(0,) * len(place.shape))
             self._merge("div", place, count, place, str(op.result))
-            axes, shape = op.attributes["axes"], op.operands[0].type.static_shape(1)
-            others = float(math.prod(shape[axis] for axis in axes))  # type: ignore[union-attr, arg-type, index]
+            shape = op.operands[0].type.static_shape(1)
+            others = float(math.prod(shape[axis] for axis in axes_of(op, len(shape))))
             self._apply(lambda b, x: b.apply("div", x, b.constant(others)), place, place, str(op.result))
         if op.result.type.element == "bf16" and op.name not in ("max", "min"):
             self._apply(lambda b, x: b.apply("round_bf16", x), place, place, str(op.result))

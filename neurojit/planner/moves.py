@@ -17,7 +17,8 @@ from neurojit.plan.random import Random
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
 from neurojit.planner.pointwise import clipped, constant_node
-from neurojit.planner.tensors import HELD, UnplannedError, View, lanes_of
+from neurojit.planner.random_numbers import WIDE_NUMBERS
+from neurojit.planner.tensors import HELD, View, lanes_of
 
 
 class Moves(Copies):
@@ -83,16 +84,23 @@ class Moves(Copies):
         self._made(op.result, targets[0], targets[1:])
 
     def _random(self, op: Op) -> None:
-        """Numbers of f32; the key and the counter lie in memory."""
-        if op.result.type.element != "f32":
-            raise UnplannedError(f"{op}: no kernel makes random numbers of {op.result.type.element}")
+        """The key and the counter lie in memory. Numbers of f64 are made of the two words of each."""
         key, counter = (self._contiguous(self.view(value), str(value)) for value in op.operands)
         targets = self._targets(op.result)
         distribution = "uniform" if op.name == "random_uniform" else "normal"
         count = math.prod(targets[0].shape)
         first = [at(self.numbered[id(op)])] if op.result.type.is_dynamic else []
-        payload = Random(distribution, count, numbered=bool(first))  # type: ignore[arg-type]
-        self._add(payload, (at(key), at(counter), *first, at(targets[0])), str(op.result))
+        wide = op.result.type.element == "f64"
+        places = [View.of(targets[0].shape, "i32") for _ in range(2)] if wide else targets[:1]
+        payload = Random("words" if wide else distribution, count, numbered=bool(first))  # type: ignore[arg-type]
+        self._add(payload, (at(key), at(counter), *first, *map(at, places)), str(op.result))
+        if wide:
+            words = tuple(self._as(place, "f64") for place in places)
+            build = Builder()
+            expression = build.done(WIDE_NUMBERS[distribution](build, *map(build.input, range(2))))
+            accesses = tuple(Access(number, (1,)) for number in range(3))
+            made = Map("f64", (count,), accesses[:2], accesses[2:], expression)
+            self._add_map(made, (*words, targets[0]), str(op.result))
         self._made(op.result, targets[0], targets[1:])
 
     def _convert(self, op: Op) -> None:

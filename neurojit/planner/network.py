@@ -18,9 +18,9 @@ import math
 from neurojit.ir.structure import Function, Op, Value
 from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.program import Operand, Place, ProgramPlan, State
+from neurojit.planner.across import AcrossRows
 from neurojit.planner.drafts import Block
 from neurojit.planner.fusion import MOST_FUSED, Group
-from neurojit.planner.across import AcrossRows
 from neurojit.planner.lowering import may_overwrite
 from neurojit.planner.rows import across_rows, heights_for, operands_of
 from neurojit.planner.tensors import NARROW, Buffer, UnplannedError, View
@@ -196,8 +196,8 @@ def row_bytes(type_: TensorType) -> int:
 
 
 def _phases(groups: list[Group]) -> dict[int, int]:
-    """0: what is computed once, before the rows of the dynamic extent; 1: for each part of them; 2: once, from
-    what the rows gave."""
+    """0: what is computed once, before the rows of the dynamic extent; 1: for each part of them; 2: once,
+    from what the rows gave."""
     phases: dict[int, int] = {}
     of_rows: set[Value] = set()
     for made in groups:

@@ -74,7 +74,7 @@ class Reductions(Copies):
         others = [self.view(value) for value in op.operands[1:]]
         result = "f64" if op.name == "argmax" and x.element == "f64" else ""
         targets = self._targets(op.result, result)
-        axes = _axes(op, len(x.shape))
+        axes = axes_of(op, len(x.shape))
         if len(axes) == 1 and axes[0] >= len(x.shape) - 2:
             axis, target = axes[0], _along(targets[0], x.shape, axes[0])
         else:
@@ -191,7 +191,7 @@ def _node(b: Builder, op: Op, name: str, operands: list[int]) -> int:
     return b.apply("round_bf16", node) if result == "bf16" and op.name not in ("max", "min") else node
 
 
-def _axes(op: Op, rank: int) -> tuple[int, ...]:
+def axes_of(op: Op, rank: int) -> tuple[int, ...]:
     """The axes that are reduced, in order."""
     if op.name in ("layer_norm", "rms_norm"):
         return (rank - 1,)

@@ -1,8 +1,8 @@
 """Rows of a dynamic extent: what may be computed part by part, and how many rows are taken at once.
 
 Most ops keep rows apart. Some carry something from row to row, and take the rows in order: a scan along them
-hands its carried values on, a sum over them adds each part to what there is. What they give in the end is there
-only after the last row, so nothing that is computed for each row may need it.
+hands its carried values on, a sum over them adds each part to what there is. What they give in the end is
+there only after the last row, so nothing that is computed for each row may need it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def heights_for(groups: list[Group], target: Target) -> tuple[int, ...]:
 
 
 def across_rows(groups: list[Group], late: set[Value]) -> list[Op]:
-    """The ops of dynamic groups that carry something from row to row, in order. late: what is computed from what
-    they give in the end.
+    """The ops of dynamic groups that carry something from row to row, in order. late: what is computed from
+    what they give in the end.
 
     UnplannedError: an op that mixes the rows in another way, or needs in a row what only all rows give."""
     carrying: list[Op] = []
