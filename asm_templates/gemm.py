@@ -175,6 +175,7 @@ def _tile(
         moved = g.k - rest if trips > 1 else 0
         if moved:
             with m.loop(trips):
+                _prefetch_ahead(m, g, schedule, height, sum(columns), a, b)
                 _steps(m, g, accumulators, columns, a, b, schedule.unroll)
                 m.advance(a, schedule.unroll * g.a.column_stride * size)
                 m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
@@ -342,6 +343,27 @@ def _dynamic_depth(
         _steps(m, g, accumulators, columns, a, b, 1)
         m.advance(a, g.a.column_stride * size)
         m.advance(b, right_operand.steps(m, g.b, 1))
+
+
+def _prefetch_ahead(
+    m: Machine, g: Gemm, schedule: GemmSchedule, height: int, width: int, a: Pointer, b: Pointer
+) -> None:
+    """Ask for what a later trip of the loop over k reads, each line once, as far as lines can be told
+    apart."""
+    size, (of_a, of_b) = m.element.size, (trips * schedule.unroll for trips in schedule.prefetch)
+    if of_a:
+        row, step = g.a.row_stride * size, g.a.column_stride * size
+        places = [i * row + (of_a + k) * step for i in range(height) for k in range(schedule.unroll)]
+        for offset in sorted({place // CACHE_LINE * CACHE_LINE for place in places}):
+            m.prefetch_to_read(a, offset)
+    if of_b:
+        places = [
+            right_operand.steps(m, g.b, of_b + k) + right_operand.column(m, g.b, column)
+            for k in range(schedule.unroll)
+            for column in range(0, width, CACHE_LINE // size)
+        ]
+        for offset in sorted({place // CACHE_LINE * CACHE_LINE for place in places}):
+            m.prefetch_to_read(b, offset)
 
 
 def _prefetch_tile_below(

@@ -80,6 +80,13 @@ class RegisterPool:
             "choose a smaller tile"
         )
 
+    def take_neighbours(self) -> tuple[int, int]:
+        """Two registers, the second one's number following the first's."""
+        first = next((r for r in reversed(self._free) if r + 1 in self._free), None)
+        if first is None:
+            self._refuse()
+        return self.claim(first), self.claim(first + 1)
+
     def take_in_order(self, count: int) -> list[int]:
         """So many registers, lowest first."""
         if count > len(self._free):
@@ -190,6 +197,10 @@ class Machine(Arithmetic, Lanes):
     @abstractmethod
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
+
+    @abstractmethod
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        """The same of one that will be read."""
 
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)

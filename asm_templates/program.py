@@ -15,6 +15,7 @@ from collections.abc import Callable
 from neurojit.asm_templates import cast, cumsum, gather, gemm, gemv, random, reduce, transpose
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
+from neurojit.errors import RegisterPressureError
 from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
 from neurojit.plan.gather import Gather
@@ -110,7 +111,11 @@ class _Emission:
             m.copy_code(*made)
         else:
             begin = m.buffer.mark
-            self.kernel(step, operands)
+            try:
+                self.kernel(step, operands)
+            except RegisterPressureError as error:
+                error.op = step.op
+                raise
             if m.copies_code:
                 self.made[same] = begin, m.buffer.mark
         for operand in reversed(operands):  # so that the next step finds the registers in the same order
@@ -184,11 +189,18 @@ class _Emission:
 
     def loop(self, loop: Loop, depth: int) -> None:
         m, counter = self.m, self._counter(depth)
-        trips = m.constant(loop.trips)
-        m.store_pointer(trips, self.arena, counter)
-        m.release(trips)
+        turns, rest = divmod(loop.trips, loop.unroll)
         self._enter(loop.cursors, loop.first_cursor)
-        with m.while_positive_in_memory(self.arena, counter, 1):
+        if turns:
+            trips = m.constant(turns)
+            m.store_pointer(trips, self.arena, counter)
+            m.release(trips)
+            with m.while_positive_in_memory(self.arena, counter, 1):
+                self._trips(loop, loop.unroll, depth)
+        self._trips(loop, rest, depth)
+
+    def _trips(self, loop: Loop, count: int, depth: int) -> None:
+        for _ in range(count):
             self.body(loop.body, depth + 1)
             self._move(loop.cursors, loop.first_cursor, 1)
 

@@ -67,6 +67,7 @@ class Bounds:
 
     def __init__(self, function: Function, weights: Mapping[str, Array], extent: int = 0) -> None:
         self.function, self.extent = function, extent
+        self.steps: dict[Op, _Step] = {}
         self.fixed: dict[Op, Bounded] = {}
         for op in function.block.walk():
             if op.name == "weight":
@@ -78,7 +79,7 @@ class Bounds:
 
     def of(self, inputs: Iterable[Array], states: Mapping[str, Array]) -> Expected:
         """What a call gives, with bounds."""
-        walk = _Walk(self.fixed, states, self.extent)
+        walk = _Walk(self, states)
         for parameter, array in zip(self.function.parameters, inputs, strict=True):
             walk.known[parameter] = _exact(array)
         with np.errstate(all="ignore"):
@@ -142,8 +143,8 @@ def _wide(dtype: np.dtype[Any]) -> Any:
 class _Walk:
     """One evaluation: what is known so far."""
 
-    def __init__(self, fixed: Mapping[Op, Bounded], states: Mapping[str, Array], extent: int) -> None:
-        self.fixed, self.states, self.extent = fixed, states, extent
+    def __init__(self, asked: Bounds, states: Mapping[str, Array]) -> None:
+        self.asked, self.fixed, self.states = asked, asked.fixed, states
         self.known: dict[Value, Bounded] = {}
         self.written: dict[str, Bounded] = {}
         self.failed: set[Op] = set()
@@ -159,39 +160,46 @@ class _Walk:
         fixed = self.fixed.get(op)
         if fixed is not None:
             return [fixed]
-        if op.name == "state_read":
-            return [_exact(self.states[str(op.attributes["name"])])]
-        if op.name == "state_write":
-            self.written[str(op.attributes["name"])] = self.known[op.operands[0]]
-            return []
-        if op.name == "assert":
-            holds, error = self.known[op.operands[0]]
-            if (~holds & (error == 0)).any():
-                self.failed.add(op)
-            if (error > 0).any():
-                self.unsure.add(op)
-            return []
-        if op.name == "scan":
-            return self._scan(op)
+        special = _SPECIAL.get(op.name)
+        if special is not None:
+            return special(self, op)
+        operands = [self.known[value] for value in op.operands]
+        step = self.asked.steps.get(op)
+        if step is None:
+            step = self.asked.steps[op] = self._step(op, operands)
+        return [_without_nan(*step.rule(_Call(op, operands, step.attributes, step.u)))]
+
+    def _step(self, op: Op, operands: list[Bounded]) -> _Step:
         rule = RULES.get(op.name)
         if rule is None:
             raise UnboundedError(f"{op}: no rule says how far a result may be from the exact one")
-        operands = [self.known[value] for value in op.operands]
         element = next((v.type.element for v in op.operands if v.type.element != "i1"), "i1")
-        result = rule(_Call(op, operands, self._attributes(op, operands), UNIT.get(element, 0.0)))
-        return [_without_nan(*result)]
+        return _Step(rule, self._attributes(op, operands), UNIT.get(element, 0.0))
+
+    def _state_read(self, op: Op) -> list[Bounded]:
+        return [_exact(self.states[str(op.attributes["name"])])]
+
+    def _state_write(self, op: Op) -> list[Bounded]:
+        self.written[str(op.attributes["name"])] = self.known[op.operands[0]]
+        return []
+
+    def _assert(self, op: Op) -> list[Bounded]:
+        holds, error = self.known[op.operands[0]]
+        if (~holds & (error == 0)).any():
+            self.failed.add(op)
+        if (error > 0).any():
+            self.unsure.add(op)
+        return []
 
     def _attributes(self, op: Op, operands: list[Bounded]) -> dict[str, Any]:
         """As the interpreter passes them: floats rounded to the element type, then wide."""
-        if not op.attributes:
-            return {}
         attributes: dict[str, Any] = dict(op.attributes)
         for name, value in attributes.items():
             if isinstance(value, float) and operands:
                 rounded = to_element(np.asarray(value), op.operands[0].type.element)
                 attributes[name] = operands[0].value.dtype.type(rounded)
         if "shape" in attributes:
-            attributes["shape"] = op.result.type.static_shape(self.extent)
+            attributes["shape"] = op.result.type.static_shape(self.asked.extent)
         return attributes
 
     def _scan(self, op: Op) -> list[Bounded]:
@@ -216,17 +224,25 @@ class _Walk:
                 values, errors = zip(*(row[number] for row in rows), strict=True)
                 outputs.append(Bounded(np.stack(values), np.stack(errors)))
             else:
-                outputs.append(_exact(np.zeros(result.type.static_shape(self.extent))))
+                outputs.append(_exact(np.zeros(result.type.static_shape(self.asked.extent))))
         return [*state, *outputs]
+
+
+_SPECIAL: dict[str, Callable[[_Walk, Op], list[Bounded]]] = {
+    "state_read": _Walk._state_read,
+    "state_write": _Walk._state_write,
+    "assert": _Walk._assert,
+    "scan": _Walk._scan,
+}
 
 
 def _without_nan(value: Array, error: Array) -> Bounded:
     """Infinities and NaN have no error; elsewhere an error that is not known is infinite."""
-    finite = np.isfinite(value)
-    if not finite.all():
-        error = np.where(finite, error, 0.0)
-    unknown = np.isnan(error)
-    return Bounded(value, np.where(unknown, np.inf, error) if unknown.any() else error)
+    if not math.isfinite(np.add.reduce(value, axis=None)):  # a sum tells sooner than all elements
+        error = np.where(np.isfinite(value), error, 0.0)
+    if math.isnan(np.add.reduce(error, axis=None)):
+        error = np.where(np.isnan(error), np.inf, error)
+    return Bounded(value, error)
 
 
 UNIT = {"f32": 2.0**-23, "f64": 2.0**-52, "bf16": 2.0**-7}
@@ -234,6 +250,14 @@ LEAST = {2.0**-23: 2.0**-149, 2.0**-52: 2.0**-1074, 2.0**-7: 2.0**-133}
 """By unit: the least denormal number, which a rounding may cost too."""
 GREATEST = {2.0**-23: 2.0**127, 2.0**-52: 2.0**1023, 2.0**-7: 2.0**127}
 """By unit: half the range."""
+
+
+class _Step(NamedTuple):
+    """How an op is evaluated, which is the same for every call."""
+
+    rule: Rule
+    attributes: dict[str, Any]
+    u: float
 
 
 class _Call(NamedTuple):
@@ -255,8 +279,11 @@ class _Call(NamedTuple):
         """What so many roundings of numbers of this magnitude cost at most. Where that reaches beyond the
         greatest number, an intermediate result may be infinite, which it then stays."""
         cost: Array = magnitude * (roundings * self.u / (1 - min(0.5, roundings * self.u)))
-        cost = cost + roundings * LEAST.get(self.u, 0.0)
-        return np.where(magnitude < GREATEST.get(self.u, np.inf), cost, np.inf)
+        cost += roundings * LEAST.get(self.u, 0.0)
+        greatest = GREATEST.get(self.u, np.inf)
+        if np.maximum.reduce(magnitude, axis=None, initial=0.0) < greatest:  # not if there is a NaN
+            return cost
+        return np.where(magnitude < greatest, cost, np.inf)
 
 
 Rule = Callable[[_Call], Bounded]
@@ -280,19 +307,31 @@ def _product(a: Array, b: Array) -> Array:
     (rows, depth), columns = a.shape[-2:], b.shape[-1]
     if a.dtype != np.float64 or not a.size or not b.size:  # long double: NumPy's own loops
         return np.asarray(np.matmul(a, b))
+    if a.ndim == b.ndim == 2:
+        return _matrix_product(a, b)
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    product = np.zeros((*stack, rows, columns))
+    if 1 not in (rows, columns) and rows * depth * columns <= ALONE:
+        return np.asarray(np.matmul(a, b))
+    product = np.empty((*stack, rows, columns))
+    a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
+    for index in np.ndindex(*stack):
+        product[index] = _matrix_product(a[index], b[index])
+    return product
+
+
+def _matrix_product(a: Array, b: Array) -> Array:
+    (rows, depth), columns = a.shape, b.shape[1]
     if 1 in (rows, columns):  # gemv has threads from some thousand elements on
-        a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
-        for index in np.ndindex(*stack):
-            reference_matmul(a[index], b[index], product[index], wide=True)
+        product = np.empty((rows, columns))
+        reference_matmul(a, b, product, wide=True)
         return product
     if rows * depth * columns <= ALONE:
         return np.asarray(np.matmul(a, b))
+    product = np.zeros((rows, columns))
     for i in _cut(rows, SIDE):
         for j in _cut(columns, SIDE):
             for k in _cut(depth, ALONE // SIDE**2):
-                product[..., i, j] += np.matmul(a[..., i, k], b[..., k, j])
+                product[i, j] += np.matmul(a[i, k], b[k, j])
     return product
 
 

@@ -12,6 +12,7 @@ from neurojit.asm_templates.x86_64.casts import X86Casts
 from neurojit.asm_templates.x86_64.widening import X86Widening
 from neurojit.encoder import forms
 
+THIRD_CHOOSES_SECOND = 0xD8  # vpternlogd: bits of the second operand where the third has ones, else the first
 MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's sign
 
 
@@ -49,6 +50,12 @@ class Avx512Arithmetic(X86Casts, X86Widening):
         form = self.form("vrndscale", a.width, "V, V, imm8")
         self.buffer.imm(form, NEAREST_EVEN_QUIETLY, target.register, a.register)
         return target
+
+    def copysign(self, magnitude: Vector, sign: Vector) -> None:
+        bit = self.spread_bits(sign.lanes, self.sign_bit())
+        form = forms["vpternlogd {0}, {0}, {0}, imm8".format(self.registers[sign.width])]
+        self.buffer.imm(form, THIRD_CHOOSES_SECOND, magnitude.register, sign.register, bit.register)
+        self.drop(bit)
 
     def scale(self, a: Vector, n: Vector) -> None:
         self.operate("vscalef", a, a, n)

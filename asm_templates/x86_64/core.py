@@ -46,6 +46,7 @@ class IntegerForms:
         self.neg = forms["neg r64"]
         self.xor = forms["xor r64, r64"]
         self.prefetch_to_write = forms["prefetchw m8"]
+        self.prefetch_to_read = forms["prefetcht0 m8"]
         self.jump_greater = forms["jg rel32"]
         self.jump_less = forms["jl rel32"]
 
@@ -121,6 +122,9 @@ class X86Machine(RegisterArguments):
 
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         self.buffer.mem(self.i.prefetch_to_write, pointer, offset)
+
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        self.buffer.mem(self.i.prefetch_to_read, pointer, offset)
 
     # Control --------------------------------------------------------------------------------------
 

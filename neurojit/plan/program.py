@@ -71,13 +71,17 @@ class Place(NamedTuple):
 @dataclass(frozen=True)
 class Step:
     """One kernel. operands: in the order of the kernel's buffers. count: a map's extent that the call gives.
-    name: what it computes, in the words of the program."""
+    name: what it computes, in the words of the program. op: the name of the op whose kernel it is, which a
+    schedule calls it by; "" for a copy that no op asked for. fused: the names of other ops computed with
+    it."""
 
     kernel: Kernel
     schedule: Schedule
     operands: tuple[Place, ...]
     name: str = ""
     count: int = 0
+    op: str = ""
+    fused: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -109,12 +113,15 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True)
 class Loop:
-    """`trips` >= 1 times the body. Its cursors are `first_cursor`, `first_cursor` + 1, ..."""
+    """`trips` >= 1 times the body, of which `unroll` copies follow each other in the code. Its cursors are
+    `first_cursor`, `first_cursor` + 1, ... op: the name of the scan that it is, if it is one."""
 
     trips: int
     body: tuple[Node, ...]
     cursors: tuple[Cursor, ...] = ()
     first_cursor: int = 0
+    unroll: int = 1
+    op: str = ""
 
 
 class Part(NamedTuple):
@@ -149,7 +156,8 @@ class Operand:
 @dataclass(frozen=True)
 class Weight:
     """A weight in the block of packed weights: the array `name`, cut into columns from `first_column` on and
-    `columns` wide, its rows `row_bytes` apart. A vector is a matrix of one row."""
+    `columns` wide, its rows `row_bytes` apart. A vector is a matrix of one row. panel: columns of a panel,
+    where the matrix lies in panels (plan/panels.py); 0: row after row."""
 
     name: str
     offset: int
@@ -159,6 +167,7 @@ class Weight:
     dtype: str
     first_column: int = 0
     transposed: bool = False
+    panel: int = 0
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,7 @@ class ProgramPlan:
 
     asserts: how many there are; their failures are noted, the first one in the text wins. last: what is done
     only if none failed, which is writing state. in_order: whether rows depend on those before them, or on
-    their number."""
+    their number. ways: the most threads that share the rows of a call; 0: as many as the process allows."""
 
     name: str
     inputs: tuple[Operand, ...]
@@ -192,6 +201,7 @@ class ProgramPlan:
     asserts: int = 0
     last: tuple[Node, ...] = ()
     in_order: bool = False
+    ways: int = 0
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the code."""

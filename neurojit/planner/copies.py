@@ -8,9 +8,9 @@ types of less than 32 bits are met at the edges of a program alone (`tensors.HEL
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from neurojit.ir.structure import Dense, Function, Op, Value
+from neurojit.ir.structure import Dense, Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, schedule_cumsum
@@ -18,13 +18,14 @@ from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
+from neurojit.plan.panels import Panels
 from neurojit.plan.program import Kernel, Place, Schedule, Weight
 from neurojit.plan.reduce import Reduce, schedule_reduce
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.plan.transpose import Transpose, plan_copy, schedule_transpose
+from neurojit.planner.directives import NOTHING, Directives
 from neurojit.planner.drafts import Block, Drafts, Operand, at
 from neurojit.planner.fusion import group
-from neurojit.planner.hoist import hoist
 from neurojit.planner.pointwise import Expressions
 from neurojit.planner.tensors import HELD, NARROW, UnplannedError, View, lanes_of
 from neurojit.target import Target
@@ -33,11 +34,13 @@ from neurojit.target import Target
 class Copies:
     """One function in the course of being planned: its steps so far, and where values lie."""
 
-    def __init__(self, function: Function, target: Target, most: int) -> None:
-        function = hoist(function, target)
+    def __init__(
+        self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
+    ) -> None:
         self.function, self.target = function, target
         self.most = most
-        self.groups = group(function.block, most)
+        self.directives = Directives(function, target, schedule)
+        self.groups = group(function.block, most, self.directives.fusing)
         self.constants = {
             op.result: value
             for op in function.block.walk()
@@ -48,14 +51,14 @@ class Copies:
         self.drafts = Drafts()
         self.views: dict[Value, View] = {}
         self.destinations: dict[Value, list[View]] = {}
-        self.weights: dict[tuple[str, bool, str], Weight] = {}
+        self.weights: dict[tuple[str, bool, str, int], Weight] = {}
         self.weight_block = Block()
         self.extent = 0
         self.places: dict[int, list[View]] = {}
         """Of an op that carries something from row to row: where that lies."""
         self.numbered: dict[int, View] = {}
         """Of random numbers for each row: where the number of the first element at hand lies."""
-        self.scheduled: dict[Kernel, tuple[Kernel, Schedule]] = {}
+        self.scheduled: dict[tuple[Kernel, Schedule], tuple[Kernel, Schedule]] = {}
 
     # Places -----------------------------------------------------------------------------------------
 
@@ -101,30 +104,46 @@ class Copies:
             known = self.views[value] = self._weight(op, transposed=False)
         return known
 
-    def _weight(self, op: Op, transposed: bool, element: str = "") -> View:
-        """A weight or constant in the block of weights, as it is or transposed, held as `element`."""
+    def _weight(self, op: Op, transposed: bool, element: str = "", panels: Panels | None = None) -> View:
+        """A weight or constant in the block of weights, as it is or transposed, held as `element`, row after
+        row or in panels."""
         name = str(op.attributes["name"]) if op.name == "weight" else f"%{op.result.name}"
         element = element or HELD[op.result.type.element]
         shape = self._shape(op.result)
         size = ELEMENTS[element].size
-        key = (name, transposed, element)
+        key = (name, transposed, element, panels.width if panels else 0)
         if key not in self.weights:
             rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
             if transposed:
                 rows, columns = columns, rows
-            offset = self.weight_block.reserve(rows * columns * size)
+            taken = panels.panels(columns) * panels.panel_bytes if panels else rows * columns * size
             self.weights[key] = Weight(
-                name, offset, rows, columns, columns * size, element, transposed=transposed
-            )
+                name, self.weight_block.reserve(taken), rows, columns,
+                panels.width * size if panels else columns * size, element,
+                transposed=transposed, panel=panels.width if panels else 0,
+            )  # fmt: skip
         place = Place("weights", 0, self.weights[key].offset)
         return View.of(shape[::-1] if transposed else shape, element, place)
 
-    def _add(self, kernel: Kernel, operands: tuple[Operand, ...], name: str) -> None:
-        """A step. Equal kernels are one object and have one schedule, by which they are known to be equal."""
-        known = self.scheduled.get(kernel)
+    def _add(
+        self,
+        kernel: Kernel,
+        operands: tuple[Operand, ...],
+        name: str,
+        ops: Sequence[Op] = (),
+        inputs: Sequence[Value] = (),
+    ) -> None:
+        """A step, by a schedule of the planner's own where nobody asked for another. Equal kernels of one
+        schedule are one object, by which they are known to be equal.
+
+        ops: those that it computes; the first is what a schedule calls it by. inputs: what a map reads."""
+        asked = self.directives.schedule(ops[0], kernel, inputs, self.extent) if ops else None
+        known = self.scheduled.get((kernel, asked))
         if known is None:
-            known = self.scheduled[kernel] = kernel, schedule_of(kernel, self.target)
-        self.drafts.add(*known, operands, name)
+            known = kernel, asked or schedule_of(kernel, self.target)
+            self.scheduled[kernel, asked] = known
+        op, *fused = [op.result.name for op in ops] or [""]
+        self.drafts.add(*known, operands, name, op, tuple(fused))
 
     # Copies -----------------------------------------------------------------------------------------
 

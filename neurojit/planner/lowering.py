@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neurojit.ir.structure import Op, Value
 from neurojit.ir.types import ELEMENTS
-from neurojit.planner.drafts import DraftLoop
+from neurojit.planner.drafts import DraftLoop, at
 from neurojit.planner.fusion import Group, Pointwise, Product, group
 from neurojit.planner.moves import Moves
 from neurojit.planner.pointwise import group_inputs
@@ -62,7 +62,8 @@ class Lowering(Products, Reductions, Moves):
             if value not in self.constants or self.constants[value].array.size != 1
         }
         payload, views = self.expressions.map_of(made, shape, inputs, outputs)
-        self._add_map(payload, views, ", ".join(str(value) for value in made.outputs))
+        name = ", ".join(map(str, made.outputs))
+        self._add(payload, tuple(map(at, views)), name, made.ops, list(inputs))
 
     def _in_lanes(self, view: View, lanes: str) -> View:
         """Truth, as these lanes have it; all else is in them already."""
@@ -94,13 +95,14 @@ class Lowering(Products, Reductions, Moves):
         handed, around = block.terminator.operands, self.destinations
         self.destinations = {}
         with self.drafts.loop(trips) as loop:
+            loop.op, loop.unroll = op.results[0].name, self.directives.scan(op, trips)
             self.views.update(zip(block.parameters, slots, strict=False))
             backward = bool(op.attributes["reverse"])
             for parameter, view in zip(block.parameters[carried:], sequences, strict=True):
                 self.views[parameter] = self._stepped(loop, view, backward)
             for value, view in zip(handed[carried:], stacks, strict=True):
                 self._destine(value, self._stepped(loop, view, backward))
-            groups = group(block, self.most)
+            groups = group(block, self.most, self.directives.fusing)
             late: list[tuple[Value, View]] = []
             early: list[tuple[Value, View]] = []
             for number, (value, slot) in enumerate(zip(handed, slots, strict=False)):

@@ -2,6 +2,7 @@
 
     group     ops that become one kernel                 fusion
     lower     groups to kernels, in order                lowering, pointwise, reductions
+    ask       what a schedule says of each kernel        directives, fusing
     lay out   temporaries share the arena                drafts, plan/arena
 
 A function with a dynamic extent whose every row can be computed alone is planned several times, for parts of
@@ -14,11 +15,14 @@ the state, if nobody reads the old state later. What cannot be so is copied.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from neurojit.ir.structure import Function, Op, Value
+from neurojit.errors import TensorLangError
+from neurojit.ir.structure import Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS, TensorType
 from neurojit.plan.program import Operand, Place, ProgramPlan, State
 from neurojit.planner.across import AcrossRows
+from neurojit.planner.directives import NOTHING
 from neurojit.planner.drafts import Block
 from neurojit.planner.fusion import MOST_FUSED, Group
 from neurojit.planner.lowering import may_overwrite
@@ -27,12 +31,17 @@ from neurojit.planner.tensors import NARROW, Buffer, UnplannedError, View
 from neurojit.target import Target
 
 
-def plan_program(function: Function, target: Target, most: int = MOST_FUSED) -> ProgramPlan:
+def plan_program(
+    function: Function, target: Target, most: int = MOST_FUSED, schedule: ScheduleText = NOTHING
+) -> ProgramPlan:
     """The plan of one native function. UnplannedError: an op, or a combination, that no kernel computes.
+    TensorLangError: a step of the schedule that the machine, or a kernel, does not allow.
 
-    most: elementwise ops in one kernel."""
+    most: elementwise ops in one kernel, where the schedule says nothing."""
     try:
-        return _Network(function, target, most).plan()
+        return _Network(function, target, most, schedule).plan()
+    except TensorLangError:
+        raise
     except ValueError as error:  # a payload, or a program, that is larger than kernels reach
         raise UnplannedError(f"{function.name}: {error}") from error
 
@@ -40,8 +49,10 @@ def plan_program(function: Function, target: Target, most: int = MOST_FUSED) -> 
 class _Network(AcrossRows):
     """The function as a whole: its inputs and outputs, states, and rows of a dynamic extent."""
 
-    def __init__(self, function: Function, target: Target, most: int) -> None:
-        super().__init__(function, target, most)
+    def __init__(
+        self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
+    ) -> None:
+        super().__init__(function, target, most, schedule)
         self.phase = _phases(self.groups)
 
     def plan(self) -> ProgramPlan:
@@ -67,7 +78,7 @@ class _Network(AcrossRows):
             self.drafts.begin_last()
         self._write_states(states)
         body, last, arena_bytes = self.drafts.freeze()
-        return ProgramPlan(
+        plan = ProgramPlan(
             f.name,
             self._operands(f.parameters),
             outputs,
@@ -81,6 +92,9 @@ class _Network(AcrossRows):
             last,
             bool(carrying or self.numbered),
         )
+        ways = self.directives.ways(plan.shared_rows is not None)
+        self.directives.check_obeyed()
+        return replace(plan, ways=ways) if ways else plan
 
     # Places ---------------------------------------------------------------------------------------
 
@@ -158,7 +172,7 @@ class _Network(AcrossRows):
                     outputs.append((value, self.drafts.cursor(rows, (start, 0), row_bytes(value.type))))
             for op in (op for made in dynamic for op in made.ops):
                 self._number(rows, op)
-            for height in heights_for(dynamic, self.target):
+            for height in self.directives.heights(heights_for(dynamic, self.target)):
                 self.extent = height
                 self.views, self.destinations = dict(static_views), dict(static_destinations)
                 self.drafts.body(rows, height)

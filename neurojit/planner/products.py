@@ -17,6 +17,7 @@ from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access
+from neurojit.plan.panels import Panels
 from neurojit.plan.reduce import Reduce
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
@@ -43,19 +44,21 @@ class Products(Copies):
             a = _swapped(a)
         exact = element in ("f32", "f64")
         lanes = "f64" if element == "i8" and a.shape[-1] > MOST_EXACT else lanes_of(element)
-        a, b = self._numbers(a, lanes), self._right(op, right, lanes)
+        a = self._numbers(a, lanes)
+        panels = self._panels(op)
+        b = self._packed(op, panels) if panels else self._right(op, right, lanes)
         targets = self._targets(made.result) if exact else [View.of(self._shape(op.result), lanes)]
         if len(b.shape) != 2:
             self._batch(op, a, b, targets[0])
         else:
-            self._matrices(made, a, b, targets[0])
+            self._matrices(made, a, b, targets[0], panels)
         if exact:
             self._made(made.result, targets[0], targets[1:])
         else:
             self._rounded(op.result, targets[0])
 
-    def _matrices(self, made: Product, a: View, b: View, target: View) -> None:
-        """All rows by one matrix, with the epilogue."""
+    def _matrices(self, made: Product, a: View, b: View, target: View, panels: Panels | None) -> None:
+        """All rows by one matrix, perhaps in panels, with the epilogue."""
         op = made.op
         k, n = b.shape
         rows = self._reshaped(a, (math.prod(a.shape[:-1]), k), str(op.operands[0]))
@@ -75,10 +78,10 @@ class Products(Copies):
             operands.append(at(residual))
         payload = Gemm(
             a.element, m, n, k,
-            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), Matrix(b.strides[0]),
+            Matrix(rows.strides[0] if m > 1 else k, rows.strides[1]), panels or Matrix(b.strides[0]),
             Output(c.strides[0] if m > 1 else n), epilogue=epilogue,
         )  # fmt: skip
-        self._add(payload, tuple(operands), str(made.result))
+        self._add(payload, tuple(operands), str(made.result), made.ops)
 
     def _batch(self, op: Op, a: View, b: View, c: View) -> None:
         """Products of many pairs of matrices: a loop over the leading axes."""
@@ -101,7 +104,7 @@ class Products(Copies):
         with self.drafts.loop(math.prod(outer)) as loop:
             size = ELEMENTS[a.element].size
             moving = [self.drafts.cursor(loop, at(view), step * size) for view, step in operands]
-            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result))
+            self._add(payload, tuple((buffer, 0) for buffer in moving), str(op.result), [op])
 
     def _right(self, op: Op, value: Value, lanes: str) -> View:
         """The right operand with adjacent columns, as numbers of `lanes`."""
@@ -111,6 +114,21 @@ class Products(Copies):
             return self._weight(source, transposed, lanes)
         b = self._numbers(self.view(value), lanes)
         return self._adjacent(op, _swapped(b) if transposed else b)
+
+    def _panels(self, op: Op) -> Panels | None:
+        """The panels that a product's weights lie in, None where they lie row after row."""
+        value = op.operands[1]
+        source = self.sources.get(value)
+        may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
+        width = self.directives.panel(op, may)
+        if not width:
+            return None
+        k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
+        return Panels.of(value.type.element, k, width)
+
+    def _packed(self, op: Op, panels: Panels) -> View:
+        """The weights of a product, in panels; as a view, the place where the first one begins."""
+        return self._weight(self.sources[op.operands[1]], bool(op.attributes["transpose_b"]), panels=panels)
 
     def _numbers(self, view: View, lanes: str) -> View:
         """Numbers of f32 or f64, also where integers are held."""
@@ -152,7 +170,7 @@ class Products(Copies):
         expression = build.done(build.apply("reduce_isum", product))
         payload = Reduce("f32", (*outer, m, k, n), accesses[:2], accesses[2:], expression, down=True)
         views = tuple(replace(view, offset=0) for view in (a, b, c))
-        self._add(payload, tuple(map(at, views)), str(op.result))
+        self._add(payload, tuple(map(at, views)), str(op.result), [op])
         self._made(op.result, c, targets[1:])
 
 

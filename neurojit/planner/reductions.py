@@ -120,7 +120,7 @@ class Reductions(Copies):
             lanes_of(x.element), x.shape, tuple(accesses[:-1]), (accesses[-1],), expression, down
         )
         name = str(op.results[0]) if op.results else f"assert {op.attributes['text']!r}"
-        self._add(payload, tuple(map(at, begins)), name)
+        self._add(payload, tuple(map(at, begins)), name, [op] if op.results else ())
 
     def _assert(self, op: Op) -> None:
         """The least of all elements is 0 if one is false."""
@@ -160,7 +160,7 @@ class Reductions(Copies):
         payload = Cumsum(x.element, shape, *accesses, down=axis == last - 1)
         views = replace(x, offset=0), replace(target, offset=0)
         name = str(op.result)
-        self._add(payload, tuple(map(at, views)), name)
+        self._add(payload, tuple(map(at, views)), name, [op])
         if exact:
             self._made(op.result, targets[0], targets[1:])
         elif element in LIMITS:

@@ -21,6 +21,7 @@ class Isa:
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
+    prefetches: it has an instruction that asks for a cache line.
     any_offset: a load holds any distance to a register's address, so that rows far apart need one register.
     """
 
@@ -34,6 +35,7 @@ class Isa:
     scalable: bool = False
     scalars_apart: bool = False
     multiplies_lanes: bool = False
+    prefetches: bool = True
     any_offset: bool = False
 
     @property
@@ -94,6 +96,7 @@ RVV = Isa(
     needs=("fd", "v"),
     scalable=True,
     scalars_apart=True,
+    prefetches=False,  # Zicbop is an extension of its own
 )
 NONE = Isa(
     "none",
