@@ -23,7 +23,7 @@ from neurojit.errors import NeurojitError
 if TYPE_CHECKING:
     from neurojit.codegen import Note
     from neurojit.encoder import CodeBuffer
-    from neurojit.plan.gemm import GemmSchedule
+    from neurojit.plan.gemm import ColumnBlock, GemmSchedule
     from neurojit.target import Target
 
 
@@ -305,10 +305,22 @@ def _how(schedule: Any) -> tuple[str, ...]:
 def schedule_lines(schedule: GemmSchedule) -> list[str]:
     """The tiling of C in words, a line for each kind of column of tiles, and one for k."""
     lines = [
-        f"tiles of C    {block.tiles} x ({' + '.join(map(str, block.lanes))}) columns, rows {block.rows}"
+        f"tiles of C    {block.tiles} x ({_columns(block)}) columns, rows {block.rows}{_scalars(block)}"
         for block in schedule.columns
     ]
     return [*lines, f"steps of k    unrolled by {schedule.unroll}"]
+
+
+def _columns(block: ColumnBlock) -> str:
+    vectors = list(map(str, block.lanes))
+    return " + ".join([*vectors, f"{block.folded} folded"] if block.folded else vectors)
+
+
+def _scalars(block: ColumnBlock) -> str:
+    """How a tile gets the scalars of A, where that is not left to the machine."""
+    if block.shared:
+        return "; scalars shared by the vectors of a row"
+    return f"; scalars of {block.by_lanes} rows by lanes" if block.by_lanes else ""
 
 
 def document(emission: Emission) -> dict[str, Any]:
@@ -325,7 +337,14 @@ def document(emission: Emission) -> dict[str, Any]:
     if emission.kernel == "gemm":
         gemm, schedule = emission.payload, emission.schedule
         blocks = [
-            {"lanes": block.lanes, "tiles": block.tiles, "rows": block.rows.groups}
+            {
+                "lanes": block.lanes,
+                "folded": block.folded,
+                "tiles": block.tiles,
+                "rows": block.rows.groups,
+                "shared": block.shared,
+                "by_lanes": block.by_lanes,
+            }
             for block in schedule.columns
         ]
         tiling = {"columns": blocks, "unroll": schedule.unroll, "cycles": schedule.cycles}
