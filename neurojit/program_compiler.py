@@ -15,7 +15,8 @@ import numpy as np
 
 from neurojit._program import call_code
 from neurojit.codegen import Note, emit_program, machine_class, program_buffer
-from neurojit.encoder import CodeBuffer, listing
+from neurojit.encoder import CodeBuffer
+from neurojit.encoder.listing import listing
 from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressureError
 from neurojit.ir.structure import Function, ScheduleText
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
