@@ -65,7 +65,7 @@ class NeonWidening(NeonCasts):
 
     def _dot_of_words(self, accumulator: Vector, scalar: Scalar, vector: Vector) -> None:
         """All products, then the sums of neighbours: the scalar's two words stand in every lane for that."""
-        assert type(scalar) in (Lane, Vector)
+        assert isinstance(scalar, (Lane, Vector))
         low, high = self.vectors.take(), self.vectors.take()
         factor, emit = scalar.register, self.buffer.emit
         if type(scalar) is Lane:

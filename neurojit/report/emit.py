@@ -118,8 +118,8 @@ def _asked_for(arguments: argparse.Namespace) -> Emission:
         return _program(text, arguments.target)
     if arguments.file is not None:
         raise ValueError(f"emit {arguments.kernel}: got a file, {arguments.file}: expected one with program")
-    extents = (getattr(arguments, extent) for extent in "mnk")
-    return emit(arguments.kernel, *extents, arguments.dtype, arguments.target, function=arguments.function)
+    a = arguments
+    return emit(a.kernel, a.m, a.n, a.k, a.dtype, a.target, function=a.function)
 
 
 # The function ---------------------------------------------------------------------------------------------
