@@ -66,11 +66,15 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     full = target.isa.widest // 8 // size
     vectors = g.n // full
     cover, least = None, float("inf")
+    searches: dict[int, _Search] = {}  # by what masks leave of the registers
     for edge, folded in ways_to_end(g, target):
-        masks = sum(
-            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
-        )
-        search = _Search(g, target, masks)
+        masks = 0
+        if not target.isa.mask_registers:
+            partial = (*edge, *segments_rest(folded, size))
+            masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in partial])
+        search = searches.get(masks)
+        if search is None:
+            search = searches[masks] = _Search(g, target, masks)
         if search.floor(vectors, edge, folded) * NEAR < least:
             found = search.cover(vectors, edge, folded)
             cost = sum([tile.cost for tile in found])
