@@ -11,6 +11,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +24,7 @@ from neurojit.codegen import list_program
 from neurojit.config import CONFIG
 from neurojit.errors import AssertFailedError, Diagnostic, RegisterPressureError, TensorLangError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse, parse_schedule
+from neurojit.ir.numbers import to_element
 from neurojit.ir.printer import print_module, print_schedule
 from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
@@ -55,6 +57,8 @@ class Contract:
         self.module = module
         self.function: Function = module.main
         self.given = module.schedule(module.main.name)
+        self.set_aside = ""
+        """Why a schedule that a file had is not obeyed."""
         self.planned = self.function
         """The function as it is planned: products taken out of loops, unless a schedule names what is
         written."""
@@ -230,20 +234,17 @@ class Contract:
                 self.slot, self.reason = publish_program(self.plan, self.function, host_target())
                 status = program.run(addresses, extent)
             if status:
-                raise self._failed(status)
+                raise self.failed(status)
             if status == 0:
                 return
         done = evaluate(self.function, inputs, self.arrays, self.states)
         for output, result in zip(outputs, done.outputs, strict=True):
-            output[...] = result
+            output[...] = _in_memory(result, output.dtype)
         for name, state in done.states.items():
-            self.states[name][...] = state
+            self.states[name][...] = _in_memory(state, self.states[name].dtype)
 
-    def assertion(self, number: int) -> str:
-        """What to say when the assert of this number failed."""
-        return str(self._failed(number))
-
-    def _failed(self, number: int) -> AssertFailedError:
+    def failed(self, number: int) -> AssertFailedError:
+        """What to raise when the assert of this number failed."""
         op = self.function.asserts[number - 1]
         return AssertFailedError(number, str(op.attributes["text"]), op.span)
 
@@ -322,7 +323,8 @@ class Contract:
             if op.name == "state_read"
         }
         for name, array in self.states.items():
-            array[...] = start.get(name, 0.0)
+            value = to_element(np.asarray(start.get(name, 0.0)), self.function.states[name].element)
+            array[...] = _in_memory(value, array.dtype)
 
     def clone(self) -> Program:
         made = object.__new__(Contract)
@@ -385,6 +387,8 @@ class Contract:
             lines.append(
                 f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
             )
+        if self.set_aside:
+            lines.append(self.set_aside)
         if self.given.steps and self.plan is None:
             lines.append("the schedule beside the text has no effect")
         if self.plan is not None:
@@ -410,7 +414,12 @@ class Contract:
 def restored(saved: Saved) -> Program:
     """The program that was saved, compiled for this CPU, in the state it had."""
     module = parse(saved.text)
-    contract = Contract(run(module), checked_weights(module, saved.weights))
+    weights = checked_weights(module, saved.weights)
+    try:
+        contract = Contract(run(module), weights)
+    except TensorLangError as error:  # legal, as the text is, but not for this machine
+        contract = Contract(run(replace(module, schedules=())), weights)
+        contract.set_aside = f"its schedule was made for another machine, and the planner chose one: {error}"
     contract.restore(saved.states)
     return contract.program()
 
@@ -448,6 +457,13 @@ class Weights(MutableMapping[str, Array]):
 
 def _dtype(type_: TensorType) -> np.dtype[Any]:
     return np.dtype(np.uint16 if type_.element == "bf16" else ELEMENTS[type_.element].dtype)
+
+
+def _in_memory(result: Array, dtype: np.dtype[Any]) -> Array:
+    """What the interpreter computed as arrays hold it: bf16 as its 16 bits."""
+    if dtype != np.uint16:
+        return result
+    return np.asarray(np.asarray(result, np.float32).view(np.uint32) >> 16, np.uint16)
 
 
 def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:
