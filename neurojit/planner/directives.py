@@ -285,13 +285,14 @@ class Directives:
             if schedule.in_registers:
                 width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
                 vectors = ceil_div(g.shape[-1] or 1, width)
-                needed = registers_needed(g, row_program(g, hold=False), vectors, width)
+                needed = registers_needed(g, row_program(g, hold=False), vectors, width, schedule.rows)
                 if needed > isa.vector_registers - SPARE:
                     message = (
                         f"a row in registers needs {needed + SPARE}, {isa.option} has {isa.vector_registers}"
                     )
                     refuse(step, message, "false", "true", at="registers")
-        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes)
+        rows = 1 if lanes else schedule.rows
+        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes, rows=rows)
 
     def cumsum(self, op: Op, g: Cumsum, part: int) -> CumsumSchedule:
         isa, name = self.target.isa, op.result.name
