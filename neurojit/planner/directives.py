@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from neurojit.ir.schedule import is_in_rows
 from neurojit.ir.structure import Function, Op, ScheduleText, Step, Value
-from neurojit.plan.cumsum import COLUMNS_AT_ONCE, Cumsum, CumsumSchedule, schedule_cumsum
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule, columns_at_once, schedule_cumsum
 from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
 from neurojit.plan.map import Map, MapSchedule, schedule_map
@@ -308,7 +308,7 @@ class Directives:
             if not g.down:
                 refuse(step, f"{op} goes along rows, whose sums are kept", at="registers")
             schedule = CumsumSchedule(
-                (schedule.side or COLUMNS_AT_ONCE) if step.parameters["registers"] else 0
+                (schedule.side or columns_at_once(isa)) if step.parameters["registers"] else 0
             )
         unroll, step_ = self.number("unroll", name, part, "steps")
         if step_ is not None:
