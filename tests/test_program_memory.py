@@ -22,6 +22,8 @@ void *malloc(size_t n) { counted++; return __libc_malloc(n); }
 void *calloc(size_t n, size_t m) { counted++; return __libc_calloc(n, m); }
 void *realloc(void *p, size_t n) { counted++; return __libc_realloc(p, n); }
 void *aligned_alloc(size_t a, size_t n) { counted++; return __libc_memalign(a, n); }
+void *memalign(size_t a, size_t n) { counted++; return __libc_memalign(a, n); }
+int posix_memalign(void **p, size_t a, size_t n) { *p = memalign(a, n); return *p ? 0 : 12; }
 """
 
 SCRIPT = """
