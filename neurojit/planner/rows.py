@@ -52,7 +52,7 @@ def operands_of(op: Op) -> Iterable[Value]:
 
 
 def _carries(op: Op) -> bool:
-    """Whether it takes rows in order, and hands on what has a static type."""
+    """Whether it takes rows in order, and hands on what has a static type, or running sums."""
     dynamic = [value.type.is_dynamic for value in op.operands]
     if op.name == "scan":
         carried = int(op.attributes["carried"])  # type: ignore[arg-type]
@@ -61,6 +61,8 @@ def _carries(op: Op) -> bool:
         return along and not any(dynamic[:carried]) and not op.attributes["reverse"] and not inside
     if op.name == "matmul":
         return all(dynamic) and op.operands[0].type.rank == op.operands[1].type.rank == 2 and adds_rows(op)
+    if op.name == "cumsum":
+        return op.attributes["axis"] == 0
     return op.name in SUMMED_UP and dynamic[0] and 0 in op.attributes["axes"]  # type: ignore[operator]
 
 
