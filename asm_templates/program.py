@@ -48,7 +48,12 @@ HELD = 2
 
 def emit(m: Machine, plan: ProgramPlan, begin: Callable[[Step], None] = lambda step: None) -> None:
     """Emit the whole function, from its arguments to its return. `begin` is called before each step."""
-    m.save_pointers(max(0, HELD + max(map(_pointers, plan.steps()), default=0) - m.pointers.budget))
+    neediest = max(plan.steps(), key=_pointers, default=None)
+    try:
+        m.save_pointers(max(0, HELD + (_pointers(neediest) if neediest else 0) - m.pointers.budget))
+    except RegisterPressureError as error:
+        error.op = neediest.op if neediest else ""
+        raise
     extent = m.extent()
     buffers = m.buffers()
     arena = m.load_pointer(buffers, 0)

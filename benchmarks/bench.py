@@ -43,6 +43,7 @@ PARTS = {
     "threads": Part("threads", {}),
     "linear": Part("linear", {}),
     "programs": Part("programs", {}),
+    "compiling": Part("compiling", {}),
     "latencies": Part("latencies", {}),
     "crowd": Part("crowd", {}),
     "programs_c_to_c": Part("programs_c_to_c", {}),

@@ -11,6 +11,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -56,6 +57,8 @@ class Contract:
         self.module = module
         self.function: Function = module.main
         self.given = module.schedule(module.main.name)
+        self.set_aside = ""
+        """Why a schedule that a file had is not obeyed."""
         self.planned = self.function
         """The function as it is planned: products taken out of loops, unless a schedule names what is
         written."""
@@ -384,6 +387,8 @@ class Contract:
             lines.append(
                 f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
             )
+        if self.set_aside:
+            lines.append(self.set_aside)
         if self.given.steps and self.plan is None:
             lines.append("the schedule beside the text has no effect")
         if self.plan is not None:
@@ -409,7 +414,12 @@ class Contract:
 def restored(saved: Saved) -> Program:
     """The program that was saved, compiled for this CPU, in the state it had."""
     module = parse(saved.text)
-    contract = Contract(run(module), checked_weights(module, saved.weights))
+    weights = checked_weights(module, saved.weights)
+    try:
+        contract = Contract(run(module), weights)
+    except TensorLangError as error:  # legal, as the text is, but not for this machine
+        contract = Contract(run(replace(module, schedules=())), weights)
+        contract.set_aside = f"its schedule was made for another machine, and the planner chose one: {error}"
     contract.restore(saved.states)
     return contract.program()
 

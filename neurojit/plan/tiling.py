@@ -25,8 +25,12 @@ UNROLL = 4
 """Steps of k in one trip of the loop otherwise."""
 TILE_VECTORS = (1, 2, 3, 4, 5, 6)
 """Whole vectors side by side in one tile."""
-ROW_VECTORS = (8, 12)
-"""The same of one row, which reads B in its multiply-adds."""
+ROW_VECTORS = (8, 12, 16)
+"""The same of one row, which reads B in its multiply-adds, as far as there are registers for them."""
+ROW_STEP = 1024
+"""Bytes between what a load reads in one trip of the loop and in the next, of one row and a B beyond L1.
+Farther apart, the prefetcher of L1, which follows each load on its own, is at a loss: 1 x 256 x 64 takes 1350
+cycles with 1 KiB, 2100 with two or four. Measured on Zen 5."""
 MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
@@ -56,7 +60,7 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     if level < Level.O3:
         return _preset(g, target, *PRESETS[level])
     block = k_block(g, target)
-    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
+    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or _steps_of_k(g, target)
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
     vectors, rest = divmod(g.n, full)
@@ -74,6 +78,15 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     for tile, same in groupby(cover):
         columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
+
+
+def _steps_of_k(g: Gemm, target: Target) -> int:
+    """In one trip of the loop."""
+    assert g.k is not None
+    size = ELEMENT_SIZE[g.dtype]
+    if g.m > 1 or g.k * g.n * size <= target.caches.l1d.size // 2:
+        return UNROLL
+    return max(1, min(UNROLL, ROW_STEP // (g.b.row_stride * size)))
 
 
 def _preset(g: Gemm, target: Target, height: int, vectors: int, unroll: int) -> GemmSchedule:
@@ -127,7 +140,8 @@ class _Search:
         tiles, few = [], vectors
         if vectors > MOST_SEARCHED:
             tile = min([self.of_width(w) for w in widths], key=lambda tile: tile.cost / len(tile.lanes))
-            tiles = [tile] * ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
+            wide = len(tile.lanes)
+            tiles = [tile] * min(ceil_div(vectors - MOST_SEARCHED, wide), vectors // wide)
             few -= len(tiles) * len(tile.lanes)
         for v in range(1, few + 1):
             best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
@@ -150,9 +164,11 @@ class _Search:
 
     def _widths(self, vectors: int) -> list[int]:
         """Of the tiles worth trying: from narrow to wide, up to one that is near the floor and divides."""
-        widths = []
+        isa, widths = self.isa, []
+        in_memory = not (isa.multiplies_lanes or isa.scalars_apart)  # a multiply-add's vector
+        most = isa.vector_registers - 1 - self.masks if in_memory else isa.vector_registers // 2
         for w in TILE_VECTORS if self.m > 1 else TILE_VECTORS + ROW_VECTORS:
-            if w <= vectors:
+            if w <= vectors and w < most:
                 widths.append(w)
                 if vectors % w == 0 and self.of_width(w).cost < self.floor(w, ()) * NEAR:
                     break

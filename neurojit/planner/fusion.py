@@ -259,7 +259,7 @@ class _Groups:
                     made.ops.append(op)
                     self._put(op, number)
                     home = number
-            elif number not in self.fixed and self._may_be_one(1 << number | 1 << home, 0):
+            elif not {number, home} & self.fixed and self._may_be_one(1 << number | 1 << home, 0):
                 into = self.made[home]
                 assert isinstance(into, Pointwise)
                 if len(into.ops) + len(made.ops) <= most and into.takes(made.ops[0]):
