@@ -39,10 +39,13 @@ class AcrossRows(Lowering):
             counter = Buffer(0, number._replace(space="counter"))
             self.numbered[id(op)] = View(counter, (1,), (1,), 0, "i32")
 
-    def _first_values(self, op: Op) -> None:
-        """Before the loop: the first carried values, or what changes no value that is combined with it."""
+    def _first_values(self, op: Op, again: bool) -> None:
+        """Before the loop: the first carried values, or what changes no value that is combined with it.
+
+        again: only its rows are needed, since an earlier loop has left what it gives in the end."""
         if op.name == "scan":
-            places = [self._targets(result)[0] for result in op.results if not result.type.is_dynamic]
+            finals = [result for result in op.results if not result.type.is_dynamic]
+            places = [self._fresh(result) if again else self._targets(result)[0] for result in finals]
             for value, place in zip(op.operands, places, strict=False):
                 self._copy(self.view(value), place, f"start of {value}")
         else:
