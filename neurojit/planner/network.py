@@ -253,4 +253,4 @@ def _stages(groups: list[Group]) -> tuple[dict[int, int], dict[Value, int]]:
 
 
 def _is_dynamic(made: Group) -> bool:
-    return any(value.type.is_dynamic for op in made.ops for value in (*op.operands, *op.results))
+    return any(value.type.is_dynamic for op in made.ops for value in (*operands_of(op), *op.results))
