@@ -21,11 +21,12 @@ from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressu
 from neurojit.ir.structure import Function, ScheduleText
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
 from neurojit.planner import plan_program
+from neurojit.planner.decompose import decompose
 from neurojit.planner.directives import NOTHING
 from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.hoist import hoist
 from neurojit.program_validation import validate_program
-from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
+from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
 from neurojit.target import Target
 from neurojit.weight_block import Array, aligned, constants_of, packed
 
@@ -53,7 +54,7 @@ def planned_program(function: Function, target: Target, schedule: ScheduleText =
     """A function as it would be compiled for the target. UnplannedError: no kernel computes some of it;
     UnknownIsaError: nothing is emitted for the target; TensorLangError: it cannot obey the schedule."""
     machine_class(target.isa)  # there is one, or this raises
-    planned = function if schedule.steps else hoist(function, target)
+    planned = function if schedule.steps else hoist(decompose(function), target)
     for most in FUSED:
         plan = plan_program(planned, target, most, schedule)
         try:
@@ -79,6 +80,7 @@ def publish_program(plan: ProgramPlan, function: Function, target: Target) -> tu
         if not slot.published:
             SLOTS.publish(slot, _validated(code, plan, function))
             counts["programs"] += 1
+            keep_within_cache()
     except RegisterPressureError:
         raise
     except (NeurojitError, MemoryError) as error:
