@@ -287,21 +287,25 @@ def segments_rest(folded: int, size: int) -> tuple[int, ...]:
 def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
     """The same columns in vectors of 1, 2, 4 or 8 registers where the ISA has those: fewer instructions.
 
-    Not before a long function, which needs many registers beside its argument.
+    Not before a long function, which needs many registers beside its argument; and few before one that
+    compares, which needs another group and masks.
     """
+    most = MOST_COMPARED if g.epilogue.activation.name in COMPARING_FUNCTIONS else MOST_GROUPED
     full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
     if not isa.scalable or g.epilogue.activation.name not in SHORT_FUNCTIONS:
         return lanes
     groups, left = [], sum(lanes)
     while left > 0:
-        registers = 1 << (min(ceil_div(left, full), MOST_GROUPED).bit_length() - 1)
+        registers = 1 << (min(ceil_div(left, full), most).bit_length() - 1)
         groups.append(min(registers * full, left))
         left -= registers * full
     return tuple(groups)
 
 
-MOST_GROUPED = 8
+MOST_GROUPED, MOST_COMPARED = 8, 2
 """Registers in a group."""
+COMPARING_FUNCTIONS = ("relu", "leaky_relu")
+"""Short functions that choose lane by lane."""
 MOST_WITH_EDGE = 4
 """Whole vectors in a tile that the edge rides along in."""
 

@@ -79,6 +79,8 @@ def test_epilogues_and_both_encoders(isa: str, storage: str) -> None:
             Epilogue(alpha=0.3, beta=1.7, bias="column", residual=n + 3),
         ):
             compile_gemm(replace(g, epilogue=e), target)
+    if target.isa.architecture != "x86_64":
+        return  # PeachPy knows x86-64 alone
     pytest.importorskip("neurojit.encoder.peachpy_encoder").version()
     schedule = schedule_gemm(g, target)
     assert emit_gemm(g, schedule, target.isa, "table") == emit_gemm(g, schedule, target.isa, "peachpy")

@@ -5,6 +5,7 @@ The operands lie between pages that cannot be touched, so a kernel that reads or
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,15 @@ def test_packed_weights(riscv64, bits, dtype, storage, n):
         panels = Panels.of(storage, k, panel_width(dtype, target(bits).isa))
         row = panels.row_bytes // ELEMENT_SIZE[dtype] if panels.is_rounded else k
         check_gemm(riscv64(bits), Gemm(dtype, m, n, panels.depth, Matrix(row), panels, Output(n)), bits)
+
+
+def test_every_epilogue_finds_registers(bits, dtype):
+    """For every height and width of tiles; what they compute is tested above."""
+    for name, parameters in FUNCTIONS.items():
+        activation = Activation(name, (0.25, 1.5)[:parameters])
+        for m, n in itertools.product((1, 4, 5, 6, 8), (5, 17, 33, 64)):
+            g = Gemm.contiguous(dtype, m, n, 4, Epilogue(bias="row", activation=activation))
+            assert emit_gemm(g, schedule_gemm(g, target(bits)), target(bits).isa)
 
 
 @pytest.mark.parametrize("accumulate", [False, True])
