@@ -38,7 +38,7 @@ test-arm64: $(VENV)/.has-dev  ## chosen tests on AArch64, emulated by qemu-user 
 	$(PY) tests/emulated/prepare.py arm64
 	build/arm64/python $(EMULATED_PYTEST) $(ARM64_TESTS)
 
-RISCV64_TESTS ?= $(addprefix tests/,test_info.py asm_templates/test_bodies.py asm_templates/test_gemv_kernels.py)
+RISCV64_TESTS ?= $(addprefix tests/,test_info.py $(addprefix asm_templates/test_,bodies.py cumsum.py gemm_abi.py))
 test-riscv64: $(VENV)/.has-dev  ## chosen tests on RISC-V with V, likewise (all kernels: RISCV64_TESTS=tests/asm_templates)
 	$(PY) tests/emulated/prepare.py riscv64
 	build/riscv64/python $(EMULATED_PYTEST) $(RISCV64_TESTS)

@@ -318,7 +318,7 @@ random.seed(1)
 interrupted = 0
 a = np.arange(12, dtype="f4").reshape(3, 4); b = np.arange(20, dtype="f4").reshape(4, 5)
 end = time.monotonic() + 2
-while time.monotonic() < end:
+while time.monotonic() < end or interrupted <= 20:  # an emulator needs longer
     SLOTS.evict_bytes(1 << 62)
     before = dict(nj.info().fallbacks)
     try:
@@ -334,7 +334,6 @@ while time.monotonic() < end:
     except KeyboardInterrupt:
         continue
     assert not nj.info().fallbacks, nj.info()
-assert interrupted > 20, interrupted
 """
         )
     )
