@@ -239,7 +239,8 @@ def _group(
 ) -> None:
     """The steps of a group, or those that are left: their elements of B lie side by side."""
     height, at_once = len(accumulators), m.scalars_at_once
-    step = _step_by_columns if height < len(columns) else _step_by_rows
+    by_columns = height < len(columns) or m.vectors.free <= len(columns) > SPARE
+    step = _step_by_columns if by_columns else _step_by_rows
     if at_once > 1 and g.a.row_stride == 1 and m.vectors.free >= ceil_div(height, at_once) + SPARE:
         step = _step_by_lanes
     a, offset = at_a

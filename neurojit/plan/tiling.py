@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import NamedTuple
 
+from neurojit.plan import few_rows
 from neurojit.plan.cost import Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
@@ -55,6 +56,8 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
         return _schedule_panels(g, g.b, target)
     if level < Level.O3:
         return _preset(g, target, *PRESETS[level])
+    if few_rows.serves(g, target):
+        return few_rows.schedule_few_rows(g, target)
     block = k_block(g, target)
     unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or UNROLL
     size = ELEMENT_SIZE[g.dtype]

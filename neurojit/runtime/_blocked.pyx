@@ -126,8 +126,9 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
     [accumulates][rows][columns] for the two sizes of rows and of columns, None where the shape needs none:
     Codes, taken over here, or addresses, which whoever owns them keeps mapped for good.
 
-    With an epilogue, last: the four micro-kernels [rows][columns] for the last block of k. besides: for each operand after C, the bytes from one row of C to the next, and from
-    one column to the next. keeps_c: the epilogue reads C.
+    With an epilogue, last: the four micro-kernels [rows][columns] for the last block of k. besides: for each
+    operand after C, the bytes from one row of C to the next, and from one column to the next. keeps_c: the
+    epilogue reads C.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
     cdef nj_gemm_plan *plan
