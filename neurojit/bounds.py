@@ -22,6 +22,7 @@ import numpy as np
 from neurojit.functions import BOUND, RELATIVE_TO_ARGUMENT
 from neurojit.ir.structure import Block, Dense, Function, Op, Value
 from neurojit.ir.table import OPS
+from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
 
@@ -237,20 +238,56 @@ WIDE = 1 + 2.0**-20
 """For what the sums of errors are rounded themselves."""
 
 
+ALONE = 1 << 18
+"""Multiply-adds up to which OpenBLAS multiplies on the calling thread."""
+SIDE = 64
+"""Rows and columns of a part of a larger product."""
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b, for matrices and stacks of them, in parts for which no BLAS wakes its threads.
+
+    Where one does, a fork meanwhile may leave its locks taken for ever, in the child or in the parent.
+    """
+    (rows, depth), columns = a.shape[-2:], b.shape[-1]
+    if a.dtype != np.float64 or not a.size or not b.size:  # long double: NumPy's own loops
+        return np.asarray(np.matmul(a, b))
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    product = np.zeros((*stack, rows, columns))
+    if 1 in (rows, columns):  # gemv has threads from some thousand elements on
+        a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
+        for index in np.ndindex(*stack):
+            reference_matmul(a[index], b[index], product[index], wide=True)
+        return product
+    if rows * depth * columns <= ALONE:
+        return np.asarray(np.matmul(a, b))
+    for i in _cut(rows, SIDE):
+        for j in _cut(columns, SIDE):
+            for k in _cut(depth, ALONE // SIDE**2):
+                product[..., i, j] += np.matmul(a[..., i, k], b[..., k, j])
+    return product
+
+
+def _cut(extent: int, most: int) -> list[slice]:
+    """As few equal parts as there can be; so none is 1, a vector, unless the extent is."""
+    parts = -(-extent // most)
+    return [slice(extent * i // parts, extent * (i + 1) // parts) for i in range(parts)]
+
+
 def _matmul(c: _Call) -> Bounded:
     (a, ea), (b, eb) = c.operands
     if c.attributes["transpose_a"]:
         a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
     if c.attributes["transpose_b"]:
         b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
-    value, of_a, of_b = np.matmul(a, b), np.abs(a), np.abs(b)
+    value, of_a, of_b = _product(a, b), np.abs(a), np.abs(b)
     greatest_b = of_b if _is_zero(eb) else of_b + eb
-    size = np.matmul(of_a if _is_zero(ea) else of_a + ea, greatest_b)
+    size = _product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
     error = c.rounded(size, a.shape[-1] + 1)
     if not _is_zero(ea):
-        error = error + np.matmul(ea, greatest_b) * WIDE
+        error = error + _product(ea, greatest_b) * WIDE
     if not _is_zero(eb):
-        error = error + np.matmul(of_a, eb) * WIDE
+        error = error + _product(of_a, eb) * WIDE
     return Bounded(value, error)
 
 
@@ -359,14 +396,21 @@ def _argmax(c: _Call) -> Bounded:
 
 
 def _softmax(c: _Call) -> Bounded:
+    """Each exponential lies in an interval, and each quotient between the least and the most it can then be.
+
+    Exponents are differences from the greatest number, each rounded; an error of that number itself divides
+    out. Where a mask has put -1e30 in the place of a number, all of its interval is 0."""
     ((x, ex),) = c.operands
     axis = c.attributes["axis"]
     value = c.value
-    spread = np.expm1(2 * np.max(ex, axis=axis, keepdims=True))
-    # the exponents are differences, each rounded, of numbers as large as the range
-    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=True)
-    far = np.minimum(2 * top, 1 / max(c.u, 1e-300)) * c.u
-    return Bounded(value, value * spread + c.rounded(value, x.shape[axis] + 8) + value * 2 * far)
+    exponent = x - np.max(x, axis=axis, keepdims=True)
+    size = np.where(np.isfinite(exponent), np.abs(exponent), 0)
+    beside = ex + 2 * c.u * (size + ex + np.max(np.where(value > 0, ex, 0), axis=axis, keepdims=True))
+    low, high = np.exp(exponent - beside), np.exp(exponent + beside)
+    lows, highs = (np.sum(ends, axis=axis, keepdims=True) for ends in (low, high))
+    least, most = low / (low + (highs - high)), high / (high + (lows - low))
+    error = np.maximum(most - value, value - least) * WIDE
+    return Bounded(value, error + c.rounded(most, x.shape[axis] + 8))
 
 
 def _logsumexp(c: _Call) -> Bounded:

@@ -105,8 +105,9 @@ class MultiHeadAttention(Layer):
         scope.keep("place", b.select(beyond, 0.0, b.add(place, 1.0)))
         now_filled = b.minimum(b.add(filled, 1.0), float(length))
         scope.keep("filled", now_filled)
-        across = b.reshape(places, shape=(1, length))
-        mask = b.select(b.compare(across, now_filled, predicate="lt"), 0.0, MASKED)
+        # halves between the whole numbers, so that no rounding could decide, and the gate knows it
+        halves = b.constant(np.arange(length).reshape(1, length) + 0.5, self.dtype)
+        mask = b.select(b.compare(halves, now_filled, predicate="lt"), 0.0, MASKED)
         return chosen[0], chosen[1], mask
 
     def __repr__(self) -> str:
