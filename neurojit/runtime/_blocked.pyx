@@ -45,6 +45,7 @@ cdef extern from "gemm_strips.h":
         int64_t row, column
     ctypedef struct nj_gemm_strips:
         nj_cut rows, columns
+        int by_columns
         int operands
         nj_step step[7]
         int64_t work, member_work
@@ -184,7 +185,7 @@ def strips_code(tuple strips not None, tuple steps not None, tuple kernels not N
                 int64_t member_work):
     """A product in strips as a Code, which takes over the strips' kernels.
 
-    strips: the Cuts of rows and columns. steps: for A, B, C and each operand beside C, the bytes from one
+    strips: a Strips (plan/blocking.py). steps: for A, B, C and each operand beside C, the bytes from one
     row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
     columns, [rows][columns], or None. work: multiply-adds of the whole.
     """
@@ -196,7 +197,7 @@ def strips_code(tuple strips not None, tuple steps not None, tuple kernels not N
     plan = &made.strips
     made.code.bytes = sizeof(StripsCode)
     try:
-        rows, columns = strips
+        rows, columns, plan.by_columns = strips
         plan.rows, plan.columns = cut_of(rows), cut_of(columns)
         plan.operands = 3 + count_of_besides(steps[3:])
         for i in range(plan.operands):
