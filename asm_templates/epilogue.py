@@ -8,7 +8,9 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
+from collections.abc import Iterable
+
+from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.epilogue import SHORT_FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -86,21 +88,23 @@ def store_row(m: Machine, vector: Vector, y: Pointer, at: EpilogueOperands) -> N
 def store_tile(
     m: Machine,
     g: Gemm,
-    tile: Tile,
+    rows: Iterable[list[Vector]],
+    shape: tuple[int, tuple[int, ...]],
     c: Pointer,
     row_stride: Pointer | None,
     at: EpilogueOperands,
 ) -> None:
-    """Apply the epilogue to the accumulators, store them, give back their registers.
+    """Apply the epilogue to the accumulators, row by row, store them, give back their registers.
 
+    shape: how many rows, and the lanes of each one's vectors.
     row_stride: of C in bytes, where only the call knows it; c is then moved on, to anywhere.
     """
     e, size = g.epilogue, m.element.size
     down = g.c.row_stride * size if g.c.row_stride is not None else 0
     later = e.activation.name not in SHORT_FUNCTIONS
-    columns = [vector.lanes for vector in tile[0]]
+    height, columns = shape
     of_row = m.copy(c) if row_stride is not None and later else c
-    for i, row in enumerate(tile):
+    for i, row in enumerate(rows):
         column_bias = _column_bias(m, at, max(columns), i)
         across = 0
         for vector in row:
@@ -112,12 +116,12 @@ def store_tile(
             across += vector.lanes * size
         if column_bias is not None:
             m.drop(column_bias)
-        if row_stride is not None and i + 1 < len(tile):
+        if row_stride is not None and i + 1 < height:
             m.advance_by(of_row, row_stride)
     if of_row is not c:
         m.release(of_row)
     if later:
-        _activate_stored(m, e.activation, len(tile), columns, c, down, row_stride)
+        _activate_stored(m, e.activation, height, columns, c, down, row_stride)
 
 
 def _column_bias(m: Machine, at: EpilogueOperands, lanes: int, row: int) -> Vector | None:
@@ -171,7 +175,7 @@ def _activate_stored(
     m: Machine,
     activation: Activation,
     height: int,
-    columns: list[int],
+    columns: tuple[int, ...],
     c: Pointer,
     down: int,
     row_stride: Pointer | None,

@@ -13,13 +13,14 @@ from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
+from neurojit.asm_templates.x86_64.pieces import X86Pieces
 from neurojit.asm_templates.x86_64.widening import X86Widening
 
 FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}
 
 
-class Avx2Arithmetic(X86Casts, X86Widening):
+class Avx2Arithmetic(X86Casts, X86Pieces, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}

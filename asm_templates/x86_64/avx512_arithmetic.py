@@ -9,13 +9,14 @@ from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
+from neurojit.asm_templates.x86_64.pieces import X86Pieces
 from neurojit.asm_templates.x86_64.widening import X86Widening
 from neurojit.encoder import forms
 
 MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's sign
 
 
-class Avx512Arithmetic(X86Casts, X86Widening):
+class Avx512Arithmetic(X86Casts, X86Pieces, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm", 512: "zmm"}

@@ -71,14 +71,14 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
         if _tallest(target.isa, g.m, cut.size, masks)
     }
     cut = min(costs, key=lambda cut: (costs[cut], cut))
-    columns = []
+    columns, shared = [], target.isa.mask_registers > 0
     for width, tiles in cut.groups:
         rows = _rows(g.m, width, target.isa, masks)
         ends = edge and width == cut.groups[-1][0]
         if tiles > ends:
-            columns.append(ColumnBlock((full,) * width, tiles - bool(ends), rows))
+            columns.append(ColumnBlock((full,) * width, tiles - bool(ends), rows, shared=shared))
         if ends:
-            columns.append(ColumnBlock((*(full,) * (width - 1), edge), 1, rows))
+            columns.append(ColumnBlock((*(full,) * (width - 1), edge), 1, rows, shared=shared))
     if g.m > ROWS_OF_A_STREAM:
         unroll, width = UNROLL, cut.size
         most = target.caches.l2.size // STAYS_IN_L2 // (width * full * size)
