@@ -186,7 +186,7 @@ def _compile_strips(
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    return strips_code(tuple(strips), steps, kernels, g.m * g.n * g.k, member_work)
+    return strips_code(strips, steps, kernels, g.m * g.n * g.k, member_work)
 
 
 def _compile_gemv_strips(
@@ -201,7 +201,7 @@ def _compile_gemv_strips(
     kernels = [
         compile_gemv(replace(g, m=height), target) if height else None for height in strips.columns.sizes
     ]
-    return strips_code(tuple(strips), steps, (*kernels, None, None), g.m * g.k, ROW_MEMBER_WORK)
+    return strips_code(strips, steps, (*kernels, None, None), g.m * g.k, ROW_MEMBER_WORK)
 
 
 def _publish_blocked(

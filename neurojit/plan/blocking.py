@@ -41,7 +41,7 @@ RUN_BYTES = 1024
 sooner."""
 MOST_RUN_ROWS = 3
 ROW_MEMBER_WORK = 1 << 17
-"""Multiply-adds of one row or column that are worth one more thread: each waits for an element from L2 or L3."""
+"""Multiply-adds of one row or column that are worth one more thread: each has to fetch an element."""
 ROW_STRIP_BYTES = 1 << 16
 """Of the matrix, in a strip of a product of one row or column."""
 UNIT_ROWS = 16

@@ -2,16 +2,12 @@
 
 Here B bounds the time: each of its lines serves a few multiply-adds and is gone. What a line costs depends on
 how many of its neighbours are read with it: the wider a tile, the longer the runs along the rows of B. So the
-tile is as wide as the registers allow for the rows, which are cut into more tiles where that makes it wider;
-the second reads from L2 what the first has brought.
+tile is as wide as the registers allow for the rows, 16 vectors for one row, 8 to 12 for two or three, and B
+from beyond L2 is read in passes over k, so short that all of it is one stream through memory.
 
-    m = 1     16 vectors side by side, their B from memory in the multiply-adds
-    2, 3      8 to 12
-    4 to 6    6 to 4
-    beyond    4 to 6, and two tiles or more below each other
-
-B from beyond L2 is read in passes over k, so short for one row that all of it is one stream through memory, so
-short for two tiles of rows that the lower one finds its lines in L2. Measured on Zen 5; see `cost_of_line`.
+More rows use each line more often, and the cost model of `tiling` finds their tiles. But where rows of B meet
+in the same sets of the caches, a line that is read again comes from beyond L2 again: there two tiles of seven
+rows and four vectors, in passes that L2 holds, are better than tall and narrow ones. Measured on Zen 5.
 """
 
 from __future__ import annotations
@@ -20,18 +16,20 @@ from neurojit.plan.cut import Cut, ceil_div, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
 from neurojit.target import Isa, Target
 
-MOST_ROWS = 16
+MOST_ROWS = 3
+SEVENS = (7, 13, 14)
+"""Rows that tiles of four vectors, seven rows high instead of six, cover in one sweep over B less."""
+COLLIDING = 4096
+"""Bytes between rows that put all of them in the same sets of L1, and in few of L2."""
 WIDTHS = (16, 12, 8, 6, 5, 4)
 """Vectors side by side in a tile."""
 LEAST_VECTORS = 8
 """Of a row of B, from which its runs are long enough to think about."""
 LINE = 64
 STREAM_ROWS, STREAM_ROWS_OF_MORE = 12, 8
-"""Rows of B in a pass of one row of A, and of a few."""
-ROWS_OF_A_STREAM = 3
-"""Rows of A for which C stays near enough to be read back every STREAM_ROWS steps."""
+"""Rows of B in a pass of one row of A, and of two or three."""
 BODY = 256
-"""Vectors of B in the body of a loop for up to ROWS_OF_A_STREAM rows: the same load meets lines so far apart
+"""Vectors of B in the body of a loop: the same load meets lines so far apart
 then that the prefetcher of L1 takes none of them for a stream of its own."""
 UNROLL = 4
 SPARE = 4
@@ -42,22 +40,20 @@ STAYS_IN_L2 = 8
 """The part of L2, one in so many, that the lines of a pass may fill to be found there again."""
 
 
-def serves(g: Gemm, target: Target) -> bool:
+def bounded_by_b(g: Gemm, target: Target) -> bool:
     """Whether a product is one of these."""
     assert g.k is not None
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
     of_b = g.k * g.n * size
-    return (
-        g.m <= MOST_ROWS
-        and target.isa.any_offset
-        and g.n >= LEAST_VECTORS * full
-        and of_b > target.caches.l1d.size
-    )
+    if not target.isa.any_offset or g.n < LEAST_VECTORS * full or of_b <= target.caches.l1d.size:
+        return False
+    collides = of_b > target.caches.l2.size and abs(g.b.row_stride) * size % COLLIDING == 0
+    return g.m <= MOST_ROWS or (g.m in SEVENS and collides and target.isa.mask_registers > 0)
 
 
 def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
-    """A pure function of its arguments, for what `serves`."""
+    """A pure function of its arguments, for what is `bounded_by_b`."""
     assert g.k is not None
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
@@ -79,14 +75,14 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
             columns.append(ColumnBlock((full,) * width, tiles - bool(ends), rows, shared=shared))
         if ends:
             columns.append(ColumnBlock((*(full,) * (width - 1), edge), 1, rows, shared=shared))
-    if g.m > ROWS_OF_A_STREAM:
+    if g.m > MOST_ROWS:
         unroll, width = UNROLL, cut.size
         most = target.caches.l2.size // STAYS_IN_L2 // (width * full * size)
         block = equal_share(g.k, most, UNROLL) if far else 0
     elif cut.tiles > 1 and (far or g.m == 1):
         block = unroll = STREAM_ROWS if g.m == 1 else STREAM_ROWS_OF_MORE
     else:
-        block, unroll = 0, max(BODY // cut.size // g.m, UNROLL)
+        block, unroll = 0, max(BODY // max(cut.size, LEAST_VECTORS) // g.m, UNROLL)
     return GemmSchedule(tuple(columns), min(unroll, g.k), costs[cut] * g.k, block if block < g.k else 0)
 
 
@@ -120,5 +116,5 @@ def _cost(m: int, width: int, masks: int, far: bool, target: Target) -> float:
 
 
 def cost_of_line(lines: float, far: bool) -> float:
-    """Cycles to bring one of so many adjacent lines of a row from L2, or from beyond, while tiles multiply."""
+    """Cycles to bring one of so many adjacent lines of a row from L2, or from beyond."""
     return 2.4 + 26 / lines**2 if far else 1.2 + 6 / lines

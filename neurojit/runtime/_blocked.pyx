@@ -181,7 +181,7 @@ cdef void destroy_strips(nj_code *code) noexcept nogil:
     free(code)
 
 
-def strips_code(tuple strips not None, tuple steps not None, tuple kernels not None, int64_t work,
+def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t work,
                 int64_t member_work):
     """A product in strips as a Code, which takes over the strips' kernels.
 
