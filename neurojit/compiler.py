@@ -39,12 +39,12 @@ from neurojit.plan.blocking import (
 from neurojit.plan.cast import Cast
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
 from neurojit.plan.gather import Gather
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.map import Map
 from neurojit.plan.panels import Panels
-from neurojit.plan.product import Product, plan_product
+from neurojit.plan.product import IN_PLACE_ROWS, Product, plan_product
 from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.row_validation import validate_cast, validate_gather, validate_random, validate_rows
@@ -186,7 +186,8 @@ def _compile_strips(
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    return strips_code(strips, steps, kernels, g.m * g.n * g.k, member_work)
+    whole = compile_gemm(g, target) if g.m <= IN_PLACE_ROWS and isinstance(g.b, Matrix) else None
+    return strips_code(strips, steps, kernels, g.m * g.n * g.k, member_work, whole)
 
 
 def _compile_gemv_strips(

@@ -45,11 +45,17 @@ def bounded_by_b(g: Gemm, target: Target) -> bool:
     assert g.k is not None
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
-    of_b = g.k * g.n * size
+    of_b = extent_of_b(g)
     if not target.isa.any_offset or g.n < LEAST_VECTORS * full or of_b <= target.caches.l1d.size:
         return False
     collides = of_b > target.caches.l2.size and abs(g.b.row_stride) * size % COLLIDING == 0
     return g.m <= MOST_ROWS or (g.m in SEVENS and collides and target.isa.mask_registers > 0)
+
+
+def extent_of_b(g: Gemm) -> int:
+    """Bytes of the rows of B, with what lies between them: other strips of the same product."""
+    assert g.k is not None
+    return g.k * max(g.n, abs(g.b.row_stride)) * ELEMENT_SIZE[g.dtype]
 
 
 def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
@@ -57,7 +63,7 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
     assert g.k is not None
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
-    far = g.k * g.n * size > target.caches.l2.size
+    far = extent_of_b(g) > target.caches.l2.size
     vectors, edge = ceil_div(g.n, full), g.n % full
     masks = int(edge > 0)
     cuts = {cut_equally(vectors, ceil_div(vectors, width)) for width in WIDTHS if width <= vectors}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from neurojit.plan.cost import PIECE, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
-from neurojit.plan.few_rows import COLLIDING, bounded_by_b, schedule_few_rows
+from neurojit.plan.few_rows import COLLIDING, bounded_by_b, extent_of_b, schedule_few_rows
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
@@ -284,7 +284,7 @@ def k_block(g: Gemm, target: Target) -> int:
     """
     size = ELEMENT_SIZE[g.dtype]
     assert g.k is not None
-    of_b, row = g.k * g.n * size, abs(g.b.row_stride) * size
+    of_b, row = extent_of_b(g), abs(g.b.row_stride) * size
     if g.m > 1:
         again = of_b > target.caches.l2.size and row % COLLIDING == 0 and g.k > K_BLOCK_AGAIN
         return equal_share(g.k, K_BLOCK_AGAIN, UNROLL) if again else 0

@@ -50,6 +50,7 @@ cdef extern from "gemm_strips.h":
         nj_step step[7]
         int64_t work, member_work
         nj_code *kernel[2][2]
+        nj_code *whole
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "round_rows.h":
@@ -178,16 +179,18 @@ cdef void destroy_strips(nj_code *code) noexcept nogil:
         kernel = strips.kernel[i >> 1][i & 1]
         if kernel is not NULL:
             kernel.destroy(kernel)
+    if strips.whole is not NULL:
+        strips.whole.destroy(strips.whole)
     free(code)
 
 
 def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t work,
-                int64_t member_work):
+                int64_t member_work, Code whole=None):
     """A product in strips as a Code, which takes over the strips' kernels.
 
     strips: a Strips (plan/blocking.py). steps: for A, B, C and each operand beside C, the bytes from one
     row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
-    columns, [rows][columns], or None. work: multiply-adds of the whole.
+    columns, [rows][columns], or None. work: multiply-adds of the whole. whole: a kernel for it, taken over too.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan
@@ -207,6 +210,9 @@ def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t wo
             if kernels[i] is not None:
                 made.code.bytes += (<Code?>kernels[i]).owned().bytes
                 plan.kernel[i >> 1][i & 1] = (<Code>kernels[i]).give_up()
+        if whole is not None:
+            made.code.bytes += whole.owned().bytes
+            plan.whole = whole.give_up()
     except BaseException:
         destroy_strips(&made.code)
         raise
