@@ -35,6 +35,7 @@ from neurojit.plan.blocking import (
     cut_row,
     cut_strips,
     one_tile,
+    row_member_work,
 )
 from neurojit.plan.cast import Cast
 from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
@@ -142,7 +143,9 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
 def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
     """A product with packed weights; some round the activations before it."""
     # Strips are whole panels, so a column's share of one is as good as where it lies.
-    product = _compile_strips(g, cut_panels(g), panels.panel_bytes // panels.width, target, release_gil)
+    member_work = row_member_work(panels) if p.m == 1 else MEMBER_WORK
+    of_column = panels.panel_bytes // panels.width
+    product = _compile_strips(g, cut_panels(g), of_column, target, release_gil, member_work)
     if not panels.is_rounded:
         return product
     row, besides = (panels.row_bytes, panels.row_format), g.epilogue.buffers

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
-from neurojit.plan.panels import Panels
+from neurojit.plan.panels import STORAGES, Panels
 from neurojit.plan.tiling import UNROLL, grouped
 from neurojit.target import Target
 
@@ -154,6 +154,11 @@ def cut_row(n: int, row_bytes: int, unit: int) -> Strips | None:
     return Strips(Cut(1, 1), cut_by(n, equal_share(n, ceil_div(n, count), unit)), True)
 
 
+def row_member_work(panels: Panels) -> int:
+    """ROW_MEMBER_WORK of packed weights: the smaller they are stored, the sooner they are fetched."""
+    return ROW_MEMBER_WORK * max(4 // STORAGES[panels.storage].size, 1)
+
+
 PART_WORK = 1 << 22
 """Multiply-adds of a part of a product with packed weights: what validating its kernel takes, too."""
 PART_ROWS = 48
@@ -167,6 +172,9 @@ def cut_panels(g: Gemm) -> Strips | None:
     assert isinstance(g.b, Panels)
     assert g.k is not None
     work = g.m * g.n * g.k
+    if g.m == 1:
+        shared = work >= 2 * row_member_work(g.b)
+        return cut_row(g.n, g.b.panel_bytes // g.b.width, g.b.width) if shared else None
     if work < 2 * STRIP_WORK:
         return None
     columns, rows = Cut(g.n, 1), Cut(g.m, 1)
