@@ -149,7 +149,7 @@ class Arithmetic(ABC):
 
     @abstractmethod
     def copysign(self, magnitude: Vector, sign: Vector) -> None:
-        """magnitude takes the sign bit of `sign`, which is left with nothing but that bit."""
+        """magnitude takes the sign bit of `sign`, which is left with anything."""
 
     @abstractmethod
     def round(self, a: Vector, into: Vector | None = None) -> Vector:
@@ -158,6 +158,11 @@ class Arithmetic(ABC):
     @abstractmethod
     def pow2(self, n: Vector, into: Vector | None = None) -> Vector:
         """2^n, for integers n whose power is a normal number; else anything."""
+
+    @abstractmethod
+    def power_of(self, t: Vector, into: Vector | None = None) -> Vector:
+        """2^n, for t an integer n to which the bias of exponents and 1.5 times 2^(bits of a fraction) were
+        added, so that its lowest bits are the exponent field of a normal number; else anything."""
 
     @abstractmethod
     def split(self, x: Vector) -> Vector:

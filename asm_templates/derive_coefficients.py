@@ -17,6 +17,8 @@ from typing import Any
 import mpmath as mp  # type: ignore[import-untyped]
 import numpy as np
 
+from neurojit.asm_templates.derive_pieces import PIECEWISE, pieces_text
+
 Real = Any  # mpmath.mpf, which is made at run time
 TABLE = Path(__file__).with_name("coefficients.py")
 DIGITS = 50
@@ -201,6 +203,8 @@ HEAD = '''\
 """Minimax polynomials of the vector functions, lowest order first. Written by derive_coefficients.py."""
 
 # fmt: off
+# ruff: noqa: E501
+from neurojit.asm_templates.pieces import Pieces
 '''
 
 
@@ -212,7 +216,8 @@ def table() -> str:
         text += f"\n# {p.target.__name__} on [{p.low}, {p.high}]: error 2^{float(mp.log(error, 2)):.2f}\n"
         text += f"{p.name}_{p.dtype.upper()} = (\n" + "".join(f"    {c!r},\n" for c in coefficients) + ")\n"
         print(f"{p.name} {p.dtype} degree {p.degree}: 2^{float(mp.log(error, 2)):.2f}", flush=True)
-    return text
+    with mp.workdps(DIGITS):
+        return text + "".join(pieces_text(p, _remez) for p in PIECEWISE)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.asm_templates.math import FUNCTIONS
@@ -68,6 +68,16 @@ class EpilogueOperands:
         if self.residual is not None:
             self.m.advance(self.residual, width * size)
 
+    def down_a_row(self) -> dict[Pointer, int]:
+        """By how many bytes the operands of a row lie further than those of the row above."""
+        size, steps = self.m.element.size, {}
+        if self.bias is not None and self._bias_moves_down:
+            steps[self.bias] = size
+        if self.residual is not None:
+            assert self.e.residual is not None
+            steps[self.residual] = self.e.residual * size
+        return steps
+
     @property
     def _bias_moves_down(self) -> bool:
         return self.e.bias == "column"
@@ -85,43 +95,51 @@ def store_row(m: Machine, vector: Vector, y: Pointer, at: EpilogueOperands) -> N
     m.drop(vector)
 
 
+Rows = Callable[[dict[Pointer, int]], Iterable[tuple[int, int, list[Vector]]]]
+"""The sums of a tile, as the machine's `rows` gives them: (row, bytes from its first column on, vectors)."""
+
+
 def store_tile(
     m: Machine,
     g: Gemm,
-    rows: Iterable[list[Vector]],
-    shape: tuple[int, tuple[int, ...]],
+    rows: Rows,
+    columns: tuple[int, ...],
     c: Pointer,
     row_stride: Pointer | None,
     at: EpilogueOperands,
 ) -> None:
-    """Apply the epilogue to the accumulators, row by row, store them, give back their registers.
+    """Apply the epilogue to the accumulators and store them; a long function is left to `activate_tile`.
 
-    shape: how many rows, and the lanes of each one's vectors.
-    row_stride: of C in bytes, where only the call knows it; c is then moved on, to anywhere.
+    columns: the lanes of a row's vectors. row_stride: of C in bytes, where only the call knows it; c is then
+    moved on, to anywhere, unless a long function follows.
     """
-    e, size = g.epilogue, m.element.size
-    down = g.c.row_stride * size if g.c.row_stride is not None else 0
+    e = g.epilogue
+    down = g.c.row_stride * m.element.size if g.c.row_stride is not None else 0
     later = e.activation.name not in SHORT_FUNCTIONS
-    height, columns = shape
     of_row = m.copy(c) if row_stride is not None and later else c
-    for i, row in enumerate(rows):
+    for i, across, row in rows({of_row: down, **at.down_a_row()}):
         column_bias = _column_bias(m, at, max(columns), i)
-        across = 0
         for vector in row:
             _add_terms(m, vector, (of_row, i * down + across), at, i, across, column_bias)
             if not later:
                 _activate(m, e.activation, vector)
             m.store(vector, of_row, i * down + across)
-            m.drop(vector)
-            across += vector.lanes * size
+            across += vector.lanes * m.element.size
         if column_bias is not None:
             m.drop(column_bias)
-        if row_stride is not None and i + 1 < height:
+        if row_stride is not None:
             m.advance_by(of_row, row_stride)
     if of_row is not c:
         m.release(of_row)
-    if later:
-        _activate_stored(m, e.activation, height, columns, c, down, row_stride)
+
+
+def activate_tile(
+    m: Machine, g: Gemm, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer | None
+) -> None:
+    """Apply a long function to the tile that `store_tile` has stored, when its registers are given back."""
+    if g.epilogue.activation.name not in SHORT_FUNCTIONS:
+        down = g.c.row_stride * m.element.size if g.c.row_stride is not None else 0
+        _activate_stored(m, g.epilogue.activation, height, columns, c, down, row_stride)
 
 
 def _column_bias(m: Machine, at: EpilogueOperands, lanes: int, row: int) -> Vector | None:

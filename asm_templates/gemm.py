@@ -4,7 +4,7 @@
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
     where multiply-adds take lanes, one load of A serves as many rows or steps as lie side by side: 8x12
     floats of packed panels are 24 + 2 of A + 1 of B, 7x12 of rows in place 21 + 7 + 1
-    columns that fill no register may be folded, several rows into one accumulator: `piece_tile`
+    columns that fill no register may be folded, several rows into one accumulator: `segment_tile`
 
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
@@ -15,14 +15,14 @@ Nothing outside the operands is read or written; when not accumulating, C is nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 from neurojit.asm_templates import right_operand
-from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
+from neurojit.asm_templates.epilogue import EpilogueOperands, activate_tile, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Scalar, Tile, Vector
-from neurojit.asm_templates.piece_tile import PieceTile, vectors_of_a_row
+from neurojit.asm_templates.segment_tile import SegmentTile, vectors_of_a_row
 from neurojit.plan.cut import ceil_div
 from neurojit.plan.epilogue import NO_EPILOGUE
 from neurojit.plan.gemm import ColumnBlock, Gemm, GemmSchedule
@@ -66,9 +66,9 @@ def body(
     a, b = (second, first) if g.swapped else (first, second)
     m.expect(frozenset(lanes for block in schedule.columns for lanes in vectors_of_a_row(m, block)))
     right_operand.expect(m, g.b)
-    at_once = [block.rows.size if block.folded else 1 for block in schedule.columns if block.in_pieces]
+    at_once = [block.rows.size if block.folded else 1 for block in schedule.columns if block.in_segments]
     if at_once:
-        m.expect_pieces(max(at_once))
+        m.expect_segments(max(at_once))
     if not _in_passes(g, schedule):
         _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
@@ -160,8 +160,8 @@ def _tile(
     Returns by how many steps of k the pointers a and b have moved on: the caller takes them back in the
     same addition that goes to the next tile, which saves two registers and the moves.
     """
-    if block.in_pieces:
-        return _tile_in_pieces(m, g, schedule, height, block, at, beside)
+    if block.in_segments:
+        return _tile_in_segments(m, g, schedule, height, block, at, beside)
     a, b, c = at
     columns = block.lanes
     size = m.element.size
@@ -181,11 +181,14 @@ def _tile(
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
         _dynamic_depth(m, g, schedule.unroll, accumulators, block, a, b, depth)
     else:
-        moved = _depth(m, g, schedule.unroll, a, b, partial(_steps, m, g, accumulators, block))
+        run = partial(_steps, m, g, accumulators, block)
+        moved = _depth(m, g, schedule, schedule.unroll, height, block, (a, b), run)
         right_operand.finish(m, g, accumulators, columns, a, b, moved)
 
     if beside is not None:
-        store_tile(m, g, accumulators, (height, columns), c, row_stride, beside)
+        store_tile(m, g, partial(_rows, m, accumulators), columns, c, row_stride, beside)
+        m.drop_tile(accumulators)
+        activate_tile(m, g, height, columns, c, row_stride)
         return moved
     if row_stride is not None:
         c = m.copy(c)
@@ -203,7 +206,7 @@ def _tile(
     return moved
 
 
-def _tile_in_pieces(
+def _tile_in_segments(
     m: Machine,
     g: Gemm,
     schedule: GemmSchedule,
@@ -212,31 +215,47 @@ def _tile_in_pieces(
     at: tuple[Pointer, Pointer, Pointer],
     beside: EpilogueOperands | None,
 ) -> int:
-    """The same of a block that reads A in pieces."""
+    """The same of a block that reads A in segments."""
     a, b, c = at
-    tile = PieceTile(m, g, block, height)
+    tile = SegmentTile(m, g, block, height)
     if g.accumulate:
         tile.load(c)
     unroll = ceil_div(schedule.unroll, tile.steps_at_once) * tile.steps_at_once
-    moved = _depth(m, g, unroll, a, b, tile.steps)
+    moved = _depth(m, g, schedule, unroll, height, block, (a, b), tile.steps)
     tile.forget_a()
     if beside is None:
         tile.store(c)
+        tile.release()
     else:
-        store_tile(m, g, tile.rows(), (height, tile.columns), c, None, beside)
-    tile.release()
+        store_tile(m, g, tile.rows, tile.columns, c, None, beside)
+        tile.release()
+        activate_tile(m, g, height, tile.columns, c, None)
     return moved
 
 
+def _rows(m: Machine, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, int, list[Vector]]]:
+    for i, row in m.rows(tile, steps):
+        yield i, 0, row
+
+
 def _depth(
-    m: Machine, g: Gemm, unroll: int, a: Pointer, b: Pointer, run: Callable[[Pointer, Pointer, int], None]
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    unroll: int,
+    height: int,
+    block: ColumnBlock,
+    at: tuple[Pointer, Pointer],
+    run: Callable[[Pointer, Pointer, int], None],
 ) -> int:
     """All steps of k, in a loop of `unroll` and the rest; by how many the pointers have moved on."""
     assert g.k is not None
+    a, b = at
     trips, rest = divmod(g.k, unroll)
     moved = g.k - rest if trips > 1 else 0
     if moved:
         with m.loop(trips):
+            _prefetch_ahead(m, g, schedule, height, block.width, a, b)
             run(a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * m.element.size)
             m.advance(b, right_operand.steps(m, g.b, unroll))
@@ -386,6 +405,27 @@ def _dynamic_depth(
         _steps(m, g, accumulators, block, a, b, 1)
         m.advance(a, g.a.column_stride * size)
         m.advance(b, right_operand.steps(m, g.b, 1))
+
+
+def _prefetch_ahead(
+    m: Machine, g: Gemm, schedule: GemmSchedule, height: int, width: int, a: Pointer, b: Pointer
+) -> None:
+    """Ask for what a later trip of the loop over k reads, each line once, as far as lines can be told
+    apart."""
+    size, (of_a, of_b) = m.element.size, (trips * schedule.unroll for trips in schedule.prefetch)
+    if of_a:
+        row, step = g.a.row_stride * size, g.a.column_stride * size
+        places = [i * row + (of_a + k) * step for i in range(height) for k in range(schedule.unroll)]
+        for offset in sorted({place // CACHE_LINE * CACHE_LINE for place in places}):
+            m.prefetch_to_read(a, offset)
+    if of_b:
+        places = [
+            right_operand.steps(m, g.b, of_b + k) + right_operand.column(m, g.b, column)
+            for k in range(schedule.unroll)
+            for column in range(0, width, CACHE_LINE // size)
+        ]
+        for offset in sorted({place // CACHE_LINE * CACHE_LINE for place in places}):
+            m.prefetch_to_read(b, offset)
 
 
 def _prefetch_tile_below(

@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NoReturn
 
 from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
@@ -119,6 +120,17 @@ class Lanes:
         """The reverse: as i8 integers of 8 bits; as bf16 the upper halves; as f32 rounded to nearest; as i32
         whole numbers within the range. The vector's lanes are spoilt."""
         self._lacks(f"store_cast of {stored}")
+
+    # Eight numbers to choose from, f32 ---------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        """What `look_up` chooses by, in a's register: a's pattern without its `shift` lowest bits, of which
+        the lowest three count. a is gone."""
+        self._lacks("choice")
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        """A fresh vector: in each lane that of eight values whose number `choice` has there."""
+        self._lacks("look_up")
 
     # Addresses from data ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ machine picks the narrowest register that holds it and reads and writes exactly 
 A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
 from memory inside the multiply-add, the machine may hand out the address instead of a register: the
 template states how often it will be used, the machine decides. The steps that functions are written in
-stand in `arithmetic`, those that cross lanes in `lanes`, those on parts of a register in `pieces`.
+stand in `arithmetic`, those that cross lanes in `lanes`, those on parts of a register in `segments`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from neurojit.asm_templates.arithmetic import (
     Source,
     Vector,
 )
-from neurojit.asm_templates.pieces import Pieces
+from neurojit.asm_templates.segments import Segments
 from neurojit.encoder import CodeBuffer
 from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
@@ -79,6 +79,13 @@ class RegisterPool:
             f"template {self.template}: needs more than the {self.budget} {self.kind} registers; "
             "choose a smaller tile"
         )
+
+    def take_neighbours(self) -> tuple[int, int]:
+        """Two registers, the second one's number following the first's."""
+        first = next((r for r in reversed(self._free) if r + 1 in self._free), None)
+        if first is None:
+            self._refuse()
+        return self.claim(first), self.claim(first + 1)
 
     def take_in_order(self, count: int) -> list[int]:
         """So many registers, lowest first."""
@@ -132,9 +139,10 @@ class CountedLoop(AbstractContextManager[None]):
             self.machine.release(self.counter)
 
 
-class Machine(Arithmetic, Pieces):
+class Machine(Arithmetic, Segments):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
+    buffer: CodeBuffer
     element: Element
     vectors: RegisterPool
     pointers: RegisterPool
@@ -190,6 +198,10 @@ class Machine(Arithmetic, Pieces):
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Ask for the cache line of an address that will be written. Any address will do: it cannot fault."""
 
+    @abstractmethod
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        """The same of one that will be read."""
+
     def release(self, pointer: Pointer) -> None:
         self.pointers.give(pointer)
 
@@ -240,6 +252,14 @@ class Machine(Arithmetic, Pieces):
         self, pointer: Pointer, offset: int, step: int
     ) -> AbstractContextManager[None]:
         """As `while_positive`, with the counter in memory: no register is held in the body."""
+        raise self._runs_no_programs()
+
+    copies_code = False
+    """Whether code of a body does the same wherever it stands: nothing is remembered from before it but which
+    registers are free, so that equal bodies need be emitted once."""
+
+    def copy_code(self, first: int, last: int) -> None:
+        """Emit the body between two marks of the buffer once more. Only where `copies_code`."""
         raise self._runs_no_programs()
 
     def _runs_no_programs(self) -> UnknownIsaError:

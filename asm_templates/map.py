@@ -21,6 +21,8 @@ from neurojit.asm_templates.streams import Place, Streams, over_rows, storing
 from neurojit.plan.expression import evaluate_in_order
 from neurojit.plan.map import Map, MapSchedule
 
+CACHE_LINE = 64
+
 
 def emit(m: Machine, g: Map, schedule: MapSchedule) -> None:
     """Emit the whole kernel, from its arguments to its return."""
@@ -56,11 +58,12 @@ class _Body:
         self.m, self.g, self.schedule, self.e = m, g, schedule, g.expression
         self.streams = Streams(m, (*g.inputs, *g.outputs), operands)
         self.last = len(g.shape) - 1
+        self.lanes = schedule.lanes or m.widest_lanes
         self.known: dict[int, Vector] = {}
 
     def emit(self, rows: Pointer | None) -> None:
         m, extent = self.m, self.g.shape[-1]
-        tail = 0 if extent is None else extent % m.widest_lanes
+        tail = 0 if extent is None else extent % self.lanes
         m.expect(frozenset({tail}) - {0})
         self.held = self._worth_holding()
         self.plan = evaluate_in_order(self.e, self.e.outputs, self.held)
@@ -76,7 +79,7 @@ class _Body:
         self.held_at = max((d + 1 for of in strides for d, stride in enumerate(of) if stride), default=0)
         """The dimension before whose loop they are computed: after the last one that they depend on."""
         extent = self.g.shape[-1]
-        several = extent is None or extent > self.m.widest_lanes or self.held_at == 0
+        several = extent is None or extent > self.lanes or self.held_at == 0
         needed = evaluate_in_order(self.e, self.e.outputs, held).registers + len(held)
         return held if several and needed <= self.m.vectors.free else ()
 
@@ -85,7 +88,7 @@ class _Body:
         """What is held, while the loops from dimension d on run."""
         holds = bool(self.held) and d == self.held_at
         if holds:
-            plan, place = evaluate_in_order(self.e, self.held), Place(self.m.widest_lanes)
+            plan, place = evaluate_in_order(self.e, self.held), Place(self.lanes)
             self.known = Evaluator(self.m, self.e, plan, self.streams, place, {}).results(self.held)
         yield
         if holds:
@@ -95,7 +98,7 @@ class _Body:
 
     def _row(self, left: Pointer | None) -> int:
         """Returns by how many columns the pointers have moved."""
-        m, lanes, unroll = self.m, self.m.widest_lanes, self.schedule.unroll
+        m, lanes, unroll = self.m, self.lanes, self.schedule.unroll
         extent = self.g.shape[-1]
         if extent is None:
             assert left is not None
@@ -107,6 +110,7 @@ class _Body:
             trips, rest = 0, whole
         if trips:
             with m.loop(trips):
+                self._prefetch_ahead(unroll * lanes)
                 self._vectors(unroll)
                 self.streams.move(self.last, unroll * lanes)
         self._vectors(rest)
@@ -114,9 +118,15 @@ class _Body:
             self._vector(Place(tail, rest * lanes))
         return trips * unroll * lanes
 
+    def _prefetch_ahead(self, columns: int) -> None:
+        """Ask for what a later trip, of so many columns, reads."""
+        for number, trips in self.schedule.prefetch:
+            for column in range(0, columns, max(1, CACHE_LINE // self.m.element.size)):
+                self.m.prefetch_to_read(*self.streams.at(number, trips * columns + column))
+
     def _dynamic_row(self, left: Pointer) -> None:
         """Unrolled groups of vectors, single ones, then the lanes that are left under a mask."""
-        m, lanes = self.m, self.m.widest_lanes
+        m, lanes = self.m, self.lanes
         for vectors in sorted({self.schedule.unroll, 1}, reverse=True):
             group = vectors * lanes
             with m.skip_unless_at_least(left, group):
@@ -132,7 +142,7 @@ class _Body:
 
     def _vectors(self, count: int) -> None:
         for number in range(count):
-            self._vector(Place(self.m.widest_lanes, number * self.m.widest_lanes))
+            self._vector(Place(self.lanes, number * self.lanes))
 
     def _vector(self, place: Place) -> None:
         first = len(self.g.inputs)

@@ -1,11 +1,12 @@
 """math: exp, log, tanh, sigmoid, erf and the activations of neural networks, on one vector in place.
 
 Every function leaves its value in `x`, whose register may have become another. Polynomials are minimax
-fits of our own (derive_coefficients.py), evaluated by Horner's rule with fused multiply-adds; there are
-no tables, no branches and no calls. Constants are operands from memory, so what a function needs is `x`
-and a few temporaries, stated in each head ("3 temps": the most over the ISAs). Errors are the largest
-that tests measured, in units in the last place (ULP), for f32 over all 2^32 inputs, for f64 over samples
-of every exponent. Both ISAs give the same bits.
+fits of our own (derive_coefficients.py), evaluated by Horner's rule with fused multiply-adds, some of them
+looked up lane by lane (pieces.py); there are no branches and no calls. Constants are operands from memory, so
+what a function needs is `x` and a few temporaries, stated in each head ("3 temps": the most over AVX2 and
+AVX-512; where f64 has a method of its own, its number too). Errors are the largest that tests measured, in
+units in the last place (ULP), for f32 over all 2^32 inputs, for f64 over samples of every exponent. All ISAs
+give the same bits.
 
 For all: NaN gives NaN; denormal inputs and results are exact to the stated error.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from neurojit.asm_templates import coefficients as table
 from neurojit.asm_templates.machine import Machine, Vector
+from neurojit.asm_templates.pieces import Pieces
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Constants:
     log: Sequence[float]
     erf: Sequence[float]
     erfc: Sequence[float]
+    sigmoid_high: float  # sigmoid rounds to 1 at this and above
+    sigmoid_unit: int  # 2 to this times e^-x is a normal number wherever sigmoid is neither 0 nor 1
+    to_power: float  # added to an integer n, it leaves the exponent field of 2^n in the lowest bits
 
 
 # 0x1.62ep-1 and 0x1.62e42fefap-1: ln 2 cut to 12 and 33 bits; then what is left of it
@@ -43,12 +48,14 @@ F32 = Constants(
     float.fromhex("0x1.0bfbe8p-15"),
     -104.0, 89.0, -20.0, 3.95,
     table.EXP_F32, table.LOG_F32, table.ERF_F32, table.ERFC_F32,
+    20.0, -32, 1.5 * 2.0**23 + 127,
 )  # fmt: skip
 F64 = Constants(
     float.fromhex("0x1.62e42fefap-1"),
     float.fromhex("0x1.cf79abc9e3b39p-40"),
     -746.0, 710.0, -40.0, 5.95,
     table.EXP_F64, table.LOG_F64, table.ERF_F64, table.ERFC_F64,
+    40.0, -64, 1.5 * 2.0**52 + 1023,
 )  # fmt: skip
 LOG2_E = 1 / math.log(2)
 
@@ -159,10 +166,39 @@ def log(m: Machine, x: Vector) -> None:
     m.drop(argument)
 
 
-def tanh(m: Machine, x: Vector) -> None:
-    """The hyperbolic tangent. 6 temps. 0.70 ULP, f64 1.1. Odd; tanh(-0) = -0; 1 from 9.02 (f64: 19.07) on.
+def _by_pieces(m: Machine, pieces: Pieces, a: Vector) -> Vector:
+    """The function of 0 <= a <= pieces.last, fresh. a is gone. 3 temps."""
+    choice = m.spread(a.lanes, pieces.start)
+    m.add_product(choice, a, pieces.scale)
+    choice = m.choice(choice, pieces.shift)
+    point = m.look_up(choice, pieces.points)
+    t = m.sub(a, point, into=a)
+    m.drop(point)
+    p = m.look_up(choice, pieces.coefficients[-1])
+    for row in pieces.coefficients[-2::-1]:
+        c = m.look_up(choice, row)
+        m.mul_add(p, t, c)
+        m.drop(c)
+    m.drop(choice, t)
+    return p
 
-    e = expm1(-2 |x|), tanh |x| = -e / (2 + e). The quotient q is corrected once by its remainder, which
+
+def tanh(m: Machine, x: Vector) -> None:
+    """The hyperbolic tangent. 4 temps, f64 6. 1.00 ULP, f64 1.1. Odd; tanh(-0) = -0.
+
+    1 from 9.02 (f64: 19.07) on. f32: eight polynomials of degree 7."""
+    if m.element.size == 8:
+        _tanh_by_exp(m, x)
+        return
+    a = m.abs(x)
+    m.min(table.TANH_F32.last, a, into=a)
+    y = _by_pieces(m, table.TANH_F32, a)
+    m.copysign(y, x)
+    _become(m, x, y)
+
+
+def _tanh_by_exp(m: Machine, x: Vector) -> None:
+    """e = expm1(-2 |x|), tanh |x| = -e / (2 + e). The quotient q is corrected once by its remainder, which
     fused multiply-adds give exactly, and by what e and 2 + e have lost to rounding; there
     1 / (2 + e) = (1 - q) / 2 needs no second division."""
     c = constants(m)
@@ -200,30 +236,31 @@ def tanh(m: Machine, x: Vector) -> None:
 
 
 def sigmoid(m: Machine, x: Vector) -> None:
-    """1 / (1 + e^-x). 4 temps. 1.48 ULP, f64 1.5.
+    """1 / (1 + e^-x). 2 temps. 2.00 ULP, f64 2.0.
 
-    Accurate relative to the result for all x: e^x below about -17.
-
-    e = exp(-|x|), q = e / (1 + e), the result for x < 0, else 1 - q. q is corrected once by its remainder;
-    there 1 / (1 + e) = 1 - q needs no second division."""
+    Accurate relative to the result for all x: e^x below about -17. With -x = n ln 2 + r as in exp, the sum is
+    (u + u 2^n (e^r - 1)) + u 2^n, rounded twice; the unit u, a power of two, lets e^-x be as large as one
+    over a denormal number. In place of r there is -r, so the polynomial's odd coefficients change sign."""
     c = constants(m)
-    e = m.negated_abs(x)
-    _exp_negative(m, c, e)
-    d = m.add(e, 1.0)
-    low = m.sub(d, 1.0)
-    m.sub(e, low, into=low)
-    q = m.div(e, d)
-    m.sub_product(e, q, d)
-    m.sub_product(e, q, low)
-    m.drop(low)
-    m.sub(1.0, q, into=d)
-    m.add_product(q, e, d)
-    m.drop(e)
-    m.sub(1.0, q, into=d)
-    negative = m.compare(x, "<", 0.0)
-    m.select(negative, q, d, into=x)
-    m.drop_mask(negative)
-    m.drop(q, d)
+    m.max(c.exp_low, x, into=x)
+    m.min(c.sigmoid_high, x, into=x)
+    to_power = c.to_power + c.sigmoid_unit
+    n = m.spread(x.lanes, to_power)
+    m.sub_product(n, x, LOG2_E)
+    power = m.power_of(n)
+    m.sub(n, to_power, into=n)
+    m.add_product(x, n, c.log2_high)
+    m.add_product(x, n, c.log2_low)
+    m.drop(n)
+    w = _polynomial(m, x, [(-1) ** order * value for order, value in enumerate(c.exp)])
+    m.mul(w, x, into=w)
+    m.negated_mul_add(w, x, x)  # -(e^r - 1)
+    unit = 2.0**c.sigmoid_unit
+    m.negated_mul_add(w, power, unit)
+    m.add(w, power, into=w)
+    m.drop(power)
+    m.div(unit, w, into=x)
+    m.drop(w)
 
 
 def erf(m: Machine, x: Vector) -> None:
@@ -333,7 +370,7 @@ def elu(m: Machine, x: Vector, alpha: float) -> None:
 
 
 def silu(m: Machine, x: Vector) -> None:
-    """x sigmoid(x). 5 temps. 2.39 ULP, f64 2.4, down to where its sigmoid is denormal. silu(-inf) = -0."""
+    """x sigmoid(x). 3 temps. 2.43 ULP, f64 2.4, down to where its sigmoid is denormal. silu(-inf) = -0."""
     m.max(constants(m).exp_low, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     s = m.duplicate(x)
     sigmoid(m, s)
@@ -342,10 +379,29 @@ def silu(m: Machine, x: Vector) -> None:
 
 
 def gelu(m: Machine, x: Vector) -> None:
-    """x (1 + erf(x / sqrt 2)) / 2. 6 temps. gelu(-inf) = 0.
+    """x (1 + erf(x / sqrt 2)) / 2. 5 temps, f64 6. 1.55 ULP, f64 1.6, for x > 0; below 0 so many units in the
+    last place of x / 2. gelu(-inf) = -0.
 
-    With a = |x| / sqrt 2 and h = erfc(a) / 2: max(0, x) - |x| h, so that nothing cancels for x < 0. Where
-    erf rounds to 1 h is 0. 1.57 ULP, f64 1.6, for x > 0; below 0 so many units in the last place of x / 2."""
+    f32: eight polynomials of degree 6 for what is missing, h = erfc(|x| / sqrt 2) / 2: max(0, x) - |x| h, so
+    that nothing cancels for x < 0."""
+    if m.element.size == 8:
+        _gelu_by_erfc(m, x)
+    else:
+        _rectified(m, table.GELU_F32, x)
+
+
+def _rectified(m: Machine, tail: Pieces, x: Vector) -> None:
+    """max(0, x) - |x| tail(|x|), where the last of the pieces is 0. -0 for -inf and -0."""
+    w = m.abs(x)
+    m.min(tail.last, w, into=w)
+    h = _by_pieces(m, tail, m.duplicate(w))
+    m.max(-0.0, x, into=x)
+    m.sub_product(x, w, h)
+    m.drop(w, h)
+
+
+def _gelu_by_erfc(m: Machine, x: Vector) -> None:
+    """With a = |x| / sqrt 2 and h = erfc(a) / 2, as in gelu. Where erf rounds to 1 h is 0."""
     c = constants(m)
     w = m.abs(x)
     m.min(2 * c.erf_high, w, into=w)
@@ -373,8 +429,15 @@ def gelu(m: Machine, x: Vector) -> None:
 def gelu_tanh(m: Machine, x: Vector) -> None:
     """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 = x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
 
-    5 temps. 2.30 ULP, f64 2.3, for x > 0; below 0 so many units in the last place of x / 2.
-    gelu_tanh(-inf) = -0."""
+    5 temps, f64 3. 1.40 ULP, f64 2.3, for x > 0; below 0 so many units in the last place of x / 2.
+    gelu_tanh(-inf) = -0. f32: as gelu."""
+    if m.element.size == 8:
+        _gelu_tanh_by_sigmoid(m, x)
+    else:
+        _rectified(m, table.GELU_TANH_F32, x)
+
+
+def _gelu_tanh_by_sigmoid(m: Machine, x: Vector) -> None:
     m.max(-64.0, x, into=x)  # where sigmoid is 0 anyway: else -inf * 0
     scale = 2 * math.sqrt(2 / math.pi)
     s = m.mul(x, x)

@@ -1,50 +1,28 @@
-"""Steps on pieces of 128 bits, where a register holds several of them.
+"""A function as eight polynomials, each for a part of the range: what `look_up` makes of a vector.
 
-A piece is as many adjacent elements as fill 128 bits. Side by side in a register they are of several rows of
-a matrix, or one piece again and again. So a product of few columns fills whole registers: its accumulators
-hold a piece of each of several rows, B's piece stands beside itself, and of A's pieces, a row's in each, one
-element after the other is spread over its piece. A machine may have none of these steps.
+Coefficients are looked up lane by lane, one instruction each where the ISA permutes lanes by other lanes.
+That costs little more than reading a constant, and polynomials for an eighth of the range are short. The
+piece is read off the bit pattern of b = start + scale a: its exponent and the first bits of its fraction,
+so that pieces grow with a, from about equal to doubling, as start and shift say. A polynomial's variable is
+a - point, exact because the point lies in the piece; the point is a number whose value there nearly is one
+of the element type (S. Gal, 1986), so that the constant term costs no accuracy.
 """
 
 from __future__ import annotations
 
-from neurojit.asm_templates.arithmetic import Pointer, Vector
-from neurojit.asm_templates.lanes import Lanes
+from collections.abc import Sequence
+from typing import NamedTuple
 
-PIECE = 16
-"""Bytes."""
+PIECES = 8
 
 
-class Pieces(Lanes):
-    """See the module's head."""
+class Pieces(NamedTuple):
+    """last: arguments are clamped to it. points and each row of coefficients, lowest order first: one number
+    for each piece, in the place that the three bits of b's pattern above the `shift` lowest say."""
 
-    pieces: int = 1
-    """How many the widest register holds."""
-
-    def expect_pieces(self, most: int) -> None:
-        """Prepare these steps, `load_pieces` of at most so many. Called before loops, after `expect`."""
-        self._lacks("expect_pieces")
-
-    def load_pieces(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
-        """into = a piece of memory in each of the first `count` pieces, `step` bytes apart."""
-        self._lacks("load_pieces")
-
-    def repeat_piece(self, lanes: int, pointer: Pointer, offset: int, into: Vector | None = None) -> Vector:
-        """The first `lanes` elements of every piece are those in memory, of which no others are read."""
-        self._lacks("repeat_piece")
-
-    def spread_in_pieces(self, a: Vector, lane: int) -> Vector:
-        """A fresh vector: element `lane` of each piece in all of that piece."""
-        self._lacks("spread_in_pieces")
-
-    def piece(self, a: Vector, index: int, lanes: int) -> Vector:
-        """A fresh vector of the first `lanes` elements of one piece."""
-        self._lacks("piece")
-
-    def insert_piece(self, into: Vector, index: int, piece: Vector) -> None:
-        """One piece of a vector replaced by a vector of 128 bits or less."""
-        self._lacks("insert_piece")
-
-    def store_piece(self, a: Vector, index: int, lanes: int, pointer: Pointer, offset: int) -> None:
-        """Write the first `lanes` elements of one piece to memory, and nothing beside them."""
-        self._lacks("store_piece")
+    start: float
+    scale: float
+    shift: int
+    last: float
+    points: Sequence[float]
+    coefficients: Sequence[Sequence[float]]

@@ -12,18 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from neurojit.asm_templates import cumsum, gemm, gemv, reduce, transpose
+from neurojit.asm_templates import cast, cumsum, gather, gemm, gemv, random, reduce, transpose
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
+from neurojit.errors import RegisterPressureError
+from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
 from neurojit.plan.program import (
     EXTENT_WORD,
+    FAILED_WORD,
     FRAME_WORDS,
     STATE_WORD,
     WEIGHTS_WORD,
+    Check,
     Cursor,
     Loop,
     Node,
@@ -32,6 +37,7 @@ from neurojit.plan.program import (
     Rows,
     Step,
 )
+from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.plan.transpose import Transpose, TransposeSchedule
 
@@ -42,14 +48,22 @@ HELD = 2
 
 def emit(m: Machine, plan: ProgramPlan, begin: Callable[[Step], None] = lambda step: None) -> None:
     """Emit the whole function, from its arguments to its return. `begin` is called before each step."""
-    m.save_pointers(max(0, HELD + max(map(_pointers, plan.steps()), default=0) - m.pointers.budget))
+    neediest = max(plan.steps(), key=_pointers, default=None)
+    try:
+        m.save_pointers(max(0, HELD + (_pointers(neediest) if neediest else 0) - m.pointers.budget))
+    except RegisterPressureError as error:
+        error.op = neediest.op if neediest else ""
+        raise
     extent = m.extent()
     buffers = m.buffers()
     arena = m.load_pointer(buffers, 0)
     m.store_pointer(extent, arena, WORD * EXTENT_WORD)
     m.release(extent)
-    _Emission(m, plan, arena, buffers, begin).body(plan.body, 0)
-    m.leave()
+    emission = _Emission(m, plan, arena, buffers, begin)
+    if plan.asserts:
+        emission.note(plan.asserts + 1)
+    emission.body(plan.body, 0)
+    m.leave(emission.finish() if plan.asserts else None)
 
 
 def _pointers(step: Step) -> int:
@@ -65,6 +79,10 @@ def _pointers(step: Step) -> int:
         return transpose.pointers_needed(step.kernel)
     if isinstance(step.kernel, Cumsum):
         return cumsum.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Gather):
+        return gather.pointers_needed()
+    if isinstance(step.kernel, Random):
+        return random.pointers_needed()
     return len(step.operands) + 3
 
 
@@ -75,6 +93,8 @@ class _Emission:
         self, m: Machine, plan: ProgramPlan, arena: Pointer, buffers: Pointer, begin: Callable[[Step], None]
     ) -> None:
         self.m, self.plan, self.arena, self.buffers, self.begin = m, plan, arena, buffers, begin
+        self.made: dict[tuple[int, ...], tuple[int, int]] = {}
+        """Which instructions are the body of a kernel, on operands in these registers."""
 
     def body(self, nodes: tuple[Node, ...], depth: int) -> None:
         for node in nodes:
@@ -86,10 +106,29 @@ class _Emission:
                 self.rows(node, depth)
 
     def step(self, step: Step) -> None:
-        m, kernel, schedule = self.m, step.kernel, step.schedule
+        m, kernel = self.m, step.kernel
         self.begin(step)
         m.element = ELEMENTS[kernel.dtype]
         operands = tuple(map(self.address, step.operands))
+        same = (id(kernel), id(step.schedule), step.count, *operands)
+        made = self.made.get(same)
+        if made is not None:
+            m.copy_code(*made)
+        else:
+            begin = m.buffer.mark
+            try:
+                self.kernel(step, operands)
+            except RegisterPressureError as error:
+                error.op = step.op
+                raise
+            if m.copies_code:
+                self.made[same] = begin, m.buffer.mark
+        for operand in reversed(operands):  # so that the next step finds the registers in the same order
+            m.release(operand)
+
+    def kernel(self, step: Step, operands: tuple[Pointer, ...]) -> None:
+        """The step's body: all other registers are free before it and after it."""
+        m, kernel, schedule = self.m, step.kernel, step.schedule
         if isinstance(kernel, Gemm):
             assert isinstance(schedule, GemmSchedule)
             gemm.body(m, kernel, schedule, operands)
@@ -105,22 +144,68 @@ class _Emission:
         elif isinstance(kernel, Reduce):
             assert isinstance(schedule, ReduceSchedule)
             reduce.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Gather):
+            gather.body(m, kernel, operands)
+        elif isinstance(kernel, Random):
+            random.body(m, kernel, operands)
+        elif isinstance(kernel, Cast):
+            cast.body(m, kernel, operands)
+        elif isinstance(kernel, Check):
+            self.check(kernel.number, operands[0])
         else:
             assert isinstance(schedule, MapSchedule)
             count = m.constant(step.count) if kernel.shape[0] is None else None
             map_template.body(m, kernel, schedule, operands, count)
             if count is not None:
                 m.release(count)
-        for operand in operands:
-            m.release(operand)
+
+    # Asserts: failures are noted where they happen, and looked at once, before state is written ------------
+
+    def note(self, number: int) -> None:
+        """The assert that failed, for now."""
+        value = self.m.constant(number)
+        self.m.store_pointer(value, self.arena, WORD * FAILED_WORD)
+        self.m.release(value)
+
+    def check(self, number: int, condition: Pointer) -> None:
+        """Note the assert if its condition, whose bits are 0 where it fails, does; not after an earlier one
+        of the text."""
+        m = self.m
+        truth = m.load_index(condition, 0)
+        m.multiply(truth, -1)
+        with m.skip_unless_at_least(truth, 0):
+            failed = m.load_pointer(self.arena, WORD * FAILED_WORD)
+            m.advance(failed, -number)
+            with m.skip_unless_at_least(failed, 1):
+                self.note(number)
+            m.release(failed)
+        m.release(truth)
+
+    def finish(self) -> Pointer:
+        """What comes last, if no assert failed. Returns the number of the one that did, or 0."""
+        m = self.m
+        failed = m.load_pointer(self.arena, WORD * FAILED_WORD)
+        m.advance(failed, -self.plan.asserts)
+        with m.skip_unless_at_least(failed, 1):
+            m.release(failed)
+            self.note(0)
+            self.body(self.plan.last, 0)
+        return m.load_pointer(self.arena, WORD * FAILED_WORD)
 
     def loop(self, loop: Loop, depth: int) -> None:
         m, counter = self.m, self._counter(depth)
-        trips = m.constant(loop.trips)
-        m.store_pointer(trips, self.arena, counter)
-        m.release(trips)
+        turns, rest = divmod(loop.trips, loop.unroll)
         self._enter(loop.cursors, loop.first_cursor)
-        with m.while_positive_in_memory(self.arena, counter, 1):
+        if turns:
+            trips = m.constant(turns)
+            m.store_pointer(trips, self.arena, counter)
+            m.release(trips)
+            with m.while_positive_in_memory(self.arena, counter, 1):
+                self._trips(loop, loop.unroll, depth)
+        self._trips(loop, rest, depth)
+
+    def _trips(self, loop: Loop, count: int, depth: int) -> None:
+        for _ in range(count):
             self.body(loop.body, depth + 1)
             self._move(loop.cursors, loop.first_cursor, 1)
 
@@ -155,6 +240,11 @@ class _Emission:
             pointer = m.load_pointer(self.arena, WORD * STATE_WORD)
         elif place.space == "cursor":
             pointer = m.load_pointer(self.arena, self._cursor(place.number))
+        elif place.space in ("counter", "frame"):
+            counts = place.space == "counter"
+            pointer, offset = m.copy(self.arena), offset + (self._cursor(place.number) if counts else 0)
+        elif place.space == "zero":
+            pointer = m.constant(0)
         else:
             first = 1 if place.space == "input" else 1 + len(self.plan.inputs)
             pointer = m.load_pointer(self.buffers, WORD * (first + place.number))

@@ -68,7 +68,7 @@ class _Body:
         assert extent is not None
         assert columns is not None
         self.extent, self.columns = extent, columns
-        self.lanes = m.widest_lanes
+        self.lanes = schedule.lanes or m.widest_lanes
 
     def emit(self, rows: Pointer | None) -> None:
         m, g = self.m, self.g

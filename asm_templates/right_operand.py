@@ -35,6 +35,11 @@ def next_tile(m: Machine, b: RightOperand, width: int) -> int:
     return b.column_bytes(b.panels(width) * b.width) if isinstance(b, Panels) else width * m.element.size
 
 
+def column(m: Machine, b: RightOperand, number: int) -> int:
+    """From a tile's first column to another one of it."""
+    return b.column_bytes(number) if isinstance(b, Panels) else number * m.element.size
+
+
 def load(
     m: Machine, b: RightOperand, at: tuple[Pointer, int], column: int, lanes: int, part: int, uses: int
 ) -> Operand:

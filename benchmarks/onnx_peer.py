@@ -9,6 +9,7 @@ counts.
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,9 +40,24 @@ def calls_of(network: Network, threads: int = 1) -> dict[str, Call]:
         feeds, outputs = graph.build(network)
         if fused and not graph.has_attention:
             continue
-        session = graph.session(feeds, outputs, threads)
+        session = graph.session(graph.model(feeds, outputs), threads)
         found |= {f"{name}{suffix}": call for name, call in ways(session, feeds, list(outputs)).items()}
     return found
+
+
+def compile_ms(before: Network, network: Network) -> float:
+    """Milliseconds from a model to its first result, after another."""
+
+    def first_result(network: Network) -> float:
+        graph = Graph(False)
+        feeds, outputs = graph.build(network)
+        model = graph.model(feeds, outputs)
+        start = time.perf_counter()
+        graph.session(model, 1).run(None, feeds)
+        return 1e3 * (time.perf_counter() - start)
+
+    first_result(before)
+    return first_result(network)
 
 
 def ways(session: Any, feeds: dict[str, Array], outputs: list[str]) -> dict[str, Call]:
@@ -122,8 +138,8 @@ class Graph:
             return self.recurrent(layers[0], x)
         return {"x": x}, {self.add(layers, "x"): x.ndim}
 
-    def session(self, feeds: dict[str, Array], outputs: dict[str, int], threads: int) -> Any:
-        import onnxruntime
+    def model(self, feeds: dict[str, Array], outputs: dict[str, int]) -> bytes:
+        """As in a file."""
         from onnx import TensorProto, checker, helper
 
         def values(names: Any, shapes: Any) -> list[Any]:
@@ -136,12 +152,17 @@ class Graph:
         domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION)
         checker.check_model(model)
+        serialized: bytes = model.SerializeToString()
+        return serialized
+
+    @staticmethod
+    def session(model: bytes, threads: int) -> Any:
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def add(self, layers: Any, x: str) -> str:
         """Layers one after the other. TypeError: one that stands in no network here."""

@@ -3,13 +3,11 @@
 All contenders have the same weights; their results are compared before anything is timed. neurojit is
 called with `out` (`program(x, y)`). Of ONNX Runtime the better of `run` and IO binding counts (and of
 attention as ops and as one fused op); of PyTorch the module as it is called, beside it traced and compiled.
-Then what single calls take, one timed at a time: the median, the slowest of a hundred and of a thousand. And
-the machine code of each program against the cache that it has to stay in.
+Then the machine code of each program against the cache that it has to stay in.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,8 +24,6 @@ from neurojit.ir import Builder, Module
 from neurojit.report.ceiling import fma_ceiling
 from neurojit.target import host_target
 
-LATENCY_CALLS, LATENCY_CALLS_SHORT = 100_000, 3_000
-PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 CLOSE = 1e-5
 """How far results may be apart; all of them are of the order of 1."""
 CALL_NS, CALL_ALLOCATING_NS = 60, 120
@@ -86,7 +82,6 @@ def measure(short: bool) -> dict[str, Any]:
         table.append(measured)
         goals += ends
     call, ends = cost_of_a_call()
-    print_latencies(table)
     print_code(table)
     goals += ends
     return {
@@ -100,13 +95,7 @@ def measure(short: bool) -> dict[str, Any]:
 def race(row: Row, short: bool) -> dict[str, Any]:
     """Everything measured of one network."""
     network = row.network
-    calls: dict[str, Call] = {name: call for name, call in calls_of(network).items() if name != "allocating"}
-    calls |= {f"ORT {name}": call for name, call in onnx_peer.calls_of(network).items()}
-    calls |= {f"torch {name}": call for name, call in torch_peer.calls_of(network, not short).items()}
-    expected = calls["neurojit"].result()
-    for name, call in calls.items():
-        result = call.result().reshape(expected.shape)
-        np.testing.assert_allclose(result, expected, rtol=0, atol=CLOSE, err_msg=f"{network.name}: {name}")
+    calls = contenders_of(network, compiled=not short)
     ceiling = fma_ceiling("float32")
     contenders = {name: call.contender() for name, call in calls.items()}
     ns = take_turns(contenders, 9 if short else 25)
@@ -117,9 +106,20 @@ def race(row: Row, short: bool) -> dict[str, Any]:
         "x_onnx": min(onnx.values()) / ns["neurojit"] if onnx else None,
         "x_torch": ns["torch eager"] / ns["neurojit"] if "torch eager" in ns else None,
         "of_ceiling": 2 * network.multiply_adds / ns["neurojit"] / max(ceiling, fma_ceiling("float32")),
-        "latencies": latencies(calls, ns, LATENCY_CALLS_SHORT if short else LATENCY_CALLS),
         "code": code_of(calls["neurojit"].names["program"]),
     }
+
+
+def contenders_of(network: Network, compiled: bool) -> dict[str, Call]:
+    """Every way to call it. AssertionError: results differ. compiled: torch.compile's among them."""
+    calls: dict[str, Call] = {name: call for name, call in calls_of(network).items() if name != "allocating"}
+    calls |= {f"ORT {name}": call for name, call in onnx_peer.calls_of(network).items()}
+    calls |= {f"torch {name}": call for name, call in torch_peer.calls_of(network, compiled).items()}
+    expected = calls["neurojit"].result()
+    for name, call in calls.items():
+        result = call.result().reshape(expected.shape)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=CLOSE, err_msg=f"{network.name}: {name}")
+    return calls
 
 
 def goals_of(row: Row, measured: dict[str, Any]) -> list[Goal]:
@@ -149,32 +149,6 @@ def print_row(measured: dict[str, Any]) -> None:
 
     columns = "".join(us(name, width) for name, width in COLUMNS.items())
     print(f"{measured['network']:26}{columns}{ratio('x_onnx', 8)}{ratio('x_torch', 9)}", flush=True)
-
-
-def latencies(calls: dict[str, Call], ns: dict[str, float], count: int) -> dict[str, dict[str, float]]:
-    """Percentiles of neurojit and of the quickest of each peer, in nanoseconds."""
-    chosen = ["neurojit"]
-    for peer in ("ORT", "torch"):
-        names = [name for name in ns if name.startswith(peer)]
-        chosen += [min(names, key=ns.__getitem__)] if names else []
-    found = {}
-    for name in chosen:
-        calls[name].latencies(count // 10)
-        sorted_ns = calls[name].latencies(count)
-        found[name] = {label: sorted_ns[int(part * len(sorted_ns))] for label, part in PERCENTILES.items()}
-        found[name]["calls"] = len(sorted_ns) * calls[name].calls
-    return found
-
-
-def print_latencies(table: list[dict[str, Any]]) -> None:
-    times = sorted(time.perf_counter_ns() - time.perf_counter_ns() for _ in range(1001))
-    print(f"\nSingle calls, us; each includes what reading the clock takes, {-times[500]} ns")
-    print(f"{'':26}{'':26}{'calls':>8}" + "".join(f"{name:>9}" for name in PERCENTILES))
-    for measured in table:
-        for name, found in measured["latencies"].items():
-            what = measured["network"] if name == "neurojit" else ""
-            columns = "".join(f"{found[label] / 1000:>9.2f}" for label in PERCENTILES)
-            print(f"{what:26}{name:26}{found['calls']:>8}{columns}")
 
 
 def code_of(program: nj.Program) -> dict[str, Any]:

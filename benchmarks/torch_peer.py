@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import time
 import warnings
 from typing import Any
 
@@ -18,6 +19,7 @@ from neurojit import nn
 from neurojit.ir.layer import Array, Function
 
 available = importlib.util.find_spec("torch") is not None
+has_compiler = shutil.which("c++") is not None
 missing = "no PyTorch here (pip install 'neurojit[peers]')"
 
 
@@ -36,15 +38,42 @@ def calls_of(network: Network, compiled: bool, threads: int = 1) -> dict[str, Ca
 
     torch.set_num_threads(threads)
     layer = network.layers[0]
-    x = torch.from_numpy(network.input)
+    module, (x, *_) = module_of(network)
     if isinstance(layer, (nn.LSTM, nn.GRU)) and layer.steps is None:
-        return calls_of_cell(cell(layer), x, layer, compiled)
-    module = sequence(layer) if isinstance(layer, (nn.LSTM, nn.GRU)) else stacked(network.layers)
-    if isinstance(module, torch.nn.TransformerEncoderLayer) or isinstance(layer, nn.Residual):
-        x = x[None]
+        return calls_of_cell(module, x, layer, compiled)
     result = "y, _ = f(x)" if isinstance(layer, (nn.LSTM, nn.GRU)) else "y = f(x)"
     ways = variants(module, (x,), compiled)
     return {name: Call(result, {"f": f, "x": x}, around=torch.inference_mode) for name, f in ways.items()}
+
+
+def module_of(network: Network) -> tuple[Any, list[Any]]:
+    """The module, and what it is first called with."""
+    import torch
+
+    layer = network.layers[0]
+    x = torch.from_numpy(network.input)
+    if isinstance(layer, (nn.LSTM, nn.GRU)):
+        if layer.steps is not None:
+            return sequence(layer), [x]
+        zeros = [torch.zeros(layer.batch, layer.hidden) for _ in layer.carried]
+        return cell(layer), [x, tuple(zeros) if len(zeros) > 1 else zeros[0]]
+    return stacked(network.layers), [x[None] if isinstance(layer, nn.Residual) else x]
+
+
+def compile_ms(before: Network, network: Network) -> float:
+    """Milliseconds from a module to the first result of torch.compile, after another."""
+    import torch
+
+    def first_result(network: Network) -> float:
+        module, inputs = module_of(network)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            torch.compile(module)(*inputs)
+        return 1e3 * (time.perf_counter() - start)
+
+    torch.set_num_threads(1)
+    first_result(before)
+    return first_result(network)
 
 
 def calls_of_cell(module: Any, x: Any, layer: nn.LSTM | nn.GRU, compiled: bool) -> dict[str, Call]:
@@ -84,7 +113,7 @@ def variants(module: Any, inputs: tuple[Any, ...], compiled: bool) -> dict[str, 
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that torch.jit is old
         found["jit"] = torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False))
-        if compiled and shutil.which("c++"):
+        if compiled and has_compiler:
             found["compile"] = torch.compile(module)
             for _ in range(3):
                 found["compile"](*inputs)

@@ -149,3 +149,13 @@ def calls_of(network: Network) -> dict[str, Call]:
         "bound": Call("bound()", names, "program.reset()"),
         "allocating": Call("y = program(x)", names, "program.reset()"),
     }
+
+
+def compile_ms(before: Network, network: Network) -> float:
+    """Milliseconds of compiling a network, after another."""
+    nj.compile(before.layers)
+    start = time.perf_counter()
+    program = nj.compile(network.layers)
+    elapsed = time.perf_counter() - start
+    assert program.compiled, program.explain()
+    return 1e3 * elapsed

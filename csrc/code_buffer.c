@@ -30,7 +30,7 @@ void nj_code_free(nj_code_buffer *code)
     nj_code_init(code);
 }
 
-nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes)
+static nj_emit_status reserve(nj_code_buffer *code, size_t bytes, size_t records, size_t fixups)
 {
     if (code->closed) return NJ_CLOSED;
     if (bytes > NJ_CODE_LIMIT - code->size) return NJ_TOO_LARGE;
@@ -40,18 +40,21 @@ nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes)
         if (!grown) return NJ_NO_MEMORY;
         code->bytes = grown;
     }
-    if (code->record_capacity == code->record_count) {
-        grown = grow(code->records, &code->record_capacity, code->record_count + 1, 256, sizeof(nj_record));
+    if (code->record_capacity < code->record_count + records) {
+        grown =
+            grow(code->records, &code->record_capacity, code->record_count + records, 256, sizeof(nj_record));
         if (!grown) return NJ_NO_MEMORY;
         code->records = grown;
     }
-    if (code->fixup_capacity == code->fixup_count) {
-        grown = grow(code->fixups, &code->fixup_capacity, code->fixup_count + 1, 16, sizeof(nj_fixup));
+    if (code->fixup_capacity < code->fixup_count + fixups) {
+        grown = grow(code->fixups, &code->fixup_capacity, code->fixup_count + fixups, 16, sizeof(nj_fixup));
         if (!grown) return NJ_NO_MEMORY;
         code->fixups = grown;
     }
     return NJ_OK;
 }
+
+nj_emit_status nj_code_reserve(nj_code_buffer *code, size_t bytes) { return reserve(code, bytes, 1, 1); }
 
 void nj_code_commit(nj_code_buffer *code, int form, const nj_operands *operands, size_t length)
 {
@@ -132,6 +135,7 @@ nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
     }
     size_t length = (size_t)(-(int64_t)code->size & (alignment - 1));
     nj_emit_status status = nj_code_reserve(code, length);
+    if (status == NJ_OK && code->alignment < (size_t)alignment) code->alignment = (size_t)alignment;
     if (status != NJ_OK || length == 0) return status;
     fill(code->bytes + code->size, length, nop);
     commit_block(code, NJ_PADDING, length);
@@ -144,6 +148,59 @@ nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t lengt
     if (status != NJ_OK || length == 0) return status;
     memcpy(code->bytes + code->size, bytes, length);
     commit_block(code, NJ_DATA, length);
+    return NJ_OK;
+}
+
+/* Appends the likeness of a fixup that lies among what is copied: its label is a new one if it is bound
+ * there too.  There is room. */
+static nj_emit_status copy_fixup(nj_code_buffer *code, nj_fixup fixup, size_t begin, size_t end,
+                                 size_t distance)
+{
+    const int64_t bound = code->labels[fixup.label];
+    fixup.at += (uint32_t)distance;
+    fixup.origin += (uint32_t)distance;
+    if (bound >= (int64_t)begin && bound <= (int64_t)end) {
+        nj_emit_status status = nj_code_new_label(code, &fixup.label);
+        if (status != NJ_OK) return status;
+        code->labels[fixup.label] = bound + (int64_t)distance;
+    }
+    code->fixups[code->fixup_count++] = fixup;
+    return NJ_OK;
+}
+
+nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
+                            void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop)
+{
+    if (code->closed) return NJ_CLOSED;
+    code->fault.value = (int64_t)(first > last ? first : last);
+    code->fault.highest = (int64_t)(first > last ? last : code->record_count);
+    if (first > last || last > code->record_count) return NJ_UNKNOWN_RECORD;
+    if (first == last) return NJ_OK;
+    const size_t labels = code->label_count, fixups = code->fixup_count;
+    const size_t begin = code->records[first].offset;
+    const size_t end = last < code->record_count ? code->records[last].offset : code->size;
+    const size_t padding = code->alignment ? (begin - code->size) & (code->alignment - 1) : 0;
+    const size_t distance = code->size + padding - begin;
+    nj_emit_status status = reserve(code, padding + (end - begin), 1 + (last - first), fixups);
+    for (size_t i = 0; i < fixups && status == NJ_OK; i++)
+        if (code->fixups[i].at >= begin && code->fixups[i].at < end)
+            status = copy_fixup(code, code->fixups[i], begin, end, distance);
+    if (status != NJ_OK) {
+        code->label_count = labels;
+        code->fixup_count = fixups;
+        return status;
+    }
+    if (padding > 0) {
+        fill(code->bytes + code->size, padding, nop);
+        commit_block(code, NJ_PADDING, padding);
+    }
+    memcpy(code->bytes + code->size, code->bytes + begin, end - begin);
+    for (size_t i = first; i < last; i++) {
+        nj_record *record = &code->records[code->record_count++];
+        *record = code->records[i];
+        record->offset += (uint32_t)distance;
+    }
+    code->size += end - begin;
     return NJ_OK;
 }
 

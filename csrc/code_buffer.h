@@ -39,6 +39,7 @@ typedef enum {
     NJ_IMMEDIATE_RANGE,
     NJ_FIELD_RANGE, /* a word's field, fault.operand: the value is too small or too large */
     NJ_FIELD_UNIT,  /* the same: no multiple of fault.lowest */
+    NJ_UNKNOWN_RECORD, /* nj_code_copy: no such records */
     NJ_MISALIGNED,  /* an instruction word behind data of odd length */
 } nj_emit_status;
 
@@ -121,6 +122,7 @@ typedef struct {
     size_t label_count, label_capacity;
     nj_fixup *fixups;
     size_t fixup_count, fixup_capacity;
+    size_t alignment; /* the greatest that was asked for so far; 0: none was */
     int closed;
     nj_fault fault; /* of the call that failed last */
 } nj_code_buffer;
@@ -149,6 +151,12 @@ nj_emit_status nj_code_check_label(nj_code_buffer *code, int label);
 nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
                              void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop);
 nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length);
+
+/* Appends the instructions of the records from `first` to before `last` once more, with their padding, data
+ * and branches among themselves: labels bound among them get a likeness, all others stay what they are.
+ * Before the copy comes padding, so that it is aligned as the original.  On failure nothing is appended. */
+nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
+                            void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop);
 
 /* NJ_OK, NJ_FIELD_RANGE or NJ_FIELD_UNIT with the limits in code->fault. */
 nj_emit_status nj_field_check(nj_code_buffer *code, const nj_field *field, int64_t value);

@@ -153,7 +153,9 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
 {
     for (size_t i = first; i < last; i++) {
         nj_record r = code->records[i]; /* a copy: emission may move the records */
-        if (r.address != NJ_ADDRESS_NONE && r.address != NJ_ADDRESS_BASE && r.address != NJ_ADDRESS_INDEXED)
+        const int names_label = r.address == NJ_ADDRESS_LABEL;
+        if (r.address != NJ_ADDRESS_NONE && r.address != NJ_ADDRESS_BASE && r.address != NJ_ADDRESS_INDEXED &&
+            !names_label)
             return NJ_WRONG_SHAPE;
         nj_operands o = {
             .registers = {r.registers[0], r.registers[1], r.registers[2], r.registers[3]},
@@ -161,12 +163,12 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
             .base = r.base,
             .index = r.index,
             .scale = r.scale,
-            .displacement = r.displacement,
-            .label = -1,
+            .displacement = names_label ? 0 : r.displacement,
+            .label = names_label ? r.displacement : -1,
             .has_immediate = r.has_immediate,
             .immediate = r.immediate,
         };
-        if (r.address != NJ_ADDRESS_NONE) o.displacement += n * shift[r.base];
+        if (r.address != NJ_ADDRESS_NONE && !names_label) o.displacement += n * shift[r.base];
         for (int k = 0; k < rows[r.form].registers; k++)
             if (rows[r.form].vectors >> k & 1 && o.registers[k] >= moved.first &&
                 o.registers[k] < moved.first + moved.count)
@@ -180,13 +182,14 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                              const int64_t shift[16], nj_x86_moved moved)
 {
-    const size_t size = code->size, last = code->record_count;
+    const size_t size = code->size, last = code->record_count, fixups = code->fixup_count;
     nj_emit_status status = NJ_OK;
     for (int n = 1; n <= times && status == NJ_OK; n++)
         status = repeat_once(code, rows, first, last, n, shift, moved);
     if (status != NJ_OK) {
         code->size = size;
         code->record_count = last;
+        code->fixup_count = fixups;
     }
     return status;
 }

@@ -56,8 +56,8 @@ typedef struct {
 
 /* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
  * displacement from base register r grows by n * shift[r], and the vector registers of `moved` are
- * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. Branches,
- * labels, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing is emitted, and
+ * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. What is
+ * at a label stays what it is; branches, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing is emitted, and
  * code->fault tells the limit that was passed. */
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                              const int64_t shift[16], nj_x86_moved moved);

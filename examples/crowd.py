@@ -78,7 +78,7 @@ class World:
         np.subtract(self.ways, self.whole, out=self.ways)  # the short way round the torus
         self.observed[:, : 2 * BEACONS] = self.ways.reshape(2 * BEACONS, -1).T
         self.observed[:, 2 * BEACONS : 2 * BEACONS + 2] = self.velocity.T
-        self.observed[:, 2 * BEACONS + 2 :] = self.answered[:, 2:]
+        np.clip(self.answered[:, 2:], -1, 1, out=self.observed[:, 2 * BEACONS + 2 :])
 
     def advance(self) -> None:
         """One frame on, by what the policy answered."""
@@ -116,14 +116,33 @@ def steering(observed: Array) -> Array:
     nearness = np.exp(-20 * (ways**2).sum(2, keepdims=True))
     pull = (ways * nearness).sum(1) / nearness.sum(1)
     velocity, notes = observed[:, 2 * BEACONS : 2 * BEACONS + 2], observed[:, 2 * BEACONS + 2 :]
-    return np.hstack([0.02 * pull - 0.2 * velocity, pull, 0.9 * notes[:, :4]])
+    return np.hstack([0.02 * pull - 0.2 * velocity, 0.1 * pull, 0.9 * notes[:, :4]])
 
 
-def examples(n: int = 8192) -> Array:
-    """Observations of all kinds, to fit on."""
-    rng = np.random.default_rng(5)
-    scale = np.repeat([0.3, 0.01, 0.1], [2 * BEACONS, 2, NOTES])
-    return (rng.standard_normal((n, SEEN)) * scale).astype(np.float32)
+def examples() -> Array:
+    """What characters may observe, to fit on: anywhere, at any speed, in frames of all kinds."""
+    rng = np.random.default_rng(4)
+    seen = []
+    for frame in range(0, 1280, 10):
+        world = World(64, seed=frame)
+        world.frame = frame
+        world.velocity[:] = rng.normal(0, 0.01, world.velocity.shape)
+        world.answered[:] = rng.normal(0, 0.03, world.answered.shape)
+        world.observe()
+        seen.append(world.observed)
+    return np.concatenate(seen)
+
+
+SCALE = np.repeat([0.3, 0.01, 0.3], [2 * BEACONS, 2, NOTES])
+"""Of what is observed: ways, velocities, notes."""
+
+
+def drawn_layer(rng: np.random.Generator, x: Array, width: int, scale: Array) -> tuple[Array, Array]:
+    """Weights and bias at random, for columns of this scale. Each function bends at one of the rows of x, so
+    that they differ where it matters."""
+    weights = rng.normal(0, x.shape[1] ** -0.5, (x.shape[1], width)) / scale[:, None]
+    bias = -(x[rng.integers(len(x), size=width)] * weights.T).sum(1)
+    return weights.astype(np.float32), bias.astype(np.float32)
 
 
 def fitted(features: Array, observed: Array) -> tuple[Array, Array]:
@@ -140,16 +159,14 @@ class MLP:
     """16-32-32-8 with relu."""
 
     def __init__(self) -> None:
-        rng = np.random.default_rng(3)
-        self.weights: Weights = {
-            "w1": rng.normal(0, 1.5 / SEEN**0.5, (SEEN, HIDDEN)).astype(np.float32),
-            "b1": rng.normal(0, 0.5, HIDDEN).astype(np.float32),
-            "w2": rng.normal(0, 1.0 / HIDDEN**0.5, (HIDDEN, HIDDEN)).astype(np.float32),
-            "b2": rng.normal(0, 0.3, HIDDEN).astype(np.float32),
-        }
-        x, w = examples(), self.weights
-        h = np.maximum(np.maximum(x @ w["w1"] + w["b1"], 0) @ w["w2"] + w["b2"], 0)
+        rng = np.random.default_rng(4)
+        x = h = examples()
+        w: Weights = {}
+        for layer, scale in (("1", SCALE), ("2", np.ones(HIDDEN))):
+            w[f"w{layer}"], w[f"b{layer}"] = drawn_layer(rng, h, HIDDEN, scale)
+            h = np.maximum(h @ w[f"w{layer}"] + w[f"b{layer}"], 0)
         w["w3"], w["b3"] = fitted(h, x)
+        self.weights = w
 
     def neurojit(self, world: World) -> Act:
         layers = [
@@ -201,13 +218,11 @@ class LSTM:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(4)
-        self.weights: Weights = {
-            "wx": rng.normal(0, 2.0 / SEEN**0.5, (SEEN, 4 * HIDDEN)).astype(np.float32),
-            "wh": rng.normal(0, 0.3 / HIDDEN**0.5, (HIDDEN, 4 * HIDDEN)).astype(np.float32),
-            "b": rng.normal(0, 0.5, 4 * HIDDEN).astype(np.float32),
-        }
-        self.weights["b"][HIDDEN : 2 * HIDDEN] -= 2  # what was before fades fast
         x = examples()
+        of_x, bias = drawn_layer(rng, x, 4 * HIDDEN, SCALE)
+        of_h = rng.normal(0, 0.3 * HIDDEN**-0.5, (HIDDEN, 4 * HIDDEN)).astype(np.float32)
+        bias[HIDDEN : 2 * HIDDEN] -= 2  # what was before fades fast
+        self.weights: Weights = {"wx": of_x, "wh": of_h, "b": bias}
         h = c = np.zeros((len(x), HIDDEN), np.float32)
         for _ in range(4):  # as if the same was seen for some frames
             h, c = self.step(x, h, c)

@@ -185,8 +185,14 @@ cdef class Program:
 
     @property
     def schedule(self):
-        """How it runs: the schedule of each kernel, as text."""
+        """How it runs: the schedule of every kernel, as text in TensorLang. `nj.compile(program.ir, weights,
+        schedule=program.schedule)` makes the same machine code; a comment if the program is interpreted."""
         return self.contract.schedule
+
+    def rescheduled(self, schedule):
+        """A program with the same text, weights and state under another schedule, which is a text such as
+        `schedule` gives. TensorLangError, with the place: it is not legal, or this machine cannot obey it."""
+        return self.contract.rescheduled(schedule)
 
     def listing(self):
         """The machine code: offset, bytes, mnemonics, with the step of the program each part belongs to."""
@@ -403,8 +409,8 @@ cdef PyObject *not_run(Program self, int64_t status, PyObject *const *args, size
 
 
 cdef void set_assertion(object contract, int64_t status) noexcept:
-    text = contract.assertion(status).encode()
-    PyErr_SetString(PyExc_AssertionError, <const char *>text)
+    error = contract.failed(status)
+    PyErr_SetObject(<PyObject *>Py_TYPE(<PyObject *>error), <PyObject *>error)
 
 
 cdef void enable_vectorcall():

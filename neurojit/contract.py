@@ -11,6 +11,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -21,13 +22,16 @@ from neurojit._bound_program import BoundProgram
 from neurojit._program import Program
 from neurojit.codegen import list_program
 from neurojit.config import CONFIG
-from neurojit.errors import AssertFailedError, RegisterPressureError
-from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse
-from neurojit.ir.printer import print_module
+from neurojit.errors import AssertFailedError, Diagnostic, RegisterPressureError, TensorLangError
+from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse, parse_schedule
+from neurojit.ir.numbers import to_element
+from neurojit.ir.printer import print_module, print_schedule
 from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
 from neurojit.planner.fusion import MOST_FUSED
+from neurojit.planner.hoist import hoist
+from neurojit.planner.schedule_text import schedule_text
 from neurojit.planner.tensors import UnplannedError
 from neurojit.program_compiler import publish_program
 from neurojit.program_file import Path, Saved, write_program
@@ -48,9 +52,16 @@ class Contract:
     """One program: types, plan, weights, state, and how a call is answered in general."""
 
     def __init__(self, module: Module, weights: Mapping[str, Array]) -> None:
-        """module: after the passes. weights: checked; those that passes found useless are left out."""
+        """module: after the passes, or as it was written if it has a schedule. weights: checked; those that
+        passes found useless are left out. TensorLangError: a schedule that this machine cannot obey."""
         self.module = module
         self.function: Function = module.main
+        self.given = module.schedule(module.main.name)
+        self.set_aside = ""
+        """Why a schedule that a file had is not obeyed."""
+        self.planned = self.function
+        """The function as it is planned: products taken out of loops, unless a schedule names what is
+        written."""
         self.arrays = {name: weights[name] for name in self.function.weights}
         self.constants = constants_of(self.function)
         self.plan: ProgramPlan | None = None
@@ -67,9 +78,11 @@ class Contract:
         if choice.isa.name == "none":
             self.reason = f"no ISA: {choice.reason}"
             return
+        if not self.given.steps:
+            self.planned = hoist(self.function, host_target())
         for most in FUSED:
             try:
-                self.plan = plan_program(self.function, host_target(), most)
+                self.plan = plan_program(self.planned, host_target(), most, self.given)
                 self._publish()
                 return
             except UnplannedError as error:
@@ -77,11 +90,19 @@ class Contract:
                 return
             except RegisterPressureError as error:  # smaller kernels need fewer registers
                 self.plan, self.reason = None, str(error)
+                self._blame_the_schedule(error)
+
+    def _blame_the_schedule(self, error: RegisterPressureError) -> None:
+        """TensorLangError at the last step that speaks of the kernel for which registers ran out."""
+        steps = [s for s in self.given.steps if error.op and error.op in (s.op, s.parameters.get("into"))]
+        if steps:
+            raise TensorLangError([Diagnostic(steps[-1].span, f"{steps[-1].kind}: {error}")]) from error
 
     def _publish(self) -> None:
         assert self.plan is not None
         if "plan" in CONFIG.dump:
-            sys.stderr.write(f"{self.signature}\n{self.schedule}\n{self.memory_map()}")
+            kernels = "".join(f"  {step.name}: {step.what}\n" for step in self.plan.steps())
+            sys.stderr.write(f"{self.signature}\n{kernels}{self.schedule}{self.memory_map()}")
         if "asm" in CONFIG.dump:
             sys.stderr.write(self.listing())
         self.slot, self.reason = publish_program(self.plan, self.function, host_target())
@@ -99,7 +120,8 @@ class Contract:
             block = self.state_block if self.plan.states else None
             program.use(self.slot, self.plan.block_bytes, self.block, block, self._extent_worth_releasing())
             if self.plan.shared_rows is not None:
-                program.share_rows(*self.plan.shared_rows)
+                ways = (self.plan.ways,) if self.plan.ways else ()
+                program.share_rows(*self.plan.shared_rows, *ways)
 
     def _extent_worth_releasing(self) -> int:
         assert self.plan is not None
@@ -212,20 +234,17 @@ class Contract:
                 self.slot, self.reason = publish_program(self.plan, self.function, host_target())
                 status = program.run(addresses, extent)
             if status:
-                raise self._failed(status)
+                raise self.failed(status)
             if status == 0:
                 return
         done = evaluate(self.function, inputs, self.arrays, self.states)
         for output, result in zip(outputs, done.outputs, strict=True):
-            output[...] = result
+            output[...] = _in_memory(result, output.dtype)
         for name, state in done.states.items():
-            self.states[name][...] = state
+            self.states[name][...] = _in_memory(state, self.states[name].dtype)
 
-    def assertion(self, number: int) -> str:
-        """What to say when the assert of this number failed."""
-        return str(self._failed(number))
-
-    def _failed(self, number: int) -> AssertFailedError:
+    def failed(self, number: int) -> AssertFailedError:
+        """What to raise when the assert of this number failed."""
         op = self.function.asserts[number - 1]
         return AssertFailedError(number, str(op.attributes["text"]), op.span)
 
@@ -304,7 +323,8 @@ class Contract:
             if op.name == "state_read"
         }
         for name, array in self.states.items():
-            array[...] = start.get(name, 0.0)
+            value = to_element(np.asarray(start.get(name, 0.0)), self.function.states[name].element)
+            array[...] = _in_memory(value, array.dtype)
 
     def clone(self) -> Program:
         made = object.__new__(Contract)
@@ -314,7 +334,11 @@ class Contract:
         return made.program()
 
     def _saved(self) -> Saved:
-        return Saved(self.ir, dict(self.arrays), {name: array.copy() for name, array in self.states.items()})
+        return Saved(
+            print_module(self.module),
+            dict(self.arrays),
+            {name: array.copy() for name, array in self.states.items()},
+        )
 
     def save(self, path: Path) -> None:
         """See Program.save."""
@@ -335,13 +359,20 @@ class Contract:
 
     @property
     def ir(self) -> str:
-        return print_module(self.module)
+        return print_module(Module(self.module.name, (self.planned, *self.module.functions[1:])))
 
     @property
     def schedule(self) -> str:
         if self.plan is None:
-            return f"interpreted: {self.reason}"
-        return "\n".join(f"{step.name}: {step.what}: {step.schedule}" for step in self.plan.steps())
+            return f"// interpreted: {self.reason}\n"
+        return print_schedule(schedule_text(self.plan, self.planned, host_target().isa))
+
+    def rescheduled(self, text: str) -> Program:
+        """See Program.rescheduled."""
+        schedule = parse_schedule(text, self.planned)
+        made = Contract(Module(self.module.name, (self.planned,), (schedule,)), self.arrays)
+        made.restore(self.states)
+        return made.program()
 
     def listing(self) -> str:
         if self.plan is None:
@@ -356,8 +387,10 @@ class Contract:
             lines.append(
                 f"interpreted by NumPy: {self.reason or 'its code was evicted, the next call compiles it'}"
             )
-        if self.module.schedule(self.function.name).steps:
-            lines.append("the schedule beside the text is not obeyed yet: the planner chose its own")
+        if self.set_aside:
+            lines.append(self.set_aside)
+        if self.given.steps and self.plan is None:
+            lines.append("the schedule beside the text has no effect")
         if self.plan is not None:
             lines += [f"  {step.name}: {step.what}" for step in self.plan.steps()]
         return "\n".join(lines) + "\n"
@@ -381,7 +414,12 @@ class Contract:
 def restored(saved: Saved) -> Program:
     """The program that was saved, compiled for this CPU, in the state it had."""
     module = parse(saved.text)
-    contract = Contract(run(module), checked_weights(module, saved.weights))
+    weights = checked_weights(module, saved.weights)
+    try:
+        contract = Contract(run(module), weights)
+    except TensorLangError as error:  # legal, as the text is, but not for this machine
+        contract = Contract(run(replace(module, schedules=())), weights)
+        contract.set_aside = f"its schedule was made for another machine, and the planner chose one: {error}"
     contract.restore(saved.states)
     return contract.program()
 
@@ -419,6 +457,13 @@ class Weights(MutableMapping[str, Array]):
 
 def _dtype(type_: TensorType) -> np.dtype[Any]:
     return np.dtype(np.uint16 if type_.element == "bf16" else ELEMENTS[type_.element].dtype)
+
+
+def _in_memory(result: Array, dtype: np.dtype[Any]) -> Array:
+    """What the interpreter computed as arrays hold it: bf16 as its 16 bits."""
+    if dtype != np.uint16:
+        return result
+    return np.asarray(np.asarray(result, np.float32).view(np.uint32) >> 16, np.uint16)
 
 
 def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:

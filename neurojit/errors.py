@@ -27,7 +27,10 @@ class UnknownFormError(NeurojitError, LookupError):
 
 
 class RegisterPressureError(NeurojitError, RuntimeError):
-    """A template asked its vector machine for more registers than the ISA has."""
+    """A template asked its vector machine for more registers than the ISA has. op: of a program, the name of
+    the op whose kernel it was."""
+
+    op: str = ""
 
 
 class MissingStepError(NeurojitError, NotImplementedError):

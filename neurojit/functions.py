@@ -3,7 +3,7 @@
 The meaning is computed in double precision (for f64 in long double, where the C library's erf allows), the
 bound counts units in the last place of the exact result; for gelu and gelu_tanh, whose negative side is a
 product with a vanishing factor, of the greater of the result and x / 2. The bounds are what tests measured
-over all f32 inputs, rounded up, and for f64 two units more, for the reference errs too.
+over all f32 inputs, rounded up, and for f64 two units more, for the reference errs too and methods differ.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ EXACT = frozenset({"identity", "relu", "leaky_relu", "clamp"})
 """Rounded once at most: the same bits as in NumPy at the element type."""
 
 BOUND = {
-    "exp": 0.9, "log": 1.0, "tanh": 0.75, "sigmoid": 1.5, "erf": 1.0, "elu": 2.0,
-    "silu": 2.4, "gelu": 1.6, "gelu_tanh": 2.4,
+    "exp": 0.9, "log": 1.0, "tanh": 1.0, "sigmoid": 2.0, "erf": 1.0, "elu": 2.0,
+    "silu": 2.45, "gelu": 1.6, "gelu_tanh": 1.4,
 }  # fmt: skip
 RELATIVE_TO_ARGUMENT = frozenset({"gelu", "gelu_tanh"})
 LOST_IN_SILU = 1 << 10

@@ -13,11 +13,12 @@ What cannot be compiled is interpreted, with the reason in `explain()`; results 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from neurojit._program import Program
 from neurojit.contract import Contract, checked_weights, restored
-from neurojit.ir import Module, TensorType, parse
+from neurojit.ir import Module, TensorType, parse, parse_schedule
 from neurojit.ir.layer import Layer, module_of
 from neurojit.passes import run
 from neurojit.program_file import Path, read_program
@@ -26,14 +27,21 @@ __all__ = ["Program", "compile", "load"]
 
 
 def compile(
-    thing: Any, weights: Mapping[str, Any] | None = None, *, input_type: TensorType | str | None = None
+    thing: Any,
+    weights: Mapping[str, Any] | None = None,
+    *,
+    input_type: TensorType | str | None = None,
+    schedule: str | None = None,
 ) -> Program:
     """Compile a network: a `Program`, called with its inputs.
 
     thing: a TensorLang text, a module (`neurojit.ir.Module`), a layer of `neurojit.nn`, or a list of layers
     and names of functions. weights: an array for each weight that it names, of its type and shape, in place
     of those that layers hold; they are copied. input_type: what layers take, such as `tensor<16x64xf32>`,
-    where the first does not say, or says less. Raises TensorLangError for a text or a module that is none,
+    where the first does not say, or says less. schedule: the text of one, such as `program.schedule`, in the
+    place of any that stands in the text of the program. With a schedule the function is compiled as it is
+    written, without passes: `program.ir` names what `program.schedule` names. Raises TensorLangError for a
+    text or a module that is none, and for a schedule that is not legal or that this machine cannot obey,
     KeyError for a weight that is missing or unknown, TypeError and ValueError for one that does not fit. What
     no kernel computes yet is interpreted: `program.compiled` tells, and `program.explain()` says why.
     """
@@ -45,6 +53,8 @@ def compile(
     elif not isinstance(thing, Module):
         kind = type(thing).__name__
         raise TypeError(f"compile: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
+    if schedule is not None and thing.functions:
+        thing = replace(thing, schedules=(parse_schedule(schedule, thing.main),))
     checked = checked_weights(thing, weights or {}) if thing.functions else {}
     return Contract(run(thing), checked).program()
 

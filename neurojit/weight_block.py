@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from neurojit.ir import ELEMENTS, Dense, Function
+from neurojit.ir.interpreter import held_as_float32
+from neurojit.plan.panels import Panels
 from neurojit.plan.program import LINE, ProgramPlan, Weight
 
 Array = np.ndarray[Any, Any]
@@ -29,12 +31,28 @@ def packed(
 def _pack(block: Array, weight: Weight, arrays: Mapping[str, Array]) -> None:
     dtype = np.dtype(ELEMENTS[weight.dtype].dtype)
     array = arrays[weight.name]
+    if array.dtype == np.uint16:  # bf16, held as f32
+        array = held_as_float32(array)
     matrix = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
     if weight.transposed:
         matrix = matrix.T
+    if weight.panel:
+        _lay_panels(block, weight, matrix, dtype)
+        return
     shape, strides = (weight.rows, weight.columns), (weight.row_bytes, dtype.itemsize)
     target: Array = np.ndarray(shape, dtype, block, weight.offset, strides)
     target[...] = matrix[:, weight.first_column : weight.first_column + weight.columns]
+
+
+def _lay_panels(block: Array, weight: Weight, matrix: Array, dtype: np.dtype[Any]) -> None:
+    """As plan/panels.py says: in each panel, row after row, so many columns; zeros behind the last column."""
+    panels = Panels.of(weight.dtype, weight.rows, weight.panel)
+    for number in range(panels.panels(weight.columns)):
+        columns = matrix[:, number * weight.panel : (number + 1) * weight.panel]
+        begin = weight.offset + number * panels.panel_bytes
+        shape, strides = (weight.rows, columns.shape[1]), (weight.row_bytes, dtype.itemsize)
+        target: Array = np.ndarray(shape, dtype, block, begin, strides)
+        target[...] = columns
 
 
 def aligned(size: int) -> Array:

@@ -32,7 +32,7 @@ SAVED_VECTORS = tuple(range(8, 16))
 
 LOOP_ALIGNMENT = 32  # a fetch window of Neoverse N1, V1 and their successors
 POOL_ALIGNMENT = 16
-STORE_L1 = 16  # prfop pstl1keep
+LOAD_L1, STORE_L1 = 0, 16  # prfop pldl1keep, pstl1keep
 PAGE = 4096  # an addition's immediate has 12 bits, and may stand 12 bits higher
 
 
@@ -247,11 +247,17 @@ class AArch64Machine(RegisterArguments):
         self._changed(pointer)
 
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
+        self._prefetch(STORE_L1, pointer, offset)
+
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        self._prefetch(LOAD_L1, pointer, offset)
+
+    def _prefetch(self, operation: int, pointer: Pointer, offset: int) -> None:
         offset = (offset - self._ahead.get(pointer, 0)) & -8  # in the same line
         if 0 <= offset <= 4095 * 8:
-            self.buffer.emit(self.i.prefetch, STORE_L1, pointer, offset)
+            self.buffer.emit(self.i.prefetch, operation, pointer, offset)
         else:
-            self.buffer.emit(self.i.prefetch, STORE_L1, self._exact(pointer, offset), 0)
+            self.buffer.emit(self.i.prefetch, operation, self._exact(pointer, offset), 0)
 
     # Control --------------------------------------------------------------------------------------
 

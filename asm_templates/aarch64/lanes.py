@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from neurojit.asm_templates.aarch64.neon_arithmetic import NeonArithmetic
 from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
@@ -118,6 +119,32 @@ class NeonLanes(NeonArithmetic):
             return turned
         self._become(into, turned)
         return into
+
+    # Eight numbers to choose from -----------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        """tbl takes bytes: those of the number 4 i, 4 i + 1, 4 i + 2, 4 i + 3 in the lane that chooses i."""
+        if self.element.size != 4:
+            self._lacks("choice of f64")
+        self.buffer.emit(self.o.left, a.register, a.register, 29 - shift)
+        self.buffer.emit(self.o.right, a.register, a.register, 29)
+        fours = self.spread_bits(a.lanes, self.integer(0x04040404))
+        self.buffer.emit(forms["mul v.4s, v.4s, v.4s"], a.register, a.register, fours.register)
+        self.drop(fours)
+        self._add_integer(a, 0x03020100)
+        return a
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        if self.element.size != 4:
+            self._lacks("look_up of f64")
+        data = struct.pack("<8f", *values)
+        low, high = self.vectors.take_neighbours()
+        for register, half in ((low, data[:16]), (high, data[16:])):
+            self.buffer.emit(self.f.load_literal, register, self.data_label(half))
+        found = Vector(low, choice.lanes, choice.width)
+        self.buffer.emit(forms["tbl v.16b, {pair}, v.16b"], low, low, choice.register)
+        self.vectors.give(high)
+        return found
 
     # Addresses from data ------------------------------------------------------------------------------
 

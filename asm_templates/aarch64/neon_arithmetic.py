@@ -231,6 +231,11 @@ class NeonArithmetic(NeonMoves):
         self._to_exponent(power, power)
         return power
 
+    def power_of(self, t: Vector, into: Vector | None = None) -> Vector:
+        target = self.like(t, into)
+        self.buffer.emit(self.o.left, target.register, t.register, self._fraction_bits)
+        return target
+
     def scale(self, a: Vector, n: Vector) -> None:
         """By the powers of two halves of n, since 2^n itself may be no normal number; the first product
         is exact."""

@@ -166,6 +166,9 @@ class RiscvMachine(RegisterArguments):
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         """Nothing: prefetch.w is of an extension of its own (Zicbop), and on others a wasted instruction."""
 
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        """Nothing, for the same reasons."""
+
     def release(self, pointer: Pointer) -> None:
         self._pending.pop(pointer, None)
         self._forget_address(pointer)
@@ -260,7 +263,7 @@ class RiscvMachine(RegisterArguments):
     # Constants ------------------------------------------------------------------------------------
 
     def constant_offset(self, data: bytes) -> int:
-        """Where these 4 or 8 bytes lie, counted from CONSTANTS."""
+        """Where these bytes, 4, 8 or 32 of them, lie, counted from CONSTANTS."""
         at = self._constants.get(data)
         if at is None:
             at = -(-self._constant_bytes // len(data)) * len(data)

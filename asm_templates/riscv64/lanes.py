@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+
 from neurojit.asm_templates.lanes import Order, Stored
 from neurojit.asm_templates.machine import Mask, Pointer, Vector
-from neurojit.asm_templates.riscv64.core import ADDRESS, SP, STRIDE, X0, Config
+from neurojit.asm_templates.riscv64.core import ADDRESS, CONSTANTS, SP, STRIDE, X0, Config
 from neurojit.asm_templates.riscv64.rvv_arithmetic import RvvArithmetic
 
 HALF, QUARTER = -2, -4
@@ -182,6 +185,24 @@ class RvvMachine(RvvArithmetic):
         kept = vector.register if stored == "i8" else narrow
         self.op(f"vse{bits}.v v, (x)", kept, self.exact_address(pointer, offset))
         self.vectors.give(narrow)
+
+    # Eight numbers to choose from -----------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        """Offsets in bytes, for an indexed load."""
+        self._only_f32("choice")
+        self.shift_right(a, shift - 2, into=a)
+        self._integers("vand", a, 7 << 2)
+        return a
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        self._only_f32("look_up")
+        found = self.fresh(choice.lanes)
+        self.on(choice.lanes)
+        self._at = None
+        self.add_to(ADDRESS, CONSTANTS, self.constant_offset(struct.pack("<8f", *values)))
+        self.op("vluxei32.v v, (x), v", found.register, ADDRESS, choice.register)
+        return found
 
     # Addresses from data ------------------------------------------------------------------------------
 

@@ -243,6 +243,11 @@ class RvvArithmetic(RvvMoves):
         self._power(target)
         return target
 
+    def power_of(self, t: Vector, into: Vector | None = None) -> Vector:
+        target = self.duplicate(t) if into is None else into
+        self._integers("vsll", target, self._fraction_bits)
+        return target
+
     def scale(self, a: Vector, n: Vector) -> None:
         """By the powers of two halves of n, since 2^n itself may be no normal number; the first product
         is exact."""

@@ -15,6 +15,7 @@ from neurojit.asm_templates.x86_64.moves import X86Moves
 from neurojit.encoder import forms
 
 NEAREST_EVEN_QUIETLY = 8  # of vroundps and vrndscaleps: no inexact flag
+FRACTION_BITS = {4: 23, 8: 52}
 RELATIONS = {"==": 0x00, "<": 0x11, "<=": 0x12, ">=": 0x1D, ">": 0x1E}  # vcmpps, quiet, false on NaN
 
 
@@ -49,7 +50,7 @@ class X86Arithmetic(X86Moves):
 
     def integer_form(self, stem: str, width: int, shape: str) -> int:
         """The form of an integer instruction, `stem` + d or q."""
-        key = (stem, width, shape, self.element.size, "")
+        key = (stem, width, shape, self.element.size, self.mark)
         known = _known.get(key)
         if known is None:
             operands = shape.replace("V", self.registers[width]).replace("M", f"m{width}")
@@ -160,6 +161,14 @@ class X86Arithmetic(X86Moves):
 
     def min(self, a: Source, b: Vector, into: Vector | None = None) -> Vector:
         return self._binary("vmin", a, b, into)
+
+    # Exponents ------------------------------------------------------------------------------------
+
+    def power_of(self, t: Vector, into: Vector | None = None) -> Vector:
+        target = self.like(t, into)
+        form = self.integer_form("vpsll", t.width, "V, V, imm8")
+        self.buffer.imm(form, FRACTION_BITS[self.element.size], target.register, t.register)
+        return target
 
     # Bits ----------------------------------------------------------------------------------------
 

@@ -41,8 +41,8 @@ class Avx2Forms:
         self.load_constant = {128: forms["vmovups xmm, m128"], 256: forms["vmovups ymm, m256"]}
 
 
-class Avx2PieceForms:
-    """See X86Pieces."""
+class Avx2SegmentForms:
+    """See X86Segments."""
 
     def __init__(self, element: Element) -> None:
         kind = "s" if element.name == "f32" else "d"
@@ -58,14 +58,14 @@ class Avx2PieceForms:
 
 
 avx2_forms = lru_cache(maxsize=2)(Avx2Forms)
-avx2_piece_forms = lru_cache(maxsize=2)(Avx2PieceForms)
+avx2_segment_forms = lru_cache(maxsize=2)(Avx2SegmentForms)
 
 
 class Avx2Machine(Avx2Arithmetic):
     """See the module's head."""
 
     vector_registers = 16
-    p: Avx2PieceForms
+    p: Avx2SegmentForms
     widths = (128, 256)
 
     def expect(self, lanes: frozenset[int]) -> None:
@@ -86,10 +86,10 @@ class Avx2Machine(Avx2Arithmetic):
         self._masks = {}
         self.forget_storage()
 
-    def expect_pieces(self, most: int) -> None:
-        self.p = avx2_piece_forms(self.element)
+    def expect_segments(self, most: int) -> None:
+        self.p = avx2_segment_forms(self.element)
 
-    def load_pieces(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
+    def load_segments(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
         register = into.register
         self.buffer.mem(self.p.first, pointer, offset, register)
         if count > 1:

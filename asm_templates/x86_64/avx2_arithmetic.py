@@ -11,16 +11,15 @@ from typing import ClassVar
 
 from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
-from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
+from neurojit.asm_templates.x86_64.arithmetic import FRACTION_BITS, NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
-from neurojit.asm_templates.x86_64.pieces import X86Pieces
+from neurojit.asm_templates.x86_64.segments import X86Segments
 from neurojit.asm_templates.x86_64.widening import X86Widening
 
-FRACTION_BITS = {4: 23, 8: 52}
 BIAS = {4: 127, 8: 1023}
 
 
-class Avx2Arithmetic(X86Casts, X86Pieces, X86Widening):
+class Avx2Arithmetic(X86Casts, X86Segments, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}
@@ -69,8 +68,7 @@ class Avx2Arithmetic(X86Casts, X86Pieces, X86Widening):
 
     def pow2(self, n: Vector, into: Vector | None = None) -> Vector:
         power = self.add(n, self._biased, into=into)
-        self._shift("vpsll", power)
-        return power
+        return self.power_of(power, into=power)
 
     def scale(self, a: Vector, n: Vector) -> None:
         """By the powers of two halves of n, since 2^n itself may be no normal number; the first product
@@ -80,7 +78,7 @@ class Avx2Arithmetic(X86Casts, X86Pieces, X86Widening):
         rounded = self.sub(half, self._biased)
         self.sub(n, rounded, into=n)
         self.drop(rounded)
-        self._shift("vpsll", half)
+        self.power_of(half, into=half)
         self.mul(a, half, into=a)
         self.drop(half)
         self.pow2(n, into=n)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Scalar, Vector
-from neurojit.asm_templates.pieces import PIECE
+from neurojit.asm_templates.segments import SEGMENT
 from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
 from neurojit.encoder import forms
@@ -52,8 +52,8 @@ class Avx512Forms:
         self.set_mask = forms["kmovw k, r32"]
 
 
-class Avx512PieceForms:
-    """See X86Pieces; the moves of 32-bit lanes serve both element types."""
+class Avx512SegmentForms:
+    """See X86Segments; the moves of 32-bit lanes serve both element types."""
 
     def __init__(self, element: Element) -> None:
         kind = "s" if element.name == "f32" else "d"
@@ -72,7 +72,7 @@ class Avx512PieceForms:
 
 
 avx512_forms = lru_cache(maxsize=2)(Avx512Forms)
-avx512_piece_forms = lru_cache(maxsize=2)(Avx512PieceForms)
+avx512_segment_forms = lru_cache(maxsize=2)(Avx512SegmentForms)
 
 
 class Avx512Machine(Avx512Arithmetic):
@@ -81,9 +81,9 @@ class Avx512Machine(Avx512Arithmetic):
     vector_registers = 32
     widths = (128, 256, 512)
 
-    p: Avx512PieceForms
+    p: Avx512SegmentForms
     _second: int = 0
-    """The register with the mask of the second piece; 0 where none is needed."""
+    """The register with the mask of the second segment; 0 where none is needed."""
 
     def expect(self, lanes: frozenset[int]) -> None:
         self.f = self.moves = avx512_forms(self.element)
@@ -104,17 +104,17 @@ class Avx512Machine(Avx512Arithmetic):
         self._masks, self._second = {}, 0
         self.forget_storage()
 
-    def expect_pieces(self, most: int) -> None:
-        self.p = avx512_piece_forms(self.element)
+    def expect_segments(self, most: int) -> None:
+        self.p = avx512_segment_forms(self.element)
         if most > 1:
-            bits = self.constant(0xF0)  # the second piece, in lanes of 32 bits
+            bits = self.constant(0xF0)  # the second segment, in lanes of 32 bits
             self._second = self.masks.take()
             self.buffer.regs(self.p.set_mask, self._second, bits)
             self.release(bits)
 
-    def load_pieces(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
-        # Every second piece falls into place under a mask, beside which nothing is touched: 256 bits cross a
-        # cache line half as often as 512 would, and a shuffle for two pieces holds up no multiply-adds.
+    def load_segments(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
+        # Every second segment falls into place under a mask, beside which nothing is touched: 256 bits cross
+        # a cache line half as often as 512 would, and one shuffle for two holds up no multiply-adds.
         self._load_two(into.register, count, pointer, offset, step)
         if count > 2:
             upper = self.vectors.take()
@@ -125,7 +125,7 @@ class Avx512Machine(Avx512Arithmetic):
     def _load_two(self, register: int, count: int, pointer: Pointer, offset: int, step: int) -> None:
         self.buffer.mem(self.p.first, pointer, offset, register)
         if count > 1:
-            self.buffer.mem(self.p.second, pointer, offset + step - PIECE, register, self._second)
+            self.buffer.mem(self.p.second, pointer, offset + step - SEGMENT, register, self._second)
 
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]

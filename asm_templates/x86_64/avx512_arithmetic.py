@@ -9,14 +9,15 @@ from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
-from neurojit.asm_templates.x86_64.pieces import X86Pieces
+from neurojit.asm_templates.x86_64.segments import X86Segments
 from neurojit.asm_templates.x86_64.widening import X86Widening
 from neurojit.encoder import forms
 
+THIRD_CHOOSES_SECOND = 0xD8  # vpternlogd: bits of the second operand where the third has ones, else the first
 MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's sign
 
 
-class Avx512Arithmetic(X86Casts, X86Pieces, X86Widening):
+class Avx512Arithmetic(X86Casts, X86Segments, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm", 512: "zmm"}
@@ -50,6 +51,12 @@ class Avx512Arithmetic(X86Casts, X86Pieces, X86Widening):
         form = self.form("vrndscale", a.width, "V, V, imm8")
         self.buffer.imm(form, NEAREST_EVEN_QUIETLY, target.register, a.register)
         return target
+
+    def copysign(self, magnitude: Vector, sign: Vector) -> None:
+        bit = self.spread_bits(sign.lanes, self.sign_bit())
+        form = forms["vpternlogd {0}, {0}, {0}, imm8".format(self.registers[sign.width])]
+        self.buffer.imm(form, THIRD_CHOOSES_SECOND, magnitude.register, sign.register, bit.register)
+        self.drop(bit)
 
     def scale(self, a: Vector, n: Vector) -> None:
         self.operate("vscalef", a, a, n)

@@ -46,6 +46,7 @@ class IntegerForms:
         self.neg = forms["neg r64"]
         self.xor = forms["xor r64, r64"]
         self.prefetch_to_write = forms["prefetchw m8"]
+        self.prefetch_to_read = forms["prefetcht0 m8"]
         self.jump_greater = forms["jg rel32"]
         self.jump_less = forms["jl rel32"]
 
@@ -58,6 +59,7 @@ class X86Machine(RegisterArguments):
 
     convention = Convention(kernel=(RDI, RSI), micro=(RDI, RSI, RDX, RCX, R8, R9))
 
+    buffer: X86Buffer
     vector_registers: int
 
     def __init__(self, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False) -> None:
@@ -121,6 +123,9 @@ class X86Machine(RegisterArguments):
     def prefetch_to_write(self, pointer: Pointer, offset: int) -> None:
         self.buffer.mem(self.i.prefetch_to_write, pointer, offset)
 
+    def prefetch_to_read(self, pointer: Pointer, offset: int) -> None:
+        self.buffer.mem(self.i.prefetch_to_read, pointer, offset)
+
     # Control --------------------------------------------------------------------------------------
 
     def loop(self, count: int) -> AbstractContextManager[None]:
@@ -139,6 +144,11 @@ class X86Machine(RegisterArguments):
 
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
+
+    copies_code = True
+
+    def copy_code(self, first: int, last: int) -> None:
+        self.buffer.copy(first, last)
 
     def leave(self, result: Pointer | None = None) -> None:
         self.buffer.regs(self.i.vzeroupper)

@@ -148,7 +148,9 @@ SHUFFLES = (
     *over("vperm2f128", "ymm, ymm, ymm, imm8 | ymm, ymm, m256, imm8"),
     *over("vextractf128", "xmm, ymm, imm8 | m128, ymm, imm8"),
     *over("vinsertf128", "ymm, ymm, xmm, imm8 | ymm, ymm, m128, imm8"),
-    *over("vpermps", "ymm, ymm, ymm | ymm, ymm, m256 | zmm, zmm, zmm"),
+    *over(
+        "vpermps", "ymm, ymm, ymm | ymm, ymm, m256 | ymm, ymm, m256 {evex} | zmm, zmm, zmm | zmm, zmm, m512"
+    ),
     *over("vpermpd", "ymm, ymm, imm8 | zmm, zmm, zmm"),
     *over("vpermt2ps vpermt2pd", "zmm, zmm, zmm"),
     *over("vextractf32x4", "xmm, ymm, imm8 | m128, ymm, imm8"),

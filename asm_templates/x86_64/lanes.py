@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from neurojit.asm_templates.arithmetic import Mask, Pointer, Vector
 from neurojit.asm_templates.lanes import Order
@@ -127,6 +128,24 @@ class X86Lanes(X86Arithmetic):
         self.operate("vor", high, high, low)
         self.drop(low)
         return high
+
+    # Eight numbers to choose from -----------------------------------------------------------------------
+
+    def choice(self, a: Vector, shift: int) -> Vector:
+        return self.shift_right(a, shift, into=a)  # vpermps looks at the lowest three or four bits alone
+
+    def look_up(self, choice: Vector, values: Sequence[float]) -> Vector:
+        """There is no vpermps of xmm: a narrow vector takes a ymm, whose upper half matters to nobody."""
+        if self.element.size != 4:
+            self._lacks("look_up of f64")
+        found = self.like(choice, None)
+        data = struct.pack("<8f", *values)
+        if choice.width == 512:
+            form, label = forms["vpermps zmm, zmm, m512"], self.data_label(data + data)
+        else:
+            form, label = forms[f"vpermps ymm, ymm, m256{self.mark}"], self.data_label(data)
+        self.buffer.rip(form, label, found.register, choice.register)
+        return found
 
     # Addresses from data ------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ cdef extern from "code_buffer.h":
         NJ_IMMEDIATE_RANGE
         NJ_FIELD_RANGE
         NJ_FIELD_UNIT
+        NJ_UNKNOWN_RECORD
         NJ_MISALIGNED
 
     enum: NJ_OPERANDS
@@ -97,6 +98,8 @@ cdef extern from "code_buffer.h":
     nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
                                  void (*fill)(uint8_t *, size_t, uint32_t) noexcept nogil, uint32_t nop)
     nj_emit_status nj_code_raw(nj_code_buffer *code, const void *data, size_t length)
+    nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
+                                void (*fill)(uint8_t *, size_t, uint32_t) noexcept nogil, uint32_t nop)
     nj_emit_status nj_code_finish(nj_code_buffer *code)
 
 

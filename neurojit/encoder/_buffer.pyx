@@ -284,6 +284,17 @@ cdef class X86Buffer(CodeBuffer):
         if status != NJ_OK:
             self.refuse(status, -1, NULL)
 
+    def copy(self, size_t first, size_t last):
+        """Emits what lies from mark `first` to mark `last` once more, loops and all; see nj_code_copy.
+
+        Padding may come before it. EncodeError, and nothing is emitted, for marks that are none."""
+        cdef nj_emit_status status = nj_code_copy(&self.buffer, first, last, nj_x86_fill_nops, 0)
+        if status == NJ_UNKNOWN_RECORD:
+            fault = self.buffer.fault
+            raise EncodeError(f"copy: mark {fault.value}, expected at most {fault.highest}")
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
     def check(self, int form, registers, int address=NJ_ADDRESS_NONE, int base=-1, int index=-1, int scale=1,
               long long disp=0, int label=-1, value=None):
         """Raises what emitting these operands would raise, and emits nothing."""
@@ -327,8 +338,8 @@ cdef class X86Buffer(CodeBuffer):
 
         shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
         n times so much. Of the vector registers, those `registers` from `register` on are n times
-        `registers` further. EncodeError, and nothing is emitted, for branches, labels, padding and data, a
-        displacement beyond 32 bits, or a register beyond the last."""
+        `registers` further. EncodeError, and nothing is emitted, for branches, padding and data, a displacement
+        beyond 32 bits, or a register beyond the last. What is at a label stays what it is."""
         cdef int64_t shift[16]
         cdef nj_x86_moved moved
         moved.first, moved.count, moved.step = register, registers, registers
@@ -341,7 +352,7 @@ cdef class X86Buffer(CodeBuffer):
             raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
         cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, shift, moved)
         if status == NJ_WRONG_SHAPE:
-            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+            raise EncodeError("repeat: branches, padding and data cannot be repeated")
         if status == NJ_REGISTER_RANGE:
             fault = self.buffer.fault
             limits = f"expected {fault.lowest} to {fault.highest}"

@@ -125,5 +125,7 @@ class PeachPyBuffer(X86Buffer):
                 self.mem_imm(form, record.base, displacement, value, *registers)
         elif record.address == ADDRESS_INDEXED:
             self.mem_indexed(form, record.base, record.index, record.scale, displacement, *registers)
+        elif record.address == ADDRESS_LABEL and value is None:
+            self.rip(form, record.displacement, *registers)
         else:
-            raise EncodeError("repeat: branches, labels, padding and data cannot be repeated")
+            raise EncodeError("repeat: branches, padding and data cannot be repeated")

@@ -2,7 +2,8 @@
 
 from neurojit.ir.builder import Builder
 from neurojit.ir.interpreter import Evaluation, evaluate
-from neurojit.ir.parser import parse, parse_with_diagnostics
+from neurojit.ir.parser import parse, parse_schedule, parse_with_diagnostics
+from neurojit.ir.printer import print_schedule
 from neurojit.ir.schedule import STEPS, check_schedule, step
 from neurojit.ir.structure import Block, Dense, Function, Module, Op, ScheduleText, Step, Value
 from neurojit.ir.table import LOWERINGS, OPS, Row
@@ -30,8 +31,10 @@ __all__ = [
     "check_schedule",
     "evaluate",
     "parse",
+    "parse_schedule",
     "parse_type",
     "parse_with_diagnostics",
+    "print_schedule",
     "step",
     "verify",
 ]

@@ -12,14 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from neurojit.runtime import error_function
+
 Array = np.ndarray[Any, Any]
 
-_erf = np.frompyfunc(math.erf, 1, 1)
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+def _error_function(x: Array, complement: bool) -> Array:
+    """erf or 1 - erf, in double precision at most."""
+    result = np.empty(x.shape)
+    error_function(np.ascontiguousarray(x, np.float64).ravel(), result.reshape(-1), complement=complement)
+    return result.astype(x.dtype, copy=False)
 
 
 def _sigmoid(x: Array) -> Array:
-    value: Array = np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x)))
+    power = np.exp(-np.abs(x))
+    value: Array = np.where(x < 0, power, 1) / (1 + power)
     return value
 
 
@@ -38,12 +45,12 @@ MEANING: dict[str, Callable[..., Array]] = {
     "log": np.log,
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
-    "erf": lambda x: np.asarray(_erf(x.astype(np.float64)), x.dtype),
+    "erf": lambda x: _error_function(x, False),
     "relu": lambda x: np.where(x < 0, 0, x),
     "leaky_relu": lambda x, alpha: np.where(x < 0, x * alpha, x),
     "clamp": lambda x, low, high: np.where(x < low, low, np.where(x > high, high, x)),
     "elu": lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))),
     "silu": lambda x: _times(x, _sigmoid(x)),
-    "gelu": lambda x: _times(x, np.asarray(_erfc((-x * math.sqrt(0.5)).astype(np.float64)), x.dtype) / 2),
+    "gelu": lambda x: _times(x, _error_function(-x * math.sqrt(0.5), True) / 2),
     "gelu_tanh": _gelu_tanh,
 }  # fmt: skip

@@ -25,7 +25,7 @@ from neurojit.ir.attributes import AttributeCursor, Given, plain
 from neurojit.ir.cursor import SkipError, StatedType
 from neurojit.ir.lexer import Token, Tokens
 from neurojit.ir.rules import MisfitError
-from neurojit.ir.schedule import STEPS, check_schedules, complete_step
+from neurojit.ir.schedule import STEPS, check_schedule, check_schedules, complete_step
 from neurojit.ir.structure import (
     MOST_NESTING,
     NAME,
@@ -73,6 +73,21 @@ def parse_with_diagnostics(text: str, source: str = "<text>") -> tuple[Module | 
     return (None if found else module), tuple(found[:MOST_DIAGNOSTICS])
 
 
+def parse_schedule(text: str, function: Function, source: str = "<schedule>") -> ScheduleText:
+    """The schedule of a function that a text describes: `"nj.schedule"() ({ ... }) : () -> ()`, or no steps
+    for a text of none but comments.
+
+    TensorLangError: what is wrong with the text, or not legal for the function."""
+    parser = _Parser(Tokens(text, source))
+    schedule = parser.schedule_alone(function.name)
+    found = parser.found or check_schedule(function, schedule)
+    if not found and schedule.function != function.name:
+        found = [Diagnostic(schedule.span, "function of a schedule", function.name, repr(schedule.function))]
+    if found:
+        raise TensorLangError(found[:MOST_DIAGNOSTICS])
+    return schedule
+
+
 class _Use(NamedTuple):
     """value: None where it is not known, which has been or will be reported."""
 
@@ -100,6 +115,20 @@ class _Parser(AttributeCursor):
         except SkipError:
             return None
         return Module(name, tuple(functions), tuple(schedules))
+
+    def schedule_alone(self, function: str) -> ScheduleText:
+        """The whole text as one schedule."""
+        schedule = ScheduleText(function, ())
+        try:
+            if not self.at_end():
+                if not self.at('"nj.schedule"'):
+                    self.fail(self.peek(), "syntax", '"nj.schedule"', self.seen())
+                schedule = self._schedule()
+            if not self.at_end():
+                self.fail(self.peek(), "syntax", "the end of the text", self.seen())
+        except SkipError:
+            pass
+        return schedule
 
     def _module_attributes(self) -> None:
         version = self.attributes().pop("nj.version", None)

@@ -51,6 +51,11 @@ def _ops(block: Block, indent: str) -> Iterable[str]:
         yield f"{indent}}}){tail}"
 
 
+def print_schedule(schedule: ScheduleText) -> str:
+    """The text of a schedule alone, with a newline at its end."""
+    return "\n".join(line[2:] for line in _schedule(schedule)) + "\n"
+
+
 def _schedule(schedule: ScheduleText) -> Iterable[str]:
     yield f'  "{DIALECT}schedule"() ({{'
     for step in schedule.steps:

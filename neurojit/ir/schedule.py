@@ -3,13 +3,14 @@
 A step is a row, as an op is: parameters, the kinds of op it applies to, and a check against the op's shape.
 Legality here is about meaning and limits, for any machine: covers that leave elements out, threads along an
 axis whose elements depend on each other, packing of what is not known before the call, fusing of what is not
-there yet. Whether a CPU has the registers for a tile is the planner's to say. The numbers are those of the
-schedules in neurojit.plan.
+there yet. Whether a CPU has the registers for a tile, and a kernel takes the step at all, is the planner's to
+say (planner/directives.py). The numbers are those of the schedules in neurojit.plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,18 @@ from neurojit.ir.structure import Attribute, Function, Module, Op, ScheduleText,
 from neurojit.ir.table import OPS, Attr, complete_attributes, did_you_mean
 from neurojit.ir.types import Extent
 
+LOWERED = ("gemm", "map", "reduce", "move", "random", "scan")
+"""The kinds of op that there is code for."""
 MOST_UNROLL = 64
 MOST_HEIGHT = 64
 MOST_LANES = 64
 MOST_ACCUMULATORS = 256
 """Rows of a tile times its vectors side by side."""
 MOST_WAYS = 1024
+MOST_ROWS = 4096
+"""Rows of a dynamic extent that are computed at once."""
+MOST_PANEL = 1024
+"""Columns of a panel."""
 MOST_DISTANCE = 64
 
 
@@ -62,17 +69,42 @@ def _between(name: str, value: int, least: int, most: int) -> None:
 
 
 def product_extents(op: Op) -> tuple[Extent, Extent, Extent]:
-    """(m, n, k) of a matmul or outer, without its batch."""
-    m, n = op.result.type.shape[-2:]
+    """(m, n, k) of the kernel of a matmul or outer. Where all rows of `a` meet one matrix, leading axes are
+    rows like others; else they are a batch of products, and left out here. m None: a dynamic extent."""
+    shape = op.result.type.shape
+    n = shape[-1]
     if op.name == "outer":
-        return m, n, 1
+        return shape[-2], n, 1
     a = op.operands[0].type.shape
+    rows = shape[:-1] if op.operands[1].type.rank == 2 else shape[-2:-1]
+    m = None if None in rows else math.prod(extent or 0 for extent in rows)
     return m, n, a[-2 if op.attributes["transpose_a"] else -1]
+
+
+def is_in_rows(op: Op) -> bool:
+    """Whether an op is computed in the loop over the rows of a dynamic extent."""
+    return any(value.type.is_dynamic for value in (*op.operands, *op.results))
+
+
+def rows_in_part(op: Op, part: int) -> int:
+    """Rows of a product's kernel in the part that takes so many rows of the dynamic extent."""
+    m = product_extents(op)[0]
+    return m if m is not None else part * math.prod(extent or 1 for extent in op.result.type.shape[1:-1])
+
+
+def _part(site: Site, p: Mapping[str, Any]) -> int:
+    _between("part", p["part"], 0, MOST_ROWS)
+    if p["part"] and not is_in_rows(site.op):
+        raise MisfitError("part", f"0, for {site.op.result} has no dynamic extent", str(p["part"]), at="part")
+    return int(p["part"])
 
 
 def _tile(site: Site, p: Mapping[str, Any]) -> None:
     m, n, _ = product_extents(site.op)
     rows, columns = p["rows"], p["columns"]
+    part = _part(site, p)
+    if part:
+        m = rows_in_part(site.op, part)
     if not rows or len(rows) % 2:
         raise MisfitError("rows", "pairs of a height and a count of tiles", str(list(rows)), at="rows")
     for height, tiles in zip(rows[::2], rows[1::2], strict=True):
@@ -81,11 +113,13 @@ def _tile(site: Site, p: Mapping[str, Any]) -> None:
             expected = "-1, as many as fit, for a dynamic extent" if m is None else "at least 1"
             raise MisfitError("rows: count of tiles", expected, str(tiles), at="rows")
     heights = rows[::2]
-    if m is None and (list(heights) != sorted(set(heights), reverse=True) or heights[-1] != 1):
-        raise MisfitError("rows", "falling heights, the last of them 1, so that any extent is met", at="rows")
+    if m is None:
+        _check_falling("rows", heights)
     covered = sum(height * tiles for height, tiles in zip(heights, rows[1::2], strict=True))
     if m is not None and covered != m:
         raise MisfitError("rows", f"tiles that cover {m}", str(covered), at="rows")
+    if m is not None and len(heights) > MOST_HEIGHTS:
+        raise MisfitError("rows", f"at most {MOST_HEIGHTS} heights of tiles", str(len(heights)), at="rows")
     if not columns:
         raise MisfitError("columns", "lanes of at least one vector", "[]", at="columns")
     for lanes in columns:
@@ -99,7 +133,27 @@ def _tile(site: Site, p: Mapping[str, Any]) -> None:
         )
 
 
+MOST_HEIGHTS = 2
+"""Of the tiles below each other in one column of them."""
+
+
+def _check_falling(name: str, heights: Sequence[int]) -> None:
+    if list(heights) != sorted(set(heights), reverse=True) or heights[-1] != 1:
+        raise MisfitError(name, "falling heights, the last of them 1, so that any extent is met", at=name)
+
+
+def _rows(site: Site, p: Mapping[str, Any]) -> None:
+    if not is_in_rows(site.op):
+        raise MisfitError("op", "one of dynamic extent", str(site.op), at="op")
+    if not p["heights"]:
+        raise MisfitError("heights", "rows that are computed at once", "[]", at="heights")
+    for height in p["heights"]:
+        _between("heights", height, 1, MOST_ROWS)
+    _check_falling("heights", p["heights"])
+
+
 def _unroll(site: Site, p: Mapping[str, Any]) -> None:
+    _part(site, p)
     _between("steps", p["steps"], 1, MOST_UNROLL)
     trips: Extent = None
     if site.lowering == "gemm":
@@ -119,7 +173,16 @@ def scan_trips(op: Op) -> Extent:
     return op.operands[carried].type.shape[0] if len(op.operands) > carried else length
 
 
+def _keep(site: Site, p: Mapping[str, Any]) -> None:
+    _part(site, p)
+
+
+def _unfuse(site: Site, p: Mapping[str, Any]) -> None:
+    pass  # any elementwise op may begin a kernel of its own
+
+
 def _vectorize(site: Site, p: Mapping[str, Any]) -> None:
+    _part(site, p)
     lanes = p["lanes"]
     _between("lanes", lanes, 1, MOST_LANES)
     if lanes & (lanes - 1):
@@ -132,6 +195,7 @@ def _operand(site: Site, number: int) -> Value:
 
 
 def _pack(site: Site, p: Mapping[str, Any]) -> None:
+    _between("width", p["width"], -1, MOST_PANEL)
     operand = _operand(site, p["operand"])
     made = site.sites.get(operand.name)
     if made is None or made.op.name not in ("weight", "constant"):
@@ -151,24 +215,20 @@ def _fuse(site: Site, p: Mapping[str, Any]) -> None:
         raise MisfitError("into", "an op that lowers to gemm, map or reduce", into.op.name, at="into")
     if into.block != site.block:
         raise MisfitError("into", "an op of the same block", str(into.op), at="into")
-    group = {into.op.result, *(site.sites[name].op.result for name in site.members.get(p["into"], ()))}
-    if into.position > site.position:
-        if not any(site.op.result in site.sites[value.name].op.operands for value in group):
+    others = [into, *(site.sites[name] for name in site.members.get(p["into"], ()) if name != p["op"])]
+    group = {other.op.result for other in others}
+    uses = any(operand in group for operand in site.op.operands)
+    if not uses and not any(site.op.result in other.op.operands for other in others):
+        if into.position > site.position:
             raise MisfitError(f"{into.op.result} does not use %{p['op']}", at="into")
-        return
-    if not any(operand in group for operand in site.op.operands):
         raise MisfitError(f"%{p['op']} does not use {into.op.result}", at="into")
-    if site.op.result.type.shape != into.op.result.type.shape:
+    if into.position < site.position and site.op.result.type.shape != into.op.result.type.shape:
         expected, got = spell(into.op.result.type.shape), spell(site.op.result.type.shape)
         raise MisfitError(f"shape of %{p['op']}", f"{expected}, that of {into.op.result}", got, at="into")
-    for operand in site.op.operands:
-        made = site.sites.get(operand.name)
-        late = made is not None and made.block == site.block and made.position > into.position
-        if late and operand not in group and made is not None and made.lowering != "source":
-            raise MisfitError(f"{operand} is not there yet when {into.op.result} is computed", at="into")
 
 
 def _prefetch(site: Site, p: Mapping[str, Any]) -> None:
+    _part(site, p)
     _operand(site, p["operand"])
     _between("distance", p["distance"], 1, MOST_DISTANCE)
 
@@ -185,33 +245,44 @@ def _parallel(site: Site, p: Mapping[str, Any]) -> None:
 
 
 _OPERAND = Attr("operand", "int", 1)
+_PART = Attr("part", "int", 0)
+_PER_PART = ("part",)
 STEPS = {
     row.name: row
     for row in (
         StepRow(
             "tile",
-            (Attr("rows", "ints"), Attr("columns", "ints"), Attr("count", "int", 1), Attr("depth", "int", 0)),
+            (
+                Attr("rows", "ints"),
+                Attr("columns", "ints"),
+                Attr("count", "int", 1),
+                Attr("depth", "int", 0),
+                _PART,
+            ),
             ("gemm",),
             _tile,
-            ("columns",),
+            ("columns", "part"),
         ),
-        StepRow("unroll", (Attr("steps", "int"),), ("gemm", "map", "reduce", "scan"), _unroll),
         StepRow(
-            "vectorize", (Attr("lanes", "int"),), ("gemm", "map", "reduce", "move", "random"), _vectorize
+            "unroll", (Attr("steps", "int"), _PART), ("gemm", "map", "reduce", "scan"), _unroll, _PER_PART
         ),
-        StepRow("pack", (_OPERAND,), ("gemm",), _pack, ("operand",)),
+        StepRow("vectorize", (Attr("lanes", "int"), _PART), ("gemm", "map", "reduce"), _vectorize, _PER_PART),
+        StepRow("pack", (_OPERAND, Attr("width", "int", -1)), ("gemm",), _pack, ("operand",)),
         StepRow("fuse", (Attr("into", "string"),), ("map",), _fuse),
+        StepRow("unfuse", (), ("map",), _unfuse),
+        StepRow("keep", (Attr("registers", "bool"), _PART), ("reduce",), _keep, _PER_PART),
         StepRow(
             "prefetch",
-            (_OPERAND, Attr("distance", "int")),
-            ("gemm", "map", "reduce", "move"),
+            (_OPERAND, Attr("distance", "int"), _PART),
+            ("gemm", "map"),
             _prefetch,
-            ("operand",),
+            ("operand", "part"),
         ),
+        StepRow("rows", (Attr("heights", "ints"),), LOWERED, _rows),
         StepRow(
             "parallel",
             (Attr("axis", "int"), Attr("ways", "int")),
-            ("gemm", "map", "reduce", "move", "random"),
+            ("gemm", "map", "reduce", "move"),
             _parallel,
         ),
     )
@@ -222,10 +293,19 @@ tile        rows: pairs of a height and a count, -1 for as many as fit; columns:
             side; count: how many such tiles; depth: steps of k in one pass, 0 for all
 unroll      steps of a loop in one trip
 vectorize   elements in a vector
-pack        an operand's panels are laid out before the first call
+pack        an operand's panels are laid out before the first call; width: their columns, -1 for as many as
+suit
+            the CPU, 0 for no panels
 fuse        computed where `into` is computed
+unfuse      not computed where an operand is: a kernel begins with it
+keep        whether what one pass along a row computes is kept in registers for the next
 prefetch    an operand is loaded so many trips ahead
-parallel    an axis of the result is shared between so many threads
+rows        how many rows of the dynamic extent are computed at once, as long as so many are left: of all ops
+in
+            the loop over them
+parallel    an axis of the result is shared between at most so many threads
+
+part: the step is for the kernel that computes so many rows of a dynamic extent at once; 0: for all of them.
 """
 _OP = Attr("op", "string")
 
@@ -244,7 +324,7 @@ def step(kind: str, op: str, **parameters: Attribute | list[int]) -> Step:
     try:
         return complete_step(kind, {"op": op, **parameters}, None, {})
     except MisfitError as misfit:
-        raise ValueError(str(_diagnostic(Step(kind, op, {}), misfit))) from None
+        raise ValueError(str(diagnostic_of(Step(kind, op, {}), misfit))) from None
 
 
 def check_schedules(module: Module) -> list[Diagnostic]:
@@ -281,8 +361,8 @@ def check_schedule(function: Function, schedule: ScheduleText) -> list[Diagnosti
         try:
             _check_step(one, sites, first)
         except MisfitError as misfit:
-            found.append(_diagnostic(one, misfit))
-    return found or _check_columns(schedule.steps, sites)
+            found.append(diagnostic_of(one, misfit))
+    return found or [*_check_columns(schedule.steps, sites), *_check_order(function, schedule.steps)]
 
 
 def _add_sites(function: Function, sites: dict[str, Site], members: Mapping[str, frozenset[str]]) -> None:
@@ -310,23 +390,61 @@ def _check_step(one: Step, sites: Mapping[str, Site], first: dict[tuple[object, 
 
 
 def _check_columns(steps: Iterable[Step], sites: Mapping[str, Site]) -> list[Diagnostic]:
-    """The tiles of an op together cover its columns, with the same rows and depth."""
-    tiles: dict[str, list[Step]] = {}
+    """The tiles of an op together cover its columns, with the same depth."""
+    tiles: dict[tuple[str, Attribute], list[Step]] = {}
     for one in steps:
         if one.kind == "tile":
-            tiles.setdefault(one.op, []).append(one)
+            tiles.setdefault((one.op, one.parameters["part"]), []).append(one)
     found = []
-    for name, group in tiles.items():
+    for (name, _), group in tiles.items():
         n = product_extents(sites[name].op)[1]
         covered = sum(_width(one) for one in group)
         if covered != n:
             misfit = MisfitError("columns", f"tiles that cover {n}", str(covered), at="columns")
-            found.append(_diagnostic(group[-1], misfit))
+            found.append(diagnostic_of(group[-1], misfit))
         for other in group[1:]:
-            for parameter in ("rows", "depth"):
-                if other.parameters[parameter] != group[0].parameters[parameter]:
-                    misfit = MisfitError(parameter, f"as in the other tiles of %{name}", at=parameter)
-                    found.append(_diagnostic(other, misfit))
+            if other.parameters["depth"] != group[0].parameters["depth"]:
+                misfit = MisfitError("depth", f"as in the other tiles of %{name}", at="depth")
+                found.append(diagnostic_of(other, misfit))
+    return found
+
+
+def fused_together(steps: Iterable[Step]) -> list[dict[str, Step]]:
+    """Names of ops that one kernel computes, each with the step that says so (of one that others are fused
+    into, one of theirs)."""
+    groups: dict[str, dict[str, Step]] = {}
+    for one in steps:
+        if one.kind != "fuse":
+            continue
+        into = str(one.parameters["into"])
+        mine, other = groups.get(one.op, {one.op: one}), groups.get(into, {into: one})
+        together = {**other, **mine, one.op: one}
+        for name in together:
+            groups[name] = together
+    return list({id(group): group for group in groups.values()}.values())
+
+
+def _check_order(function: Function, steps: Iterable[Step]) -> list[Diagnostic]:
+    """No path leads out of ops that are fused and back into them: those between would have to be computed in
+    the middle of one kernel."""
+    found = []
+    blocks = [function.block, *(region for op in function.block.walk() for region in op.regions)]
+    for group in fused_together(steps):
+        for block in blocks:
+            inside: set[Value] = set()
+            late: set[Value] = set()
+            for op in block.ops:
+                read = [*op.operands, *(v for r in op.regions for o in r.walk() for v in o.operands)]
+                step = next((group[value.name] for value in op.results if value.name in group), None)
+                between = [value for value in read if value in late]
+                if step is None:
+                    if between or any(value in inside for value in read):
+                        late.update(op.results)
+                    continue
+                if between:
+                    message = f"{between[0]} is not there yet when %{step.parameters['into']} is computed"
+                    found.append(diagnostic_of(step, MisfitError(message, at="into")))
+                inside.update(op.results)
     return found
 
 
@@ -335,6 +453,7 @@ def _width(tile: Step) -> int:
     return int(sum(parameters["columns"]) * parameters["count"])
 
 
-def _diagnostic(one: Step, misfit: MisfitError) -> Diagnostic:
+def diagnostic_of(one: Step, misfit: MisfitError) -> Diagnostic:
+    """A misfit at the place of the parameter that it names, else of the step."""
     span = one.places.get(str(misfit.at), one.span)
     return Diagnostic(span, f"{one.kind}: {misfit.message}", misfit.expected, misfit.got, misfit.hint)

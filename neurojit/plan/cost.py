@@ -24,7 +24,7 @@ STORES_SEEN = 0.25
 STORES_HIDDEN, WIDE_STORES_HIDDEN = 36.0, 18
 """Cycles of stores, or stores of 512 bits where these take less, from which they hold up what follows, so
 that each is seen twice: 30 vectors of 512 bits lose 60 cycles on Zen 4 and 16 none; on Zen 5, where one takes
-half as long, 22 lose 6. Folded columns, whose rows are stored in pieces, lose none."""
+half as long, 22 lose 6. Folded columns, whose rows are stored in segments, lose none."""
 TILE_CYCLES = 1.0
 """What a tile costs besides: zeroing, pointers, the loop's exit."""
 LOADS_LOST = 1.06
@@ -35,7 +35,7 @@ nothing was measured there, and of tiles that multiply alike the one with fewer 
 CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 FOLD_LOADS = 1.5
-"""Loads that a piece of A costs: every second one crosses a cache line somewhere."""
+"""Loads that a segment of A costs: every second one crosses a cache line somewhere."""
 LOADS_SEEN = 0.035
 """What is seen of loads that take as long as the multiply-adds; far less, the less they take. On Zen 5."""
 LOADS_ROOM = 0.92
@@ -46,8 +46,8 @@ OVERLAP_LOST = 0.6
 L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
 """Cycles to bring one line to L1 in a stream: 115 and 77 GB/s at 3.6 GHz."""
 LINE = 64
-PIECE = 16
-"""Bytes of a piece of folded columns."""
+SEGMENT = 16
+"""Bytes of a segment of folded columns."""
 
 
 class TileCost:
@@ -87,21 +87,21 @@ class TileCost:
         self._at_once = isa.widest // 8 // size
         room = isa.vector_registers - 2
         self._most_rows_by_lanes = room // (len(lanes) + 1) if isa.multiplies_lanes else 0
-        piece = PIECE // size
+        segment = SEGMENT // size
         self._free_shuffles = pipes.free_shuffles[isa.widest]
-        spreads = isa.has_pieces and adjacent and at_ports and len(lanes) == 1
+        spreads = isa.has_segments and adjacent and at_ports and len(lanes) == 1
         spreads = spreads and self._free_shuffles >= pipes.fma_pipes
-        self._saved_by_lanes = one * (1 - 1 / piece) if spreads else 0.0
-        # folded columns: a load of A's row for the steps of a piece, one of B for all rows
-        self.folds = ceil_div(folded, piece)
+        self._saved_by_lanes = one * (1 - 1 / segment) if spreads else 0.0
+        # folded columns: a load of A's row for the steps of a segment, one of B for all rows
+        self.folds = ceil_div(folded, segment)
         self.rows_a_fold = isa.widest // 128 if folded else 1
         self._slots_of_folds = self.folds * pipes.fma_slots[isa.widest] / pipes.fma_pipes if folded else 0.0
         if folded:
             self._loads += self.folds / pipes.loads_per_cycle[isa.widest]
-            self._loads_per_row += FOLD_LOADS / piece / pipes.loads_per_cycle[128]
+            self._loads_per_row += FOLD_LOADS / segment / pipes.loads_per_cycle[128]
             self.stores_per_row += self.folds / pipes.stores_per_cycle[128]
-            if folded % piece:
-                self.stores_per_row += _partial_penalty(folded % piece * size, isa)
+            if folded % segment:
+                self.stores_per_row += _partial_penalty(folded % segment * size, isa)
 
     def slots(self, height: int) -> float:
         """Cycles of a step's multiply-adds."""

@@ -71,8 +71,8 @@ INTEGER_RESULTS = frozenset(
 )
 
 TEMPORARIES = {
-    "identity": 0, "exp": 3, "log": 5, "tanh": 6, "sigmoid": 4, "erf": 5, "relu": 1, "leaky_relu": 1,
-    "clamp": 1, "elu": 4, "silu": 5, "gelu": 6, "gelu_tanh": 5,
+    "identity": 0, "exp": 3, "log": 5, "tanh": 6, "sigmoid": 3, "erf": 5, "relu": 1, "leaky_relu": 1,
+    "clamp": 1, "elu": 4, "silu": 4, "gelu": 7, "gelu_tanh": 7,
     "rsqrt": 1, "reciprocal": 1, "floor": 3, "ceil": 3, "max": 2, "min": 2, "select": 2, "not": 1,
     **dict.fromkeys((*RELATIONS, *INTEGER_RELATIONS), 3), "to_integer": 4, "round_bf16": 4,
     "reduce_max": 3, "reduce_min": 3, "reduce_argmax": 6, "reduce_argmin": 6,
@@ -80,8 +80,8 @@ TEMPORARIES = {
 """Vector registers that an operation needs besides operands and result, at most over the ISAs; else 0."""
 
 WEIGHT = {
-    "exp": 16, "log": 32, "tanh": 36, "sigmoid": 28, "erf": 45, "elu": 22, "silu": 30, "gelu": 60,
-    "gelu_tanh": 34, "leaky_relu": 2, "clamp": 2, "sqrt": 8, "rsqrt": 12, "reciprocal": 5, "div": 5,
+    "exp": 16, "log": 24, "tanh": 20, "sigmoid": 20, "erf": 45, "elu": 20, "silu": 22, "gelu": 20,
+    "gelu_tanh": 20, "leaky_relu": 2, "clamp": 2, "sqrt": 8, "rsqrt": 12, "reciprocal": 5, "div": 5,
     "round_bf16": 8, "to_integer": 4, "imul": 2, "wrap8": 2,
 }  # fmt: skip
 """About how many additions an operation counts as; else 1. For deciding what to unroll, not for a result."""

@@ -124,8 +124,8 @@ class ColumnBlock(NamedTuple):
         return sum(self.lanes) + self.folded
 
     @property
-    def in_pieces(self) -> bool:
-        """Whether A is read in pieces of 128 bits along k."""
+    def in_segments(self) -> bool:
+        """Whether A is read in segments of 128 bits along k."""
         return self.folded > 0 or self.by_lanes > 0
 
 
@@ -135,10 +135,12 @@ class GemmSchedule:
 
     cycles: what the cost model expects of one call; 0 where it was not asked. k_block: steps of k in one
     pass over all of C; 0 for all in one pass. Several passes keep reads of a large B running along its
-    rows, page by page, at the price of reading C back.
+    rows, page by page, at the price of reading C back. prefetch: how many trips of the loop over k ahead A
+    and B are asked for; 0 where the CPU's own prefetchers are left to it.
     """
 
     columns: tuple[ColumnBlock, ...]
     unroll: int
     cycles: float = 0.0
     k_block: int = 0
+    prefetch: tuple[int, int] = (0, 0)

@@ -138,9 +138,13 @@ def collapse(
 
 @dataclass(frozen=True)
 class MapSchedule:
-    """unroll: vectors in one trip of the loop along a row; all of a row's if those are no more."""
+    """unroll: vectors in one trip of the loop along a row; all of a row's if those are no more. lanes: of a
+    vector, 0 for as many as the ISA has. prefetch: (an input, how many trips ahead its next elements are
+    asked for)."""
 
     unroll: int
+    lanes: int = 0
+    prefetch: tuple[tuple[int, int], ...] = ()
 
 
 def schedule_map(g: Map, target: Isa) -> MapSchedule:

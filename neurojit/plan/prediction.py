@@ -16,7 +16,7 @@ from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
-from neurojit.plan.tiling import has_adjacent_pieces, schedule_gemm
+from neurojit.plan.tiling import has_adjacent_segments, schedule_gemm
 from neurojit.target import Target
 
 MEMORY_LINE_CYCLES = 10.0
@@ -64,7 +64,7 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
     traffic = Traffic(g, target)
     level = _level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)
     shares[level] = 0.0
-    adjacent = has_adjacent_pieces(g)
+    adjacent = has_adjacent_segments(g)
     for block in schedule.columns:
         cost = model.tile(block.lanes, block.folded, adjacent)
         for height, down in block.rows.groups:

@@ -264,10 +264,12 @@ def _is_safe(g: Reduce, held: int, place: Access, levels: list[int], differs: tu
 @dataclass(frozen=True)
 class ReduceSchedule:
     """in_registers: the whole row is, and what a pass computes is kept for the next. Else rows are read again
-    by every pass. columns: vectors side by side, of a reduction down columns."""
+    by every pass. columns: vectors side by side, of a reduction down columns. lanes: of a vector, 0 for as
+    many as the ISA has."""
 
     in_registers: bool
     columns: int = 1
+    lanes: int = 0
 
 
 MOST_STRAIGHT = 200

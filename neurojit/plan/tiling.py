@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from neurojit.plan.cost import PIECE, TileCost, Traffic, cost_model, overlapped
+from neurojit.plan.cost import SEGMENT, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
 from neurojit.plan.few_rows import COLLIDING, bounded_by_b, extent_of_b, schedule_few_rows
@@ -27,8 +27,12 @@ UNROLL = 4
 """Steps of k in one trip of the loop otherwise."""
 TILE_VECTORS = (1, 2, 3, 4, 5, 6)
 """Whole vectors side by side in one tile."""
-ROW_VECTORS = (8, 12)
-"""The same of one row, which reads B in its multiply-adds."""
+ROW_VECTORS = (8, 12, 16)
+"""The same of one row, which reads B in its multiply-adds, as far as there are registers for them."""
+ROW_STEP = 1024
+"""Bytes between what a load reads in one trip of the loop and in the next, of one row and a B beyond L1.
+Farther apart, the prefetcher of L1, which follows each load on its own, is at a loss: 1 x 256 x 64 takes 1350
+cycles with 1 KiB, 2100 with two or four. Measured on Zen 5."""
 MOST_SEARCHED = 12
 """Whole vectors that tiles of all widths are tried on; of more, the first go to the best width."""
 ROW_CUTS = 3
@@ -62,13 +66,16 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     if bounded_by_b(g, target):
         return schedule_few_rows(g, target)
     block = k_block(g, target)
-    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else K_BLOCK if block == K_BLOCK else UNROLL
+    at_once = block if block == K_BLOCK else _steps_of_k(g, target)
+    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else at_once
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
     vectors = g.n // full
     cover, least = None, float("inf")
     for edge, folded in ways_to_end(g, target):
-        masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *pieces_rest(folded, size))])
+        masks = sum(
+            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
+        )
         search = _Search(g, target, masks)
         if search.floor(vectors, edge, folded) * NEAR < least:
             found = search.cover(vectors, edge, folded)
@@ -83,6 +90,15 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
         by_lanes = of_tile.rows_by_lanes(tile.rows.size)
         columns.append(ColumnBlock(lanes, len(list(same)), tile.rows, tile.folded, of_tile.shared, by_lanes))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
+
+
+def _steps_of_k(g: Gemm, target: Target) -> int:
+    """In one trip of the loop."""
+    assert g.k is not None
+    size = ELEMENT_SIZE[g.dtype]
+    if g.m > 1 or g.k * g.n * size <= target.caches.l1d.size // 2:
+        return UNROLL
+    return max(1, min(UNROLL, ROW_STEP // (g.b.row_stride * size)))
 
 
 def _preset(g: Gemm, target: Target, height: int, vectors: int, unroll: int) -> GemmSchedule:
@@ -116,7 +132,7 @@ class _Search:
         assert g.k is not None
         self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
-        self.adjacent = has_adjacent_pieces(g)
+        self.adjacent = has_adjacent_segments(g)
         self.traffic = Traffic(g, target)
         self.with_epilogue = g.has_epilogue  # whose operands and masks need the registers of B
         self.whole: dict[int, _Tile] = {}
@@ -141,7 +157,8 @@ class _Search:
         tiles, few = [], vectors
         if vectors > MOST_SEARCHED:
             tile = min([self.of_width(w) for w in widths], key=lambda tile: tile.cost / len(tile.lanes))
-            tiles = [tile] * ceil_div(vectors - MOST_SEARCHED, len(tile.lanes))
+            wide = len(tile.lanes)
+            tiles = [tile] * min(ceil_div(vectors - MOST_SEARCHED, wide), vectors // wide)
             few -= len(tiles) * len(tile.lanes)
         for v in range(1, few + 1):
             best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
@@ -167,9 +184,11 @@ class _Search:
 
     def _widths(self, vectors: int) -> list[int]:
         """Of the tiles worth trying: from narrow to wide, up to one that is near the floor and divides."""
-        widths = []
+        isa, widths = self.isa, []
+        in_memory = not (isa.multiplies_lanes or isa.scalars_apart)  # a multiply-add's vector
+        most = isa.vector_registers - 1 - self.masks if in_memory else isa.vector_registers // 2
         for w in TILE_VECTORS if self.m > 1 else TILE_VECTORS + ROW_VECTORS:
-            if w <= vectors:
+            if w <= vectors and w < most:
                 widths.append(w)
                 if vectors % w == 0 and self.of_width(w).cost < self.floor(w, ()) * NEAR:
                     break
@@ -226,9 +245,9 @@ class _Search:
                 yield Cut(rows.size * unit, rows.of_size, rows.rest * unit, rows.of_rest)
 
 
-def has_adjacent_pieces(g: Gemm) -> bool:
+def has_adjacent_segments(g: Gemm) -> bool:
     """Whether several steps of k of a row of A are one load. A single row may take them in several passes."""
-    steps = PIECE // ELEMENT_SIZE[g.dtype]
+    steps = SEGMENT // ELEMENT_SIZE[g.dtype]
     return g.m > 1 and g.a.column_stride == 1 and g.k is not None and g.k >= steps and isinstance(g.b, Matrix)
 
 
@@ -239,7 +258,7 @@ def ways_to_end(g: Gemm, target: Target) -> list[tuple[tuple[int, ...], int]]:
     full = target.isa.widest // 8 // size
     rest = g.n % full
     ways = [(edge, 0) for edge in edges(rest, full, size)]
-    if rest and target.isa.has_pieces and has_adjacent_pieces(g):
+    if rest and target.isa.has_segments and has_adjacent_segments(g):
         model = cost_model(target, size)
         folded = model.tile((), rest, True)
         rows = folded.rows_a_fold
@@ -248,9 +267,9 @@ def ways_to_end(g: Gemm, target: Target) -> list[tuple[tuple[int, ...], int]]:
     return ways
 
 
-def pieces_rest(folded: int, size: int) -> tuple[int, ...]:
-    """Lanes of the last piece of folded columns, if it is not whole."""
-    rest = folded % (PIECE // size)
+def segments_rest(folded: int, size: int) -> tuple[int, ...]:
+    """Lanes of the last segment of folded columns, if it is not whole."""
+    rest = folded % (SEGMENT // size)
     return (rest,) if rest else ()
 
 
@@ -277,7 +296,7 @@ MOST_WITH_EDGE = 4
 
 
 def k_block(g: Gemm, target: Target) -> int:
-    """Whether to pass over C several times: for one row, if B, read down its columns, misses the caches.
+    """Whether to pass over C several times: for one row, when B misses the caches down its columns.
 
     With more rows the wider reuse of each line of B outweighs the passes over C (measured on Zen 4). But where
     rows of B meet in few sets of L2, fewer at a time are found there again: 5% for 4 to 16 rows on Zen 5.

@@ -24,6 +24,8 @@ class DraftStep:
     schedule: Schedule
     operands: tuple[Operand, ...]
     name: str
+    op: str = ""
+    fused: tuple[str, ...] = ()
 
 
 @dataclass
@@ -44,6 +46,8 @@ class DraftLoop:
     cursors: list[DraftCursor] = field(default_factory=list)
     first_cursor: int = 0
     first_step: int = 0
+    unroll: int = 1
+    op: str = ""
 
 
 DraftNode = DraftStep | DraftLoop
@@ -54,6 +58,7 @@ class Drafts:
 
     def __init__(self) -> None:
         self.root: list[DraftNode] = []
+        self.last: list[DraftNode] = []
         self._bodies = [self.root]
         self._loops: list[DraftLoop] = []
         self._buffers: dict[int, Buffer] = {}
@@ -61,8 +66,17 @@ class Drafts:
         self._cursors = 0
         self._outer: list[tuple[int, Buffer]] = []  # (end of a loop to come, a buffer from before it)
 
-    def add(self, kernel: Kernel, schedule: Schedule, operands: tuple[Operand, ...], name: str) -> None:
-        self._bodies[-1].append(DraftStep(kernel, schedule, operands, name))
+    def add(
+        self,
+        kernel: Kernel,
+        schedule: Schedule,
+        operands: tuple[Operand, ...],
+        name: str,
+        op: str = "",
+        fused: tuple[str, ...] = (),
+    ) -> None:
+        """op, fused: as in `Step`."""
+        self._bodies[-1].append(DraftStep(kernel, schedule, operands, name, op, fused))
         for buffer, _ in operands:
             self._use(buffer)
         self._count += 1
@@ -71,6 +85,11 @@ class Drafts:
         if buffer.place is None:
             self._buffers[id(buffer)] = buffer
             buffer.used(self._count)
+
+    def begin_last(self) -> None:
+        """What is added from now on is done only if no assert failed."""
+        assert not self._loops, "asserts are looked at once, at the end"
+        self._bodies = [self.last]
 
     @contextmanager
     def loop(self, trips: int | None) -> Iterator[DraftLoop]:
@@ -115,13 +134,13 @@ class Drafts:
         self._cursors += 1
         return Buffer(0, Place("cursor", self._cursors - 1))
 
-    def freeze(self) -> tuple[tuple[Node, ...], int]:
-        """(the steps with their places, the bytes of the arena)."""
+    def freeze(self) -> tuple[tuple[Node, ...], tuple[Node, ...], int]:
+        """(the steps with their places, those that come last, the bytes of the arena)."""
         temporaries = list(self._buffers.values())
         offsets, total = lay_out([Life(b.bytes, b.first, b.last) for b in temporaries])
         for buffer, offset in zip(temporaries, offsets, strict=True):
             buffer.place = Place("arena", 0, offset)
-        return _frozen(self.root), total
+        return _frozen(self.root), _frozen(self.last), total
 
 
 def _frozen(nodes: list[DraftNode]) -> tuple[Node, ...]:
@@ -130,11 +149,12 @@ def _frozen(nodes: list[DraftNode]) -> tuple[Node, ...]:
 
 def _freeze(node: DraftNode) -> Node:
     if isinstance(node, DraftStep):
-        return Step(node.kernel, node.schedule, tuple(map(_place, node.operands)), node.name)
+        operands = tuple(map(_place, node.operands))
+        return Step(node.kernel, node.schedule, operands, node.name, op=node.op, fused=node.fused)
     cursors = tuple(Cursor(_place(cursor.start), cursor.step) for cursor in node.cursors)
     bodies = [_frozen(body) for body in node.bodies]
     if node.trips is not None:
-        return Loop(node.trips, bodies[0], cursors, node.first_cursor)
+        return Loop(node.trips, bodies[0], cursors, node.first_cursor, node.unroll, node.op)
     parts = tuple(Part(height, body) for height, body in zip(node.heights, bodies, strict=True))
     return Rows(parts, cursors, node.first_cursor)
 

@@ -7,16 +7,23 @@ by itself (`Single`).
 
 Ops join the group of an operand unless a path from that group leads to them through another group: then the
 two groups could not follow each other. Such paths are found with sets of groups, as bits of integers.
+
+A schedule may say which ops one kernel computes, and which ops a kernel begins with (`fusing`). Where it says
+nothing, ops are grouped as without it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from neurojit.ir.rules import spell
 from neurojit.ir.structure import Block, Op, Value
 from neurojit.ir.table import OPS
 from neurojit.plan.epilogue import FUNCTIONS, IDENTITY, Activation
+from neurojit.planner.fusing import FREELY, Fusing, Together, refuse
+from neurojit.planner.tensors import lanes_of
 
 
 @dataclass(eq=False)
@@ -40,12 +47,13 @@ class Pointwise:
 
     @property
     def element(self) -> str:
-        """The element type that its ops compute in; truth is 1 or 0 of it, of f32 where there is no other."""
-        return next((element for element in map(_element_of, self.ops) if element != "i1"), "f32")
+        """The lanes that its ops compute in, f32 or f64: of f32 too for bf16, integers, and where there is
+        nothing but truth, which is 1 or 0 of either."""
+        return next(iter({lanes for op in self.ops for lanes in lanes_of_op(op)}), "f32")
 
     def takes(self, op: Op) -> bool:
-        """Whether another op has its shape and element type."""
-        alike = {*map(_element_of, self.ops), _element_of(op)} - {"i1"}
+        """Whether another op has its shape and lanes."""
+        alike = {lanes for inside in (*self.ops, op) for lanes in lanes_of_op(inside)}
         return len(alike) <= 1 and self.ops[0].result.type.shape == op.result.type.shape
 
 
@@ -65,10 +73,11 @@ SOURCES = ("constant", "weight", "state_read")
 MOST_FUSED = 64
 
 
-def group(block: Block, most: int = MOST_FUSED) -> list[Group]:
+def group(block: Block, most: int = MOST_FUSED, fusing: Fusing = FREELY) -> list[Group]:
     """The block's ops as groups, each after those it depends on; sources and the terminator are in none.
 
-    most: elementwise ops in one group; of 0, nothing is fused at all."""
+    most: elementwise ops in one group; of 0, nothing is fused but what a schedule says. TensorLangError: a
+    step of the schedule that no kernel obeys."""
     uses = count_uses(block)
     users: dict[Value, list[Op]] = {}
     for op in block.ops:
@@ -77,13 +86,23 @@ def group(block: Block, most: int = MOST_FUSED) -> list[Group]:
     made_here = {value for op in block.body if op.name not in SOURCES for value in op.results}
     given = {value for op in block.ops for value in op.operands} - made_here
     groups = _Groups(given, {id(op): place for place, op in enumerate(block.ops)})
+    scheduled = fusing.in_block(block)
     for op in block.body:
         if op.name in SOURCES or groups.has(op):
             continue
-        if op.name == "matmul":
-            groups.open(_product(op, uses, users, groups) if most else Product(op, op.result, ops=[op]))
-        elif OPS[op.name].lowering != "map":
+        together = scheduled.get(id(op))
+        if together is not None and together.is_product:
+            if op is together.ops[-1]:  # all that the epilogue reads is there
+                groups.open(_scheduled_product(together, uses, users, groups, fusing))
+        elif together is not None:
+            groups.join_scheduled(op, together)
+        elif op.name == "matmul":
+            fused = most and _product(op, uses, users, groups, fusing)
+            groups.open(fused or Product(op, op.result, ops=[op]))
+        elif OPS[op.name].lowering != "map" or len(lanes_of_op(op)) > 1:
             groups.open(Single(op))
+        elif not fusing.is_free(op):
+            groups.open_alone(op)
         elif not groups.join(op, most):
             groups.open(Pointwise([op]))
     for made in groups.made:
@@ -98,24 +117,57 @@ def count_uses(block: Block) -> Counter[Value]:
     return Counter(operand for op in block.walk() for operand in op.operands)
 
 
-def _product(op: Op, uses: Counter[Value], users: dict[Value, list[Op]], groups: _Groups) -> Product:
-    """The matmul, and what follows it as far as its epilogue goes."""
+def _product(
+    op: Op,
+    uses: Counter[Value],
+    users: dict[Value, list[Op]],
+    groups: _Groups,
+    fusing: Fusing,
+    together: Sequence[Op] = (),
+) -> Product:
+    """The matmul, and what follows it as far as its epilogue goes and nobody says otherwise."""
     product = Product(op, op.result, ops=[op])
-    if op.operands[1].type.rank != 2:
-        return product  # many products: what follows them is no epilogue of one
+    if op.operands[1].type.rank != 2 or op.result.type.element not in ("f32", "f64"):
+        return product  # many products, or sums that are rounded first: what follows is no epilogue of one
+    if op.operands[0].type.is_dynamic and not op.result.type.is_dynamic:
+        return product  # of which each part of the rows is a summand
     while uses[product.result] == 1 and product.activation == IDENTITY and users.get(product.result):
         (user,) = users[product.result]
+        if user not in together and not fusing.is_free(user):
+            break
         if user.name == "add":
             left, right = user.operands
             other = right if left is product.result else left
             if not groups.is_known(other) or not _add(product, other):
                 break
-        elif user.name in FUNCTIONS:
+        elif user.name in FUNCTIONS and not is_inverted(user):
             product.activation = activation_of(user)
         else:
             break
         product.ops.append(user)
         product.result = user.result
+    return product
+
+
+def is_inverted(op: Op) -> bool:
+    """Whether it is a clamp whose low limit is above the high one: first low, then high, which is no function
+    that kernels have."""
+    return op.name == "clamp" and bool(op.attributes["low"] > op.attributes["high"])  # type: ignore[operator]
+
+
+def _scheduled_product(
+    together: Together, uses: Counter[Value], users: dict[Value, list[Op]], groups: _Groups, fusing: Fusing
+) -> Product:
+    """The matmul with all that a schedule fuses into it."""
+    product = _product(together.ops[0], uses, users, groups, fusing, together.ops)
+    for op in together.ops:
+        if op not in product.ops:
+            refuse(
+                together.steps[op.result.name],
+                f"no epilogue of {product.op.result} has {op}",
+                "sums with a row and with a tensor of the product's shape, then one function of one element, "
+                "each the only use of the one before",
+            )
     return product
 
 
@@ -151,6 +203,8 @@ class _Groups:
         self.producer: dict[Value, int] = {}
         self.needs: list[int] = []  # of each group: the bits of those it depends on, directly or not
         self.ops: set[int] = set()  # ids of those that are in a group
+        self.fixed: set[int] = set()  # groups that begin as a schedule says: they go into no other
+        self.scheduled: dict[int, int] = {}  # ids of ops that a schedule has together -> their group
 
     def has(self, op: Op) -> bool:
         return id(op) in self.ops
@@ -166,6 +220,29 @@ class _Groups:
         for op in made.ops:
             self._put(op, number)
 
+    def open_alone(self, op: Op) -> None:
+        """An elementwise op that a kernel begins with."""
+        self.fixed.add(len(self.made))
+        self.open(Pointwise([op]))
+
+    def join_scheduled(self, op: Op, together: Together) -> None:
+        """Put an elementwise op where a schedule says."""
+        number = self.scheduled.get(id(together))
+        if number is None:
+            self.scheduled[id(together)] = len(self.made)
+            self.open_alone(op)
+            return
+        made, step = self.made[number], together.steps[op.result.name]
+        assert isinstance(made, Pointwise)
+        if not made.takes(op):
+            expected = f"the shape {spell(made.ops[0].result.type.shape)} and elements of one type"
+            refuse(step, f"no kernel computes {made.ops[0]} and {op} at once", expected)
+        if not self._may_be_one(1 << number, self._needed(op)):
+            needs = "another kernel has to run between them; unfuse what that one computes"
+            refuse(step, f"no kernel computes {made.ops[0]} and {op} at once", hint=needs)
+        made.ops.append(op)
+        self._put(op, number)
+
     def join(self, op: Op, most: int) -> bool:
         """Put an elementwise op into the group of an operand, and make its operands' groups one where they
         fit. False: there is none."""
@@ -180,7 +257,7 @@ class _Groups:
                     made.ops.append(op)
                     self._put(op, number)
                     home = number
-            elif self._may_be_one(1 << number | 1 << home, 0):
+            elif not {number, home} & self.fixed and self._may_be_one(1 << number | 1 << home, 0):
                 into = self.made[home]
                 assert isinstance(into, Pointwise)
                 if len(into.ops) + len(made.ops) <= most and into.takes(made.ops[0]):
@@ -232,20 +309,23 @@ class _Groups:
         return bits
 
     def in_order(self) -> list[Group]:
-        """Each group after all that it needs, else in the order of the text."""
-        done, ordered, left = 0, [], list(range(len(self.made)))
+        """Each group after all that it needs, else in the order of their first ops in the text: so the same
+        groups stand in the same order, whoever made them."""
+        done, ordered = 0, []
+        left = [n for n, made in enumerate(self.made) if made.ops]
+        left.sort(key=lambda n: self.order[id(self.made[n].ops[0])])
         while left:
             number = next(n for n in left if not self.needs[n] & ~done)
             left.remove(number)
             done |= 1 << number
             ordered.append(self.made[number])
-        return [made for made in ordered if made.ops]
+        return ordered
 
 
-def _element_of(op: Op) -> str:
-    """The element type that an elementwise op computes in, i1 for logic."""
-    elements = [value.type.element for value in (*op.operands, op.result)]
-    return next((element for element in elements if element != "i1"), "i1")
+def lanes_of_op(op: Op) -> set[str]:
+    """The lanes that an elementwise op has to do with: none for logic, two for a conversion between them."""
+    elements = {value.type.element for value in (*op.operands, op.result)} - {"i1"}
+    return {lanes_of(element) for element in elements}
 
 
 def _reads(op: Op) -> list[Value]:

@@ -10,6 +10,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
+from libc.math cimport erf, erfc
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 
 from neurojit.errors import ExecutableMemoryError
@@ -487,6 +488,18 @@ def reference_matmul(a, b, out, *, bint accumulate=False, bint wide=False):
                 A.rows, B.columns, A.columns, <const double *>A.view.buf, A.row_stride, A.column_stride,
                 <const double *>B.view.buf, B.row_stride, B.column_stride,
                 <double *>C.view.buf, C.row_stride, C.column_stride, accumulate)
+
+
+def error_function(const double[::1] x not None, double[::1] y not None, *, bint complement=False):
+    """y = erf(x), or 1 - erf(x), of the C library, element by element.
+
+    ValueError: y has another length than x; nothing is written."""
+    cdef Py_ssize_t i
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"error_function: y has {y.shape[0]} elements, expected {x.shape[0]} as x")
+    with nogil:
+        for i in range(x.shape[0]):
+            y[i] = erfc(x[i]) if complement else erf(x[i])
 
 
 def reference_has_fma_instruction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from test_math import ISAS
 
 from neurojit.asm_templates.machine import ELEMENTS, InMemory, Machine, Pointer, Vector
 from neurojit.codegen import machine_class, machine_for
+from neurojit.errors import MissingStepError
 from neurojit.runtime import Code
 from neurojit.target import isa_named
 
@@ -54,6 +56,11 @@ def mantissa(x: Array) -> tuple[Array, Array]:
     return np.where(low, m * 2, m).astype(x.dtype), np.where(low, k - 1, k).astype(x.dtype)
 
 
+def to_power(size: int) -> float:
+    """What makes an integer a number with its exponent in the lowest bits."""
+    return 1.5 * 2.0**23 + 127 if size == 4 else 1.5 * 2.0**52 + 1023
+
+
 TINY = {4: 2.0**-126, 8: 2.0**-1022}
 
 # name: (step, meaning, values of a); b and c are random
@@ -82,6 +89,10 @@ STEPS: dict[str, tuple[Step, Callable[..., Array]]] = {
     "pow2": (lambda m, a, b, c: m.pow2(m.round(b)), lambda a, b, c: np.exp2(np.rint(b))),
     "pow2 into": (
         lambda m, a, b, c: m.pow2(m.round(b, into=b), into=b),
+        lambda a, b, c: np.exp2(np.rint(b)),
+    ),
+    "power_of": (
+        lambda m, a, b, c: m.power_of(m.add(m.round(b, into=b), to_power(m.element.size), into=b)),
         lambda a, b, c: np.exp2(np.rint(b)),
     ),
     "scale": (in_place(lambda m, a, b, c: scaled(m, a, b)), lambda a, b, c: a * np.exp2(np.rint(b))),
@@ -196,6 +207,26 @@ def test_nan_in_comparisons_and_extrema(isa: str) -> None:
 
         got = run(choose, "f32", isa, 4, nan, one, one)
         assert (got == 1).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_eight_numbers_to_choose_from(isa: str) -> None:
+    values = (0.5, -1.0, 2.0, -3.0, math.inf, 5.0, -0.0, 7.0)
+    a = np.random.default_rng(6).integers(0, 2**32, 960, dtype=np.uint32).view(np.float32)
+    for shift in (20, 21, 22):
+        expected = np.array(values, np.float32)[a.view(np.uint32) >> np.uint32(shift) & np.uint32(7)]
+        for lanes in lanes_of(isa, "f32"):
+
+            def step(m: Machine, a: Vector, b: Vector, c: Vector, shift: int = shift) -> Vector:
+                return m.look_up(m.choice(a, shift), values)
+
+            used = a.size // lanes * lanes
+            got = run(step, "f32", isa, lanes, a, a, a)[:used]
+            assert got.tobytes() == expected[:used].tobytes()
+    with pytest.raises(MissingStepError, match="f64"):
+        run(lambda m, a, b, c: m.look_up(m.choice(a, 20), values), "f64", isa, 2, *(np.zeros(2),) * 3)
+    with pytest.raises(MissingStepError, match="f64"):
+        run(lambda m, a, b, c: m.look_up(a, values), "f64", isa, 2, *(np.zeros(2),) * 3)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from operands import DTYPES, TARGETS, Array, plain, runnable_isas
 
+from neurojit.asm_templates import program as program_template
+from neurojit.asm_templates.x86_64.core import X86Machine
 from neurojit.codegen import emit_program, list_program
 from neurojit.plan.epilogue import IDENTITY, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
@@ -126,6 +129,40 @@ def test_one_program_serves_every_extent(isa: str, dtype: str, widths: tuple[int
     alone = np.empty_like(y[:1])
     program(x[56:], alone, extent=1)
     np.testing.assert_array_equal(alone, y[56:])
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_equal_kernels_are_emitted_once(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy is the code that would have been emitted: the same instructions but for padding."""
+    target = TARGETS[isa]
+    plan, _ = perceptron("f32", (64, 64, 64, 64), (13, 1), target)
+    (rows,) = plan.body
+    assert isinstance(rows, Rows)
+    parts = []
+    for height, (first, *others) in rows.parts:
+        alike = [
+            Step(first.kernel, first.schedule, step.operands, step.name)  # one kernel, on other operands
+            for step in others
+            if isinstance(first, Step) and isinstance(step, Step)
+        ]
+        parts.append(Part(height, (first, *alike)))
+    plan = replace(plan, body=(Rows(tuple(parts), rows.cursors),))
+    emitted = []
+    kernel = program_template._Emission.kernel
+    monkeypatch.setattr(
+        program_template._Emission, "kernel", lambda self, *a: (emitted.append(a), kernel(self, *a))[1]
+    )
+    copied = instructions(list_program(plan, target.isa))
+    assert len(emitted) == 2
+    monkeypatch.setattr(X86Machine, "copies_code", False)
+    assert instructions(list_program(plan, target.isa)) == copied
+    assert len(emitted) == 2 + 6
+
+
+def instructions(listed: str) -> list[str]:
+    """Mnemonics, without padding. Which register a body takes next depends on what was taken before."""
+    lines = [line[35:] for line in listed.splitlines() if not line.startswith((";", "L"))]
+    return [line.split()[0] for line in lines if "bytes of padding" not in line]
 
 
 @pytest.mark.parametrize("isa", runnable_isas())

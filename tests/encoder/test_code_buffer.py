@@ -206,6 +206,7 @@ def test_unbound_label(buffer: X86Buffer) -> None:
         lambda b: b.bind(0),
         lambda b: b.raw(b"x"),
         lambda b: b.align(16),
+        lambda b: b.copy(0, 1),
         lambda b: b.append_encoded(RET, b"\xc3", ()),
     ],
 )
@@ -261,3 +262,83 @@ def test_out_of_memory_for_data_and_padding(buffer: X86Buffer, allocations: Call
     allocations(-1)
     buffer.raw(bytes(8192))
     assert buffer.size > 8192
+
+
+def emit_loop_with_constant(buffer: X86Buffer, data: int) -> tuple[int, int]:
+    """A loop with a jump out of it and a constant, 32-byte aligned: its first mark and the one behind it."""
+    first = buffer.mark
+    top, end = buffer.new_label(), buffer.new_label()
+    buffer.regs(FMA, 1, 2, 3)
+    buffer.align(32)
+    buffer.bind(top)
+    buffer.rip(forms["vbroadcastss zmm, m32"], data, 1)
+    buffer.jump(JNE, end)
+    buffer.jump(JMP, top)
+    buffer.bind(end)
+    return first, buffer.mark
+
+
+def test_a_copy_has_the_code_of_the_original(buffer: X86Buffer) -> None:
+    data = buffer.new_label()
+    marks = emit_loop_with_constant(buffer, data)
+    records = len(buffer.records())
+    buffer.regs(RET)
+    buffer.copy(*marks)
+    buffer.align(64)
+    buffer.bind(data)
+    buffer.raw(bytes(4))
+    code, labels = buffer.finish(), buffer.labels
+    copied = buffer.records()[-records - 2 : -2]
+    begin = copied[0][0]
+    assert begin % 32 == 0
+    originals = buffer.records()[:records]
+    assert [(r[0] - begin, *r[1:7], *r[9:]) for r in copied] == [(*r[:7], *r[9:]) for r in originals]
+    end = copied[-1][0] + copied[-1][1]
+    # all but where the constant lies, which is as much nearer
+    at, size = 38, end - begin
+    assert code[begin : begin + at] == code[:at]
+    assert code[begin + at + 4 : end] == code[at + 4 : size]
+    distances = (int.from_bytes(code[o + at : o + at + 4], "little") for o in (0, begin))
+    assert [o + at + 4 + d for o, d in zip((0, begin), distances, strict=True)] == [labels[data]] * 2
+
+
+def test_nothing_is_copied_between_equal_marks(buffer: X86Buffer) -> None:
+    buffer.regs(RET)
+    buffer.copy(1, 1)
+    assert buffer.code().hex() == "c3"
+
+
+@pytest.mark.parametrize(("first", "last", "wrong"), [(0, 2, 2), (2, 1, 2)])
+def test_copies_of_nothing_known(buffer: X86Buffer, first: int, last: int, wrong: int) -> None:
+    buffer.regs(RET)
+    with pytest.raises(EncodeError, match=f"copy: mark {wrong}, expected at most 1"):
+        buffer.copy(first, last)
+    assert buffer.size == 1
+
+
+def test_out_of_memory_for_a_copy(allocations: Callable[[int], None]) -> None:
+    """Every allocation of a copy fails once; the buffer stays as it was, and the copy is made after all."""
+    for successes in range(8):
+        buffer = new_buffer("table")
+        data = buffer.new_label()
+        for _ in range(14):  # so that labels and fixups are full too
+            first, last = emit_loop_with_constant(buffer, data)
+        before = buffer.code(), len(buffer.labels), buffer.mark
+        allocations(successes)
+        try:
+            for _ in range(12):
+                buffer.copy(0, last)
+        except MemoryError:
+            pass
+        else:
+            break
+        finally:
+            allocations(-1)
+        kept = buffer.code(), len(buffer.labels), buffer.mark
+        assert [
+            a[: len(b)] == b if isinstance(a, bytes) else a >= b for a, b in zip(kept, before, strict=True)
+        ]
+        buffer.copy(first, last)
+        buffer.bind(data)
+        buffer.finish()
+    assert successes > 3

@@ -100,6 +100,25 @@ def test_branches_cannot_be_repeated(encoder: str) -> None:
         buffer.repeat(0, 1, {})
 
 
+@pytest.mark.parametrize("encoder", encoders())
+def test_constants_at_labels_are_repeated(encoder: str) -> None:
+    """Every repetition reads the same constant; one that is refused leaves no reference behind."""
+    buffer = new_buffer(encoder)
+    data, load = buffer.new_label(), forms["vbroadcastss ymm, m32"]
+    buffer.rip(load, data, 1)
+    if encoder == "table":
+        with pytest.raises(EncodeError, match="register"):
+            buffer.repeat(0, 40, {}, 1, 1)
+    buffer.repeat(0, 2, {}, 1, 1)
+    size = buffer.size // 3
+    buffer.bind(data)
+    buffer.raw(bytes(4))
+    code = buffer.finish()
+    distances = [int.from_bytes(code[end - 4 : end], "little") for end in (size, 2 * size, 3 * size)]
+    assert distances == [2 * size, size, 0]
+    assert [record[4] for record in buffer.records()[:3]] == [(1,), (2,), (3,)]
+
+
 def test_data_and_padding_cannot_be_repeated() -> None:
     buffer = new_buffer()
     buffer.raw(b"data")

@@ -49,7 +49,7 @@ def test_the_text_is_its_own_print() -> None:
     assert module.text == GOOD
     assert [op.name for op in module.main.block.body] == ["weight", "constant", "matmul", "add", "scan"]
     assert str(module.main.block.ops[2].span) == "<text>:5:10"
-    assert module.schedule("main").steps[0].parameters == {"steps": 4}
+    assert module.schedule("main").steps[0].parameters == {"steps": 4, "part": 0}
 
 
 CASES = [

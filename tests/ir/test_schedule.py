@@ -28,10 +28,12 @@ module @m {
     %w = "nj.weight"() {name = "w"} : () -> tensor<64x24xf32>
     %b = "nj.weight"() {name = "b"} : () -> tensor<24xf32>
     %y = "nj.matmul"(%x, %w) : (tensor<12x64xf32>, tensor<64x24xf32>) -> tensor<12x24xf32>
+    %sy = "nj.softmax"(%y) {axis = 1} : (tensor<12x24xf32>) -> tensor<12x24xf32>
     %late = "nj.exp"(%r) : (tensor<12x24xf32>) -> tensor<12x24xf32>
     %z = "nj.add"(%y, %b) : (tensor<12x24xf32>, tensor<24xf32>) -> tensor<12x24xf32>
     %t = "nj.tanh"(%z) : (tensor<12x24xf32>) -> tensor<12x24xf32>
     %u = "nj.mul"(%t, %late) : (tensor<12x24xf32>, tensor<12x24xf32>) -> tensor<12x24xf32>
+    %v = "nj.mul"(%t, %sy) : (tensor<12x24xf32>, tensor<12x24xf32>) -> tensor<12x24xf32>
     %s = "nj.softmax"(%u) {axis = 1} : (tensor<12x24xf32>) -> tensor<12x24xf32>
     %m = "nj.sum"(%s) {axes = [0, 1]} : (tensor<12x24xf32>) -> tensor<f32>
     %o = "nj.outer"(%b, %b) : (tensor<24xf32>, tensor<24xf32>) -> tensor<24x24xf32>
@@ -64,12 +66,17 @@ TILE = 'tile op = "y", rows = [6, 2], columns = [16, 8]'
 LEGAL = [
     [TILE],
     ['tile op = "y", rows = [5, 2, 2, 1], columns = [8], count = 3, depth = 32'],
-    ['tile op = "y", rows = [6, 2], columns = [16]', 'tile op = "y", rows = [6, 2], columns = [8]'],
+    ['tile op = "y", rows = [6, 2], columns = [16]', 'tile op = "y", rows = [4, 3], columns = [8]'],
+    ['tile op = "dy", rows = [3, 2], columns = [16, 8], part = 6', 'unroll op = "dy", steps = 2, part = 6'],
+    ['unfuse op = "z"', 'unfuse op = "t"'],
+    ['keep op = "s", registers = true'],
+    ['rows op = "dy", heights = [6, 1]', 'parallel op = "dy", axis = 0, ways = 2'],
     ['tile op = "dy", rows = [8, -1, 3, -1, 1, -1], columns = [16, 8]'],
     ['tile op = "o", rows = [8, 3], columns = [24]'],
     ['unroll op = "y", steps = 64', 'unroll op = "h", steps = 12', 'unroll op = "late", steps = 8'],
     ['vectorize op = "t", lanes = 16', 'vectorize op = "s", lanes = 1', 'vectorize op = "c1", lanes = 8'],
-    ['pack op = "y"', 'pack op = "y", operand = 1'][:1],
+    ['pack op = "y"'],
+    ['pack op = "y", width = 32'],
     ['fuse op = "z", into = "y"', 'fuse op = "t", into = "y"', 'fuse op = "e", into = "dy"'],
     ['fuse op = "late", into = "u"', 'fuse op = "u", into = "s"', 'fuse op = "t", into = "s"'],
     ['prefetch op = "y", operand = 0, distance = 2', 'prefetch op = "y", distance = 64'],
@@ -120,6 +127,25 @@ ILLEGAL: list[tuple[list[str], str, str]] = [
         "expected falling heights, the last of them 1",
     ),
     (['tile op = "dy", rows = [1, -1, 1, -1], columns = [8]'], "[1, -1, 1", "expected falling heights"),
+    (
+        ['tile op = "y", rows = [6, 1, 4, 1, 2, 1], columns = [24]'],
+        "[6, 1",
+        "rows: expected at most 2 heights of tiles, got 3",
+    ),
+    (
+        ['tile op = "y", rows = [6, 2], columns = [24], part = 6'],
+        "6",
+        "part: expected 0, for %y has no dynamic extent",
+    ),
+    (['tile op = "dy", rows = [6, 2], columns = [24], part = 6'], "[6, 2]", "tiles that cover 6, got 12"),
+    (['unroll op = "t", steps = 2, part = -1'], "-1", "part: expected 0 to 4096, got -1"),
+    (['rows op = "y", heights = [4, 1]'], '"y"', "expected one of dynamic extent, got %y = matmul(%x, %w)"),
+    (['rows op = "dy", heights = []'], "[]", "heights: expected rows that are computed at once"),
+    (['rows op = "dy", heights = [4]'], "[4]", "heights: expected falling heights, the last of them 1"),
+    (['rows op = "dy", heights = [5000, 1]'], "[5000", "heights: expected 1 to 4096, got 5000"),
+    (['keep op = "t", registers = true'], '"t"', "expected an op that lowers to reduce, got tanh"),
+    (['unfuse op = "y"'], '"y"', "expected an op that lowers to map, got matmul"),
+    (['pack op = "y", width = 2000'], "2000", "width: expected -1 to 1024, got 2000"),
     (['tile op = "y", rows = [6, 2], columns = []'], "[]", "columns: expected lanes of at least one vector"),
     (['tile op = "y", rows = [6, 2], columns = [128]'], "[128]", "columns: expected 1 to 64, got 128"),
     (
@@ -144,9 +170,12 @@ ILLEGAL: list[tuple[list[str], str, str]] = [
     ),
     ([TILE, TILE], "", "tile: %y has such a step already: expected one"),
     (
-        ['tile op = "y", rows = [6, 2], columns = [16]', 'tile op = "y", rows = [4, 3], columns = [8]'],
-        "[4, 3]",
-        "rows: expected as in the other tiles of %y",
+        [
+            'tile op = "y", rows = [6, 2], columns = [16], depth = 8',
+            'tile op = "y", rows = [4, 3], columns = [8]',
+        ],
+        "",
+        "depth: expected as in the other tiles of %y",
     ),
     (
         ['unroll op = "y", steps = 1000000000'],
@@ -177,9 +206,9 @@ ILLEGAL: list[tuple[list[str], str, str]] = [
     (['fuse op = "e", into = "o"'], '"o"', "%e does not use %o"),
     (['fuse op = "late", into = "dy"'], '"dy"', "%dy does not use %late"),
     (
-        ['fuse op = "u", into = "y"', 'fuse op = "t", into = "y"', 'fuse op = "z", into = "y"'],
+        ['fuse op = "v", into = "y"', 'fuse op = "t", into = "y"', 'fuse op = "z", into = "y"'],
         '"y"',
-        "fuse: %late is not there yet when %y is computed",
+        "fuse: %sy is not there yet when %y is computed",
     ),
     (['fuse op = "wide", into = "y"'], '"y"', "shape of %wide: expected 12x24, that of %y, got 2x12x24"),
     (
@@ -208,7 +237,7 @@ ILLEGAL: list[tuple[list[str], str, str]] = [
     (
         ['unroll op = "y", step = 3'],
         "3",
-        "unroll: no attribute 'step': expected op, steps; did you mean 'steps'?",
+        "unroll: no attribute 'step': expected op, steps, part; did you mean 'steps'?",
     ),
 ]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from operands import TARGETS
 
-from neurojit.asm_templates.pieces import PIECE
+from neurojit.asm_templates.segments import SEGMENT
 from neurojit.plan.blocking import block_gemm, micro_tile, one_tile
 from neurojit.plan.cut import Cut, ceil_div
 from neurojit.plan.few_rows import BODY, LEAST_VECTORS
@@ -30,9 +30,9 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
     what = f"{g}: {schedule}"
     assert sum(block.width * block.tiles for block in schedule.columns) == g.n, what
     size = ELEMENT_SIZE[g.dtype]
-    piece = PIECE // size
+    segment = SEGMENT // size
     full = target.isa.widest // 8 // size
-    widths = {n for block in schedule.columns for n in (*block.lanes, block.folded % piece or piece)}
+    widths = {n for block in schedule.columns for n in (*block.lanes, block.folded % segment or segment)}
     partial = {n for n in widths if n * size not in (4, 8, 16, 32, 64)}
     masks = 0 if target.isa.mask_registers else len(partial)
     for block in schedule.columns:
@@ -41,16 +41,16 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
         assert all(1 <= lanes <= most for lanes in block.lanes), what
         assert sum(height * tiles for height, tiles in block.rows.groups) == g.m, what
         vectors = sum(ceil_div(lanes, full) for lanes in block.lanes)
-        folds, rows_a_fold = ceil_div(block.folded, piece), max(1, target.isa.widest // 128)
-        if block.in_pieces:
-            assert target.isa.has_pieces, what
+        folds, rows_a_fold = ceil_div(block.folded, segment), max(1, target.isa.widest // 128)
+        if block.in_segments:
+            assert target.isa.has_segments, what
             assert g.a.column_stride == 1, what
             assert g.k is not None, what
-            assert g.k >= piece, what
+            assert g.k >= segment, what
         scalars = 0 if target.isa.scalars_apart else 1
         for height, tiles in block.rows.groups:
             assert min(height, tiles) >= 1, what
-            if block.in_pieces:
+            if block.in_segments:
                 of_a = min(block.by_lanes, height) if vectors else 0
                 groups = ceil_div(height, rows_a_fold) if folds else 0
                 held = height * vectors + groups * (folds + 1) + of_a + max(vectors, folds) + 1
@@ -126,14 +126,14 @@ def test_edges_cover_what_is_left(target: Target, dtype: str) -> None:
 
 
 def test_columns_are_folded_where_that_saves_slots(target: Target) -> None:
-    """4 columns beyond whole vectors take a part of a slot a row, where registers are shuffled in pieces; and
-    not where A's rows have no adjacent elements, or too few."""
+    """4 columns beyond whole vectors take a part of a slot a row, where registers are shuffled in segments;
+    and not where A's rows have no adjacent elements, or too few."""
     full = target.isa.widest // 32
     g = Gemm.contiguous("f32", 4 * full, 3 * full + 4, 40)
     folded = sum(block.folded for block in schedule_gemm(g, target).columns)
-    assert folded == (4 if target.isa.has_pieces else 0)
+    assert folded == (4 if target.isa.has_segments else 0)
     for other in (replace(g, a=Matrix(1, g.m)), replace(g, k=3), replace(g, m=1)):
-        assert not any(block.in_pieces for block in schedule_gemm(other, target).columns)
+        assert not any(block.in_segments for block in schedule_gemm(other, target).columns)
 
 
 def test_vectors_share_scalars_where_their_loads_would_hold_up_the_multiply_adds(target: Target) -> None:
@@ -149,7 +149,7 @@ def test_vectors_share_scalars_where_their_loads_would_hold_up_the_multiply_adds
     at_ports = target.isa.mask_registers and pipes.fma_slots[target.isa.widest] < 2
     assert all(block.shared == bool(at_ports and not target.isa.scalable) for block in wide)
     narrow = schedule_gemm(Gemm.contiguous("f32", full, full, 16), target).columns
-    free = target.isa.has_pieces and pipes.free_shuffles[target.isa.widest] >= pipes.fma_pipes
+    free = target.isa.has_segments and pipes.free_shuffles[target.isa.widest] >= pipes.fma_pipes
     assert any(block.by_lanes for block in narrow) == free
 
 

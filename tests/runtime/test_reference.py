@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import DTypeLike, NDArray
 
-from neurojit.runtime import reference_matmul
+from neurojit.runtime import error_function, reference_matmul
 
 libm = ctypes.CDLL(ctypes.util.find_library("m"))
 libm.fmaf.restype, libm.fmaf.argtypes = ctypes.c_float, [ctypes.c_float] * 3
@@ -133,3 +134,14 @@ def test_the_wide_form_has_the_same_bits(dtype: type, accumulate: bool, shape: t
         reference_matmul(x, y, plain, accumulate=accumulate)
         reference_matmul(x, y, wide, accumulate=accumulate, wide=True)
         assert plain.tobytes() == wide.tobytes()
+
+
+def test_the_error_function_is_the_one_of_the_c_library() -> None:
+    x = np.concatenate([np.linspace(-7, 30, 999), [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324]])
+    y = np.empty_like(x)
+    for complement, meant in ((False, math.erf), (True, math.erfc)):
+        error_function(x, y, complement=complement)
+        np.testing.assert_array_equal(y, [meant(number) for number in x])
+        assert (np.signbit(y) == [math.copysign(1, meant(number)) < 0 for number in x])[:-2].all()
+    with pytest.raises(ValueError, match="y has 3 elements, expected 1005 as x"):
+        error_function(x, np.empty(3))
