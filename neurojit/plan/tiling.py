@@ -296,9 +296,9 @@ MOST_WITH_EDGE = 4
 
 
 def k_block(g: Gemm, target: Target) -> int:
-    """Whether to pass over C several times: for one row, when B misses the caches down its columns.
+    """Whether to pass over C several times: for one row, if B misses the caches down its columns.
 
-    With more rows the wider reuse of each line of B outweighs the passes over C (measured on Zen 4). But where
+    With more rows the wider reuse of each line of B outweighs the passes over C (so on Zen 4). But where
     rows of B meet in few sets of L2, fewer at a time are found there again: 5% for 4 to 16 rows on Zen 5.
     """
     size = ELEMENT_SIZE[g.dtype]
