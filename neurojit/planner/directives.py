@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from neurojit.ir.schedule import is_in_rows
 from neurojit.ir.structure import Function, Op, ScheduleText, Step, Value
-from neurojit.plan.cumsum import COLUMNS_AT_ONCE, Cumsum, CumsumSchedule, schedule_cumsum
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule, columns_at_once, schedule_cumsum
 from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
 from neurojit.plan.map import Map, MapSchedule, schedule_map
@@ -285,13 +285,14 @@ class Directives:
             if schedule.in_registers:
                 width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
                 vectors = ceil_div(g.shape[-1] or 1, width)
-                needed = registers_needed(g, row_program(g, hold=False), vectors, width)
+                needed = registers_needed(g, row_program(g, hold=False), vectors, width, schedule.rows)
                 if needed > isa.vector_registers - SPARE:
                     message = (
                         f"a row in registers needs {needed + SPARE}, {isa.option} has {isa.vector_registers}"
                     )
                     refuse(step, message, "false", "true", at="registers")
-        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes)
+        rows = 1 if lanes else schedule.rows
+        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes, rows=rows)
 
     def cumsum(self, op: Op, g: Cumsum, part: int) -> CumsumSchedule:
         isa, name = self.target.isa, op.result.name
@@ -307,7 +308,7 @@ class Directives:
             if not g.down:
                 refuse(step, f"{op} goes along rows, whose sums are kept", at="registers")
             schedule = CumsumSchedule(
-                (schedule.side or COLUMNS_AT_ONCE) if step.parameters["registers"] else 0
+                (schedule.side or columns_at_once(isa)) if step.parameters["registers"] else 0
             )
         unroll, step_ = self.number("unroll", name, part, "steps")
         if step_ is not None:
