@@ -167,7 +167,8 @@ class _Walk:
         step = self.asked.steps.get(op)
         if step is None:
             step = self.asked.steps[op] = self._step(op, operands)
-        return [_without_nan(*step.rule(_Call(op, operands, step.attributes, step.u)))]
+        result = step.rule(_Call(op, operands, step.attributes, step.u))
+        return [_without_nan(*_unless_unknown(op, operands, result))]
 
     def _step(self, op: Op, operands: list[Bounded]) -> _Step:
         rule = RULES.get(op.name)
@@ -234,6 +235,24 @@ _SPECIAL: dict[str, Callable[[_Walk, Op], list[Bounded]]] = {
     "assert": _Walk._assert,
     "scan": _Walk._scan,
 }
+
+
+def _unless_unknown(op: Op, operands: list[Bounded], result: Bounded) -> Bounded:
+    """An operand of which nothing is known may be NaN, so then nothing is known where the result is infinite
+    or NaN, in an elementwise op there where the operand is. What goes elsewhere takes its error along."""
+    value, lowering = result.value, OPS[op.name].lowering
+    if lowering in ("view", "move") or math.isfinite(np.add.reduce(value, axis=None)):
+        return result
+    unknown = ~np.isfinite(value)
+    doubts = [np.isinf(error) for _, error in operands]
+    if lowering == "map":
+        for_each = np.zeros(value.shape, bool)
+        for doubt in doubts:
+            for_each |= doubt
+        unknown &= for_each
+    elif not any(doubt.any() for doubt in doubts):
+        return result
+    return _unless(unknown, *result)
 
 
 def _without_nan(value: Array, error: Array) -> Bounded:

@@ -29,6 +29,7 @@ from neurojit.ir.printer import print_module, print_schedule
 from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
+from neurojit.planner.decompose import decompose
 from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.hoist import hoist
 from neurojit.planner.schedule_text import schedule_text
@@ -60,8 +61,8 @@ class Contract:
         self.set_aside = ""
         """Why a schedule that a file had is not obeyed."""
         self.planned = self.function
-        """The function as it is planned: products taken out of loops, unless a schedule names what is
-        written."""
+        """The function as it is planned: in smaller steps where rows are many, and products taken out of
+        loops, unless a schedule names what is written."""
         self.arrays = {name: weights[name] for name in self.function.weights}
         self.constants = constants_of(self.function)
         self.plan: ProgramPlan | None = None
@@ -79,7 +80,7 @@ class Contract:
             self.reason = f"no ISA: {choice.reason}"
             return
         if not self.given.steps:
-            self.planned = hoist(self.function, host_target())
+            self.planned = hoist(decompose(self.function), host_target())
         for most in FUSED:
             try:
                 self.plan = plan_program(self.planned, host_target(), most, self.given)

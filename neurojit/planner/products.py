@@ -19,6 +19,7 @@ from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access
 from neurojit.plan.panels import Panels
 from neurojit.plan.reduce import Reduce
+from neurojit.plan.tiling import panel_of_one_row
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
 from neurojit.planner.fusion import Product
@@ -45,7 +46,7 @@ class Products(Copies):
         exact = element in ("f32", "f64")
         lanes = "f64" if element == "i8" and a.shape[-1] > MOST_EXACT else lanes_of(element)
         a = self._numbers(a, lanes)
-        panels = self._panels(op)
+        panels = self._panels(op, math.prod(a.shape[:-1]))
         b = self._packed(op, panels) if panels else self._right(op, right, lanes)
         targets = self._targets(made.result) if exact else [View.of(self._shape(op.result), lanes)]
         if len(b.shape) != 2:
@@ -115,16 +116,23 @@ class Products(Copies):
         b = self._numbers(self.view(value), lanes)
         return self._adjacent(op, _swapped(b) if transposed else b)
 
-    def _panels(self, op: Op) -> Panels | None:
-        """The panels that a product's weights lie in, None where they lie row after row."""
+    def _panels(self, op: Op, m: int) -> Panels | None:
+        """The panels that a product's weights lie in, None where they lie row after row.
+
+        Panels of our own choice are for one row alone: where the extent is dynamic, the weights serve several
+        plans, and lie as all of them can read them."""
         value = op.operands[1]
         source = self.sources.get(value)
         may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
         width = self.directives.panel(op, may)
-        if not width:
+        if not may or width == 0:
             return None
-        k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
-        return Panels.of(value.type.element, k, width)
+        k, n = value.type.static_shape(0)[:: -1 if op.attributes["transpose_b"] else 1]
+        if width is None:
+            width = (
+                panel_of_one_row(value.type.element, k, n, self.target) if m == 1 and not self.extent else 0
+            )
+        return Panels.of(value.type.element, k, width) if width else None
 
     def _packed(self, op: Op, panels: Panels) -> View:
         """The weights of a product, in panels; as a view, the place where the first one begins."""

@@ -190,7 +190,8 @@ def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t wo
 
     strips: a Strips (plan/blocking.py). steps: for A, B, C and each operand beside C, the bytes from one
     row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
-    columns, [rows][columns], or None. work: multiply-adds of the whole. whole: a kernel for it, taken over too.
+    columns, [rows][columns], or None. work: multiply-adds of the whole. whole: a kernel for that, taken over
+    too.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan

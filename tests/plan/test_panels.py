@@ -12,7 +12,7 @@ from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.panels import PACKED, ROUNDED, STORAGES, Panels, panel_width, rounded_storage
 from neurojit.plan.product import Product, plan_product
-from neurojit.plan.tiling import schedule_gemm
+from neurojit.plan.tiling import ROW_STEP, panel_of_one_row, schedule_gemm
 
 EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
 
@@ -94,3 +94,30 @@ def test_panels_beyond_the_reach_of_displacements() -> None:
     p = Product(1, 64, 1 << 28, 1 << 28, 1, *Panels("f32", 1 << 28, 64).strides, 64, 4)
     with pytest.raises(StorageError, match="too far apart"):
         plan_product(p, TARGETS["avx512"])
+
+
+@given(st.sampled_from(list(TARGETS)), st.sampled_from(["f32", "f64"]), EXTENTS, EXTENTS)
+def test_panels_for_one_row_are_one_stream(isa: str, dtype: str, n: int, k: int) -> None:
+    """Each is as wide as a tile, and a load's next trip is near."""
+    target, size = TARGETS[isa], STORAGES[dtype].size
+    width = panel_of_one_row(dtype, k, n, target)
+    if width == 0:
+        return
+    assert k * n * size > target.caches.l1d.size // 2
+    assert width % (target.isa.widest // 8 // size) == 0
+    assert width < n
+    schedule = schedule_gemm(Gemm(dtype, 1, n, k, Matrix(k), Panels.of(dtype, k, width), Output(n)), target)
+    assert [block.width for block in schedule.columns][:1] == [width]
+    assert schedule.unroll == k or schedule.unroll == 1 or schedule.unroll * width * size <= ROW_STEP
+
+
+def test_which_weights_lie_in_panels_for_one_row() -> None:
+    def width(isa: str, k: int, n: int) -> int:
+        return panel_of_one_row("f32", k, n, TARGETS[isa])
+
+    assert width("avx512", 64, 256) == 0, "a tile reads whole rows"
+    assert width("avx512", 128, 512) == 256
+    assert width("avx512", 100, 400) == 208
+    assert width("avx2", 64, 256) == 88
+    assert width("avx2", 16, 256) == 0, "stays in L1"
+    assert width("neon", 128, 512) == 0, "its multiply-adds read no memory"
