@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -56,3 +57,24 @@ def test_programs_are_called_from_c_as_from_python(child: Any, tmp_path: Path) -
     done = child(SCRIPT.format(benchmarks=str(BENCHMARKS), peer=str(library)), timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "three loops ['Dense-64']\n"
+
+
+CONTENDERS = """
+import sys
+sys.path.insert(0, {benchmarks!r})
+from programs import contenders_of, rows
+for row in rows():
+    print(row.network.name, sorted(name.split()[0] for name in contenders_of(row.network, compiled=False)))
+"""
+
+
+@pytest.mark.skipif(not runnable_isas(), reason="no kernels for this machine")
+def test_peers_compute_the_same_networks(child: Any) -> None:
+    for package in ("onnx", "onnxruntime", "torch"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package} here")
+    done = child(CONTENDERS.format(benchmarks=str(BENCHMARKS)), timeout=120, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 12
+    assert all(name in line for line in lines for name in ("neurojit", "ORT", "torch"))
