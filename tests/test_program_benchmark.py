@@ -33,12 +33,12 @@ double peer_time(const char *network, const float *const *weights, const float *
 SCRIPT = """
 import sys, numpy as np
 sys.path.insert(0, {benchmarks!r})
-import neurojit as nj, programs_c_to_c as part
+import programs_c_to_c as part
 loops = part.prepared()
 for network in part.networks():
     native = part.Native(loops, network)
     native.time(1)
-    np.testing.assert_array_equal(native.y, nj.compile(network.layers)(network.input).ravel(), network.name)
+    np.testing.assert_array_equal(native.y, network.program()(network.input).ravel(), network.name)
 peers = [part.Peer({peer!r})]
 ns = {{network.name: part.race(loops, peers, network, 1) for network in part.networks()}}
 print(peers[0].name, [name for name, (_, theirs) in ns.items() if theirs == 1000])
