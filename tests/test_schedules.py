@@ -80,6 +80,8 @@ def attention() -> Network:
 NETWORKS: dict[str, Any] = {
     "perceptron": lambda: networks.perceptron((16, 32, 20, 8)),
     "perceptron of three": lambda: networks.perceptron((16, 30, 8), 3),
+    "in panels": lambda: networks.perceptron((100, 200, 40)),
+    "one row in panels": lambda: networks.perceptron((64, 100, 8), 1),
     "f64": lambda: networks.perceptron((9, 33, 5), 7, element="f64"),
     "residual": networks.residual_block,
     "recurrent": networks.recurrent,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from neurojit.ir.schedule import product_extents
 from neurojit.ir.structure import Dense, Function, Op, ScheduleText, Value
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.cumsum import Cumsum, schedule_cumsum
@@ -19,7 +20,7 @@ from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Access, Map, schedule_map
-from neurojit.plan.panels import Panels
+from neurojit.plan.panels import Panels, panel_width, suits_panels
 from neurojit.plan.program import Kernel, Place, Schedule, Weight
 from neurojit.plan.reduce import Reduce, schedule_reduce
 from neurojit.plan.tiling import schedule_gemm
@@ -413,10 +414,20 @@ class Lowering:
         source = self.sources.get(value)
         may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
         width = self.directives.panel(op, may)
+        if width is None:
+            width = self._panel_width(op) if may else 0
         if not width:
             return None
         k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
         return Panels.of(value.type.element, k, width)
+
+    def _panel_width(self, op: Op) -> int:
+        """Columns of panels where those are quicker, else 0. The same in every part of a dynamic extent."""
+        value = op.operands[1]
+        k, n = value.type.static_shape(0)[:: -1 if op.attributes["transpose_b"] else 1]
+        one_row = product_extents(op)[0] == 1
+        suits = suits_panels(value.type.element, k, n, one_row, self.target)
+        return panel_width(value.type.element, self.target.isa) if suits else 0
 
     def _packed(self, op: Op, panels: Panels) -> View:
         """The weights of a product, in panels; as a view, the place where the first one begins."""

@@ -10,9 +10,18 @@ from operands import TARGETS
 from neurojit.errors import StorageError
 from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import PACKED, ROUNDED, STORAGES, Panels, panel_width, rounded_storage
+from neurojit.plan.panels import (
+    PACKED,
+    ROUNDED,
+    STORAGES,
+    Panels,
+    panel_width,
+    rounded_storage,
+    suits_panels,
+)
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
+from neurojit.target import target_for
 
 EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
 
@@ -94,3 +103,19 @@ def test_panels_beyond_the_reach_of_displacements() -> None:
     p = Product(1, 64, 1 << 28, 1 << 28, 1, *Panels("f32", 1 << 28, 64).strides, 64, 4)
     with pytest.raises(StorageError, match="too far apart"):
         plan_product(p, TARGETS["avx512"])
+
+
+def test_panels_suit_what_is_far_or_straddles_lines() -> None:
+    avx512, avx2 = (target_for(name) for name in ("x86_64-avx512", "x86_64-avx2"))
+    for target in (avx512, avx2):
+        l1, l2 = target.caches.l1d.size, target.caches.l2.size
+        one = [
+            suits_panels("f32", k, n, True, target)
+            for k, n in ((64, 64), (l1 // 512, 256), (l2 // 1024, 512))
+        ]
+        assert one == [False, True, False], "near, from L2, and large"
+        assert suits_panels("f32", 64, 100, True, target)
+        assert not suits_panels("f32", 32, 8, True, target)
+    assert suits_panels("f32", 256, 256, False, avx512)
+    assert not suits_panels("f32", 256, 100, False, avx2)
+    assert suits_panels("f64", 1024, 1024, False, avx2)
