@@ -8,7 +8,9 @@ store and a load per vector, of which out-of-order cores show little beside the 
 
 from __future__ import annotations
 
-from neurojit.asm_templates.machine import Machine, Pointer, Tile, Vector
+from collections.abc import Callable, Iterable
+
+from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.asm_templates.math import FUNCTIONS
 from neurojit.plan.epilogue import SHORT_FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import Gemm
@@ -93,41 +95,51 @@ def store_row(m: Machine, vector: Vector, y: Pointer, at: EpilogueOperands) -> N
     m.drop(vector)
 
 
+Rows = Callable[[dict[Pointer, int]], Iterable[tuple[int, int, list[Vector]]]]
+"""The sums of a tile, as the machine's `rows` gives them: (row, bytes from its first column on, vectors)."""
+
+
 def store_tile(
     m: Machine,
     g: Gemm,
-    tile: Tile,
+    rows: Rows,
+    columns: tuple[int, ...],
     c: Pointer,
     row_stride: Pointer | None,
     at: EpilogueOperands,
 ) -> None:
-    """Apply the epilogue to the accumulators, store them, give back their registers.
+    """Apply the epilogue to the accumulators and store them; a long function is left to `activate_tile`.
 
-    row_stride: of C in bytes, where only the call knows it; c is then moved on, to anywhere.
+    columns: the lanes of a row's vectors. row_stride: of C in bytes, where only the call knows it; c is then
+    moved on, to anywhere, unless a long function follows.
     """
-    e, size = g.epilogue, m.element.size
-    down = g.c.row_stride * size if g.c.row_stride is not None else 0
+    e = g.epilogue
+    down = g.c.row_stride * m.element.size if g.c.row_stride is not None else 0
     later = e.activation.name not in SHORT_FUNCTIONS
-    columns = [vector.lanes for vector in tile[0]]
     of_row = m.copy(c) if row_stride is not None and later else c
-    for i, row in m.rows(tile, {of_row: down, **at.down_a_row()}):
+    for i, across, row in rows({of_row: down, **at.down_a_row()}):
         column_bias = _column_bias(m, at, max(columns), i)
-        across = 0
         for vector in row:
             _add_terms(m, vector, (of_row, i * down + across), at, i, across, column_bias)
             if not later:
                 _activate(m, e.activation, vector)
             m.store(vector, of_row, i * down + across)
-            across += vector.lanes * size
+            across += vector.lanes * m.element.size
         if column_bias is not None:
             m.drop(column_bias)
         if row_stride is not None:
             m.advance_by(of_row, row_stride)
-    m.drop_tile(tile)
     if of_row is not c:
         m.release(of_row)
-    if later:
-        _activate_stored(m, e.activation, len(tile), columns, c, down, row_stride)
+
+
+def activate_tile(
+    m: Machine, g: Gemm, height: int, columns: tuple[int, ...], c: Pointer, row_stride: Pointer | None
+) -> None:
+    """Apply a long function to the tile that `store_tile` has stored, when its registers are given back."""
+    if g.epilogue.activation.name not in SHORT_FUNCTIONS:
+        down = g.c.row_stride * m.element.size if g.c.row_stride is not None else 0
+        _activate_stored(m, g.epilogue.activation, height, columns, c, down, row_stride)
 
 
 def _column_bias(m: Machine, at: EpilogueOperands, lanes: int, row: int) -> Vector | None:
@@ -181,7 +193,7 @@ def _activate_stored(
     m: Machine,
     activation: Activation,
     height: int,
-    columns: list[int],
+    columns: tuple[int, ...],
     c: Pointer,
     down: int,
     row_stride: Pointer | None,

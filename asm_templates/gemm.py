@@ -4,6 +4,7 @@
     mr * nv multiply-adds a step of k; bound: the FMA ports once mr * nv >= FMA latency x pipes
     where multiply-adds take lanes, one load of A serves as many rows or steps as lie side by side: 8x12
     floats of packed panels are 24 + 2 of A + 1 of B, 7x12 of rows in place 21 + 7 + 1
+    columns that fill no register may be folded, several rows into one accumulator: `segment_tile`
 
 The m x n plane of C is cut into column blocks, each into row blocks; one tile of accumulators runs
 over all of k before it is stored. So every element of C is one chain of fused multiply-adds in the
@@ -14,14 +15,17 @@ Nothing outside the operands is read or written; when not accumulating, C is nev
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from neurojit.asm_templates import right_operand
-from neurojit.asm_templates.epilogue import EpilogueOperands, store_tile
+from neurojit.asm_templates.epilogue import EpilogueOperands, activate_tile, store_tile
 from neurojit.asm_templates.machine import Machine, Pointer, Scalar, Tile, Vector
+from neurojit.asm_templates.segment_tile import SegmentTile, vectors_of_a_row
 from neurojit.plan.cut import ceil_div
 from neurojit.plan.epilogue import NO_EPILOGUE
-from neurojit.plan.gemm import Gemm, GemmSchedule
+from neurojit.plan.gemm import ColumnBlock, Gemm, GemmSchedule
 
 CACHE_LINE = 64
 SPARE = 2
@@ -60,8 +64,11 @@ def body(
     first, second, c, *others = operands
     beside = EpilogueOperands.of(m, g.epilogue, tuple(others)) if others or g.has_epilogue else None
     a, b = (second, first) if g.swapped else (first, second)
-    m.expect(frozenset(lanes for block in schedule.columns for lanes in block.lanes))
+    m.expect(frozenset(lanes for block in schedule.columns for lanes in vectors_of_a_row(m, block)))
     right_operand.expect(m, g.b)
+    at_once = [block.rows.size if block.folded else 1 for block in schedule.columns if block.in_segments]
+    if at_once:
+        m.expect_segments(max(at_once))
     if not _in_passes(g, schedule):
         _pass(m, g, schedule, (a, b, c), depth, row_stride, beside, returns=False)
     else:
@@ -109,7 +116,7 @@ def _pass(
             for height, tiles in block.rows.groups:
                 with m.loop(tiles):
                     at = (a_rows, b, c_rows)
-                    steps = _tile(m, g, schedule, height, block.lanes, at, depth, row_stride, beside_rows)
+                    steps = _tile(m, g, schedule, height, block, at, depth, row_stride, beside_rows)
                     if g.c.row_stride is not None:
                         m.advance(a_rows, (height * g.a.row_stride - steps * g.a.column_stride) * size)
                         m.advance(b, -right_operand.steps(m, g.b, steps))
@@ -119,11 +126,11 @@ def _pass(
             if not last:
                 m.release(a_rows)
                 m.release(c_rows)
-                m.advance(b, right_operand.next_tile(m, g.b, sum(block.lanes)))
-                m.advance(c, sum(block.lanes) * size)
+                m.advance(b, right_operand.next_tile(m, g.b, block.width))
+                m.advance(c, block.width * size)
                 if beside is not None and beside_rows is not None:
                     beside_rows.release_copy()
-                    beside.next_columns(sum(block.lanes))
+                    beside.next_columns(block.width)
 
 
 def pointers_needed(g: Gemm, schedule: GemmSchedule) -> int:
@@ -142,18 +149,21 @@ def _tile(
     g: Gemm,
     schedule: GemmSchedule,
     height: int,
-    columns: tuple[int, ...],
+    block: ColumnBlock,
     at: tuple[Pointer, Pointer, Pointer],
     depth: Pointer | None,
     row_stride: Pointer | None,
     beside: EpilogueOperands | None,
 ) -> int:
-    """One micro-tile: `height` rows by the vectors `columns`, all of k, then its stores.
+    """One micro-tile: `height` rows by the columns of the block, all of k, then its stores.
 
     Returns by how many steps of k the pointers a and b have moved on: the caller takes them back in the
     same addition that goes to the next tile, which saves two registers and the moves.
     """
+    if block.in_segments:
+        return _tile_in_segments(m, g, schedule, height, block, at, beside)
     a, b, c = at
+    columns = block.lanes
     size = m.element.size
     if g.accumulate and beside is not None and beside.partial is not None:
         assert g.partial is not None
@@ -169,21 +179,16 @@ def _tile(
         assert row_stride is not None
         _prefetch_tile_below(m, height, columns, c, row_stride)
         moved = 0  # a micro-kernel is one tile: nobody needs the pointers again
-        _dynamic_depth(m, g, schedule.unroll, accumulators, columns, a, b, depth)
+        _dynamic_depth(m, g, schedule.unroll, accumulators, block, a, b, depth)
     else:
-        trips, rest = divmod(g.k, schedule.unroll)
-        moved = g.k - rest if trips > 1 else 0
-        if moved:
-            with m.loop(trips):
-                _prefetch_ahead(m, g, schedule, height, sum(columns), a, b)
-                _steps(m, g, accumulators, columns, a, b, schedule.unroll)
-                m.advance(a, schedule.unroll * g.a.column_stride * size)
-                m.advance(b, right_operand.steps(m, g.b, schedule.unroll))
-        _steps(m, g, accumulators, columns, a, b, g.k - moved)
+        run = partial(_steps, m, g, accumulators, block)
+        moved = _depth(m, g, schedule, schedule.unroll, height, block, (a, b), run)
         right_operand.finish(m, g, accumulators, columns, a, b, moved)
 
     if beside is not None:
-        store_tile(m, g, accumulators, c, row_stride, beside)
+        store_tile(m, g, partial(_rows, m, accumulators), columns, c, row_stride, beside)
+        m.drop_tile(accumulators)
+        activate_tile(m, g, height, columns, c, row_stride)
         return moved
     if row_stride is not None:
         c = m.copy(c)
@@ -201,11 +206,69 @@ def _tile(
     return moved
 
 
+def _tile_in_segments(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    height: int,
+    block: ColumnBlock,
+    at: tuple[Pointer, Pointer, Pointer],
+    beside: EpilogueOperands | None,
+) -> int:
+    """The same of a block that reads A in segments."""
+    a, b, c = at
+    tile = SegmentTile(m, g, block, height)
+    if g.accumulate:
+        tile.load(c)
+    unroll = ceil_div(schedule.unroll, tile.steps_at_once) * tile.steps_at_once
+    moved = _depth(m, g, schedule, unroll, height, block, (a, b), tile.steps)
+    tile.forget_a()
+    if beside is None:
+        tile.store(c)
+        tile.release()
+    else:
+        store_tile(m, g, tile.rows, tile.columns, c, None, beside)
+        tile.release()
+        activate_tile(m, g, height, tile.columns, c, None)
+    return moved
+
+
+def _rows(m: Machine, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, int, list[Vector]]]:
+    for i, row in m.rows(tile, steps):
+        yield i, 0, row
+
+
+def _depth(
+    m: Machine,
+    g: Gemm,
+    schedule: GemmSchedule,
+    unroll: int,
+    height: int,
+    block: ColumnBlock,
+    at: tuple[Pointer, Pointer],
+    run: Callable[[Pointer, Pointer, int], None],
+) -> int:
+    """All steps of k, in a loop of `unroll` and the rest; by how many the pointers have moved on."""
+    assert g.k is not None
+    a, b = at
+    trips, rest = divmod(g.k, unroll)
+    moved = g.k - rest if trips > 1 else 0
+    if moved:
+        with m.loop(trips):
+            _prefetch_ahead(m, g, schedule, height, block.width, a, b)
+            run(a, b, unroll)
+            m.advance(a, unroll * g.a.column_stride * m.element.size)
+            m.advance(b, right_operand.steps(m, g.b, unroll))
+    if g.k > moved:
+        run(a, b, g.k - moved)
+    return moved
+
+
 def _steps(
     m: Machine,
     g: Gemm,
     accumulators: Tile,
-    columns: tuple[int, ...],
+    block: ColumnBlock,
     a: Pointer,
     b: Pointer,
     count: int,
@@ -217,11 +280,11 @@ def _steps(
     trips, rest = divmod(count, trip)
     if trips:
         with m.repeat(trips, {a: trip * a_step, b: right_operand.steps(m, g.b, trip)}):
-            run(m, g, accumulators, columns, (a, 0), (b, 0), trip)
+            run(m, g, accumulators, block, (a, 0), (b, 0), trip)
     if rest:
         at_a = (a, (count - rest) * a_step)
         at_b = (b, right_operand.steps(m, g.b, count - rest))
-        run(m, g, accumulators, columns, at_a, at_b, rest)
+        run(m, g, accumulators, block, at_a, at_b, rest)
 
 
 Place = tuple[Pointer, int]
@@ -236,21 +299,21 @@ def _takes_lanes(m: Machine, g: Gemm, height: int) -> bool:
 
 
 def _group(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, count: int
+    m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, count: int
 ) -> None:
     """The steps of a group, or those that are left: their elements of B lie side by side."""
     height, at_once = len(accumulators), m.scalars_at_once
-    step = _step_by_columns if height < len(columns) else _step_by_rows
+    step = _step_by_columns if height < len(block.lanes) else _step_by_rows
     if at_once > 1 and g.a.row_stride == 1 and m.vectors.free >= ceil_div(height, at_once) + SPARE:
         step = _step_by_lanes
     a, offset = at_a
     for part in range(count):
         at = a, offset + part * g.a.column_stride * m.element.size
-        step(m, g, accumulators, columns, at, at_b, part)
+        step(m, g, accumulators, block, at, at_b, part)
 
 
 def _steps_by_lanes(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, count: int
+    m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, count: int
 ) -> None:
     """Some steps whose elements of A lie side by side in its rows: one load a row for all of them."""
     (a, a_offset), (b, b_offset), a_row = at_a, at_b, g.a.row_stride * m.element.size
@@ -258,22 +321,22 @@ def _steps_by_lanes(
     for step in range(count):
         part = step % right_operand.group(g.b)
         at = b, b_offset + right_operand.steps(m, g.b, step - part)
-        _multiply_columns(m, g, accumulators, columns, [row[step] for row in rows], at, part)
+        _multiply_columns(m, g, accumulators, block, [row[step] for row in rows], at, part)
     m.drop(*[scalar for row in rows for scalar in row])
 
 
 def _step_by_rows(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
+    m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, part: int
 ) -> None:
     """A row of B, part `part` of its group, in registers; the elements of A pass through one."""
-    widest, uses = max(columns), len(accumulators)
+    columns, uses = block.lanes, len(accumulators)
     vectors, column = [], 0
     for lanes in columns:
         vectors.append(right_operand.load(m, g.b, at_b, column, lanes, part, uses))
         column += lanes
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
     for i, row in m.rows(accumulators, {a: a_row}):
-        scalar = right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns))
+        scalar = right_operand.scalar(m, g.b, block, a, offset + i * a_row)
         for accumulator, vector in zip(row, vectors, strict=True):
             right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(scalar)
@@ -281,24 +344,22 @@ def _step_by_rows(
 
 
 def _step_by_columns(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
+    m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, part: int
 ) -> None:
     """A column of A in registers; the vectors of B pass through one."""
-    widest, height = max(columns), len(accumulators)
+    height = len(accumulators)
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
-    scalars = [
-        right_operand.scalar(m, g.b, widest, a, offset + i * a_row, uses=len(columns)) for i in range(height)
-    ]
-    _multiply_columns(m, g, accumulators, columns, scalars, at_b, part)
+    scalars = [right_operand.scalar(m, g.b, block, a, offset + i * a_row) for i in range(height)]
+    _multiply_columns(m, g, accumulators, block, scalars, at_b, part)
     m.drop(*scalars)
 
 
 def _step_by_lanes(
-    m: Machine, g: Gemm, accumulators: Tile, columns: tuple[int, ...], at_a: Place, at_b: Place, part: int
+    m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, part: int
 ) -> None:
     """A column of A whose elements lie side by side: one load for several rows."""
     scalars = m.scalars(len(accumulators), *at_a)
-    _multiply_columns(m, g, accumulators, columns, scalars, at_b, part)
+    _multiply_columns(m, g, accumulators, block, scalars, at_b, part)
     m.drop(*scalars)
 
 
@@ -306,13 +367,13 @@ def _multiply_columns(
     m: Machine,
     g: Gemm,
     accumulators: Tile,
-    columns: tuple[int, ...],
+    block: ColumnBlock,
     scalars: list[Scalar],
     at_b: Place,
     part: int,
 ) -> None:
     across, height = 0, len(accumulators)
-    for lanes, column in zip(columns, zip(*accumulators, strict=True), strict=True):
+    for lanes, column in zip(block.lanes, zip(*accumulators, strict=True), strict=True):
         vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
         for accumulator, scalar in zip(column, scalars, strict=True):
             right_operand.multiply(m, g.b, accumulator, scalar, vector)
@@ -325,7 +386,7 @@ def _dynamic_depth(
     g: Gemm,
     unroll: int,
     accumulators: Tile,
-    columns: tuple[int, ...],
+    block: ColumnBlock,
     a: Pointer,
     b: Pointer,
     depth: Pointer,
@@ -335,12 +396,12 @@ def _dynamic_depth(
     with m.skip_unless_at_least(depth, unroll):
         m.advance(depth, 1 - unroll)  # now depth > 0 exactly while a whole group remains
         with m.while_positive(depth, unroll):
-            _steps(m, g, accumulators, columns, a, b, unroll)
+            _steps(m, g, accumulators, block, a, b, unroll)
             m.advance(a, unroll * g.a.column_stride * size)
             m.advance(b, right_operand.steps(m, g.b, unroll))
         m.advance(depth, unroll - 1)
     with m.skip_unless_at_least(depth, 1), m.while_positive(depth, 1):
-        _steps(m, g, accumulators, columns, a, b, 1)
+        _steps(m, g, accumulators, block, a, b, 1)
         m.advance(a, g.a.column_stride * size)
         m.advance(b, right_operand.steps(m, g.b, 1))
 

@@ -9,7 +9,7 @@ machine picks the narrowest register that holds it and reads and writes exactly 
 A *scalar* is one element spread over all lanes. Where the ISA can take a scalar or a vector straight
 from memory inside the multiply-add, the machine may hand out the address instead of a register: the
 template states how often it will be used, the machine decides. The steps that functions are written in
-stand in `arithmetic`, those that cross lanes in `lanes`.
+stand in `arithmetic`, those that cross lanes in `lanes`, those on parts of a register in `segments`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from neurojit.asm_templates.arithmetic import (
     Source,
     Vector,
 )
-from neurojit.asm_templates.lanes import Lanes
+from neurojit.asm_templates.segments import Segments
 from neurojit.encoder import CodeBuffer
 from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
@@ -139,7 +139,7 @@ class CountedLoop(AbstractContextManager[None]):
             self.machine.release(self.counter)
 
 
-class Machine(Arithmetic, Lanes):
+class Machine(Arithmetic, Segments):
     """One ISA's answer to the steps of a template. Offsets and strides are in bytes."""
 
     buffer: CodeBuffer
@@ -287,8 +287,10 @@ class Machine(Arithmetic, Lanes):
 
     # Tiles of accumulators: rows of vectors. Machines with a quicker way to emit equal rows override these.
 
-    def zero_tile(self, height: int, columns: tuple[int, ...]) -> Tile:
-        """Fresh vectors of zeros: `height` rows of as many lanes each as `columns` says."""
+    def zero_tile(self, height: int, columns: tuple[int, ...], beside: int = 0) -> Tile:
+        """Fresh vectors of zeros: `height` rows of as many lanes each as `columns` says; then, in each row,
+        `beside` more of the widest registers, which hold anything."""
+        columns += (self.widest_lanes,) * beside
         return [[self.zero(lanes) for lanes in columns] for _ in range(height)]
 
     def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:

@@ -12,19 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from neurojit.asm_templates import cumsum, gemm, gemv, reduce, transpose
+from neurojit.asm_templates import cast, cumsum, gather, gemm, gemv, random, reduce, transpose
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates.machine import ELEMENTS, Machine, Pointer
 from neurojit.errors import RegisterPressureError
+from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
 from neurojit.plan.program import (
     EXTENT_WORD,
+    FAILED_WORD,
     FRAME_WORDS,
     STATE_WORD,
     WEIGHTS_WORD,
+    Check,
     Cursor,
     Loop,
     Node,
@@ -33,6 +37,7 @@ from neurojit.plan.program import (
     Rows,
     Step,
 )
+from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.plan.transpose import Transpose, TransposeSchedule
 
@@ -54,8 +59,11 @@ def emit(m: Machine, plan: ProgramPlan, begin: Callable[[Step], None] = lambda s
     arena = m.load_pointer(buffers, 0)
     m.store_pointer(extent, arena, WORD * EXTENT_WORD)
     m.release(extent)
-    _Emission(m, plan, arena, buffers, begin).body(plan.body, 0)
-    m.leave()
+    emission = _Emission(m, plan, arena, buffers, begin)
+    if plan.asserts:
+        emission.note(plan.asserts + 1)
+    emission.body(plan.body, 0)
+    m.leave(emission.finish() if plan.asserts else None)
 
 
 def _pointers(step: Step) -> int:
@@ -71,6 +79,10 @@ def _pointers(step: Step) -> int:
         return transpose.pointers_needed(step.kernel)
     if isinstance(step.kernel, Cumsum):
         return cumsum.pointers_needed(step.kernel)
+    if isinstance(step.kernel, Gather):
+        return gather.pointers_needed()
+    if isinstance(step.kernel, Random):
+        return random.pointers_needed()
     return len(step.operands) + 3
 
 
@@ -132,12 +144,53 @@ class _Emission:
         elif isinstance(kernel, Reduce):
             assert isinstance(schedule, ReduceSchedule)
             reduce.body(m, kernel, schedule, operands)
+        elif isinstance(kernel, Gather):
+            gather.body(m, kernel, operands)
+        elif isinstance(kernel, Random):
+            random.body(m, kernel, operands)
+        elif isinstance(kernel, Cast):
+            cast.body(m, kernel, operands)
+        elif isinstance(kernel, Check):
+            self.check(kernel.number, operands[0])
         else:
             assert isinstance(schedule, MapSchedule)
             count = m.constant(step.count) if kernel.shape[0] is None else None
             map_template.body(m, kernel, schedule, operands, count)
             if count is not None:
                 m.release(count)
+
+    # Asserts: failures are noted where they happen, and looked at once, before state is written ------------
+
+    def note(self, number: int) -> None:
+        """The assert that failed, for now."""
+        value = self.m.constant(number)
+        self.m.store_pointer(value, self.arena, WORD * FAILED_WORD)
+        self.m.release(value)
+
+    def check(self, number: int, condition: Pointer) -> None:
+        """Note the assert if its condition, whose bits are 0 where it fails, does; not after an earlier one
+        of the text."""
+        m = self.m
+        truth = m.load_index(condition, 0)
+        m.multiply(truth, -1)
+        with m.skip_unless_at_least(truth, 0):
+            failed = m.load_pointer(self.arena, WORD * FAILED_WORD)
+            m.advance(failed, -number)
+            with m.skip_unless_at_least(failed, 1):
+                self.note(number)
+            m.release(failed)
+        m.release(truth)
+
+    def finish(self) -> Pointer:
+        """What comes last, if no assert failed. Returns the number of the one that did, or 0."""
+        m = self.m
+        failed = m.load_pointer(self.arena, WORD * FAILED_WORD)
+        m.advance(failed, -self.plan.asserts)
+        with m.skip_unless_at_least(failed, 1):
+            m.release(failed)
+            self.note(0)
+            self.body(self.plan.last, 0)
+        return m.load_pointer(self.arena, WORD * FAILED_WORD)
 
     def loop(self, loop: Loop, depth: int) -> None:
         m, counter = self.m, self._counter(depth)
@@ -187,6 +240,11 @@ class _Emission:
             pointer = m.load_pointer(self.arena, WORD * STATE_WORD)
         elif place.space == "cursor":
             pointer = m.load_pointer(self.arena, self._cursor(place.number))
+        elif place.space in ("counter", "frame"):
+            counts = place.space == "counter"
+            pointer, offset = m.copy(self.arena), offset + (self._cursor(place.number) if counts else 0)
+        elif place.space == "zero":
+            pointer = m.constant(0)
         else:
             first = 1 if place.space == "input" else 1 + len(self.plan.inputs)
             pointer = m.load_pointer(self.buffers, WORD * (first + place.number))

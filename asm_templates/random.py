@@ -20,20 +20,21 @@ UNIT = 2.0**-24
 
 def emit(m: Machine, g: Random) -> None:
     """Emit the whole kernel, from its arguments to its return."""
-    body(m, g, m.operands(3))
+    body(m, g, m.operands(g.buffers))
     m.leave()
 
 
 def pointers_needed() -> int:
     """How many general registers a kernel needs at most."""
-    return 3 + 1 + 1
+    return 5 + 1 + 1
 
 
 def body(m: Machine, g: Random, operands: tuple[Pointer, ...]) -> None:
-    """Emit the numbers for operands whose addresses are in registers: key, counter, target. All are moved on,
-    to anywhere; the registers stay the caller's. All others are given back.
+    """Emit the numbers for operands whose addresses are in registers: see `Random`. All are moved on, to
+    anywhere; the registers stay the caller's. All others are given back.
     """
-    key, counter, target = operands
+    key, counter, *first = operands[: 2 + g.numbered]
+    targets = operands[2 + g.numbered :]
     lanes = m.widest_lanes
     whole, tail = divmod(g.count, lanes)
     m.expect(frozenset({tail}) - {0})
@@ -46,15 +47,20 @@ def body(m: Machine, g: Random, operands: tuple[Pointer, ...]) -> None:
     m.add_integers(second, schedule[1], into=second)
     numbers = m.lane_numbers(lanes)
     m.to_integer(numbers, into=numbers)
+    for pointer in first:
+        begin = m.broadcast(lanes, pointer, 0)
+        m.add_integers(numbers, begin, into=numbers)
+        m.drop(begin)
     if whole:
         with m.loop(whole):
-            _vector(m, g, schedule, second, numbers, target, lanes)
-            m.advance(target, lanes * m.element.size)
+            _vector(m, g, schedule, second, numbers, targets, lanes)
+            for target in targets:
+                m.advance(target, lanes * m.element.size)
             step = m.spread_integer(lanes, lanes)
             m.add_integers(numbers, step, into=numbers)
             m.drop(step)
     if tail:
-        _vector(m, g, schedule, second, numbers, target, tail)
+        _vector(m, g, schedule, second, numbers, targets, tail)
     m.drop(*schedule, second, numbers)
     m.forget()
 
@@ -65,10 +71,15 @@ def _vector(
     schedule: list[Vector],
     second: Vector,
     numbers: Vector,
-    target: Pointer,
+    targets: tuple[Pointer, ...],
     lanes: int,
 ) -> None:
     w0, w1 = _threefry(m, schedule, second, numbers)
+    if g.distribution == "words":
+        for word, target in zip((w0, w1), targets, strict=True):
+            m.store(m.view(word, lanes), target, 0)
+            m.drop(word)
+        return
     x = _fraction(m, w0)
     if g.distribution == "normal":
         m.add(x, 1.0, into=x)
@@ -84,7 +95,7 @@ def _vector(
     else:
         m.mul(x, UNIT, into=x)
         m.drop(w1)
-    m.store(m.view(x, lanes), target, 0)
+    m.store(m.view(x, lanes), targets[0], 0)
     m.drop(x)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from neurojit.asm_templates.arithmetic import Scalar
 from neurojit.asm_templates.machine import Machine, Operand, Pointer, Tile, Vector
-from neurojit.plan.gemm import Gemm, Matrix
+from neurojit.plan.gemm import ColumnBlock, Gemm, Matrix
 from neurojit.plan.panels import Panels
 
 RightOperand = Matrix | Panels
@@ -56,10 +56,12 @@ def load(
     return m.load(lanes, pointer, offset) if b.is_dot else m.vector(lanes, pointer, offset, uses)
 
 
-def scalar(m: Machine, b: RightOperand, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
-    """An element of A as `multiply` takes it."""
-    is_dot = isinstance(b, Panels) and b.is_dot
-    return m.broadcast(lanes, pointer, offset) if is_dot else m.scalar(lanes, pointer, offset, uses)
+def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, offset: int) -> Scalar:
+    """An element of A as `multiply` takes it, for the vectors of one row."""
+    lanes = max(block.lanes)
+    if block.shared or (isinstance(b, Panels) and b.is_dot):
+        return m.broadcast(lanes, pointer, offset)
+    return m.scalar(lanes, pointer, offset, len(block.lanes))
 
 
 def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Scalar, of_b: Operand) -> None:

@@ -17,7 +17,6 @@ from contest import Contender, take_turns, timed
 from goals import Goal
 
 from neurojit.codegen import TensorKernel
-from neurojit.compiler import compile_tensor_kernel
 from neurojit.plan import reduce as rows
 from neurojit.plan.cumsum import Cumsum
 from neurojit.plan.expression import Builder
@@ -27,6 +26,7 @@ from neurojit.plan.transpose import COPY, Transpose
 from neurojit.report.ceiling import fma_ceiling
 from neurojit.runtime import SLOTS, clock_ns
 from neurojit.target import host_target
+from neurojit.tensor_compiler import compile_tensor_kernel
 
 Array = np.ndarray[Any, Any]
 SHAPES = ((16, 64), (100, 256), (1024, 1024))

@@ -98,10 +98,16 @@ def weights_of(network: Network) -> list[Array]:
     return [np.ascontiguousarray(array, np.float32) for array in found]
 
 
-def measure(short: bool) -> dict[str, Any]:
+def prepared() -> ctypes.CDLL:
+    """c_to_c.c, compiled and loaded."""
     loops = build().library
     loops.time_program.restype = ctypes.c_double
     loops.time_program.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    return loops
+
+
+def measure(short: bool) -> dict[str, Any]:
+    loops = prepared()
     paths = [path for path in os.environ.get("NEUROJIT_C_PEERS", "").split(os.pathsep) if path]
     peers = [Peer(path) for path in paths]
     print(f"\nWhole networks, C to C, one row a call, float32, ns, {host_target().isa.name}")

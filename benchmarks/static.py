@@ -76,7 +76,7 @@ def in_place(dtype: str, m: int, n: int, target: Target) -> Loop:
     g = Gemm.contiguous(dtype, m, n, 256)
     schedule = schedule_gemm(g, target)
     block = schedule.columns[0]
-    name = f"{dtype} {m}x{n} in place, tiles {block.rows.size}x{sum(block.lanes)}"
+    name = f"{dtype} {m}x{n} in place, tiles {block.rows.size}x{block.width}"
     return main_loop(name, list_gemm(g, schedule, target.isa), block.rows.size * len(block.lanes))
 
 

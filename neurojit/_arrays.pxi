@@ -29,7 +29,7 @@ cdef extern from "Python.h":
     void c_incref "Py_INCREF"(PyObject *) noexcept
     PyObject *c_None "Py_None"
     void PyErr_SetString(PyObject *, const char *) noexcept
-    PyObject *PyExc_AssertionError
+    void PyErr_SetObject(PyObject *, PyObject *) noexcept
     PyObject *PyExc_MemoryError
     PyObject *PyExc_RuntimeError
     PyObject *PyExc_TypeError

@@ -409,8 +409,8 @@ cdef PyObject *not_run(Program self, int64_t status, PyObject *const *args, size
 
 
 cdef void set_assertion(object contract, int64_t status) noexcept:
-    text = contract.assertion(status).encode()
-    PyErr_SetString(PyExc_AssertionError, <const char *>text)
+    error = contract.failed(status)
+    PyErr_SetObject(<PyObject *>Py_TYPE(<PyObject *>error), <PyObject *>error)
 
 
 cdef void enable_vectorcall():

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neurojit.functions import BOUND, RELATIVE_TO_ARGUMENT
+from neurojit.ir.numbers import to_element
 from neurojit.ir.structure import Block, Dense, Function, Op, Value
 from neurojit.ir.table import OPS
+from neurojit.ir.types import ELEMENTS
 from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
@@ -45,8 +47,19 @@ def bounds(
     states: Mapping[str, Array],
     extent: int = 0,
 ) -> tuple[list[Bounded], dict[str, Bounded]]:
-    """(each output, each state after the call) with its bound. All arrays are of their element types."""
-    return Bounds(function, weights, extent).of(inputs, states)
+    """(each output, each state after the call) with its bound. All arrays are of their element types, bf16 as
+    the float32 numbers that it has."""
+    expected = Bounds(function, weights, extent).of(inputs, states)
+    return expected.outputs, expected.states
+
+
+class Expected(NamedTuple):
+    """outputs, states: what a call gives, if no assert fails. codes: what it may return, 0 or the number of
+    the first assert that fails: there are several where an error could change whether one does."""
+
+    outputs: list[Bounded]
+    states: dict[str, Bounded]
+    codes: frozenset[int]
 
 
 class Bounds:
@@ -64,17 +77,25 @@ class Bounds:
                 assert isinstance(value, Dense)
                 self.fixed[op] = _exact(value.array)
 
-    def of(
-        self, inputs: Iterable[Array], states: Mapping[str, Array]
-    ) -> tuple[list[Bounded], dict[str, Bounded]]:
-        """(each output, each state after the call) with its bound."""
+    def of(self, inputs: Iterable[Array], states: Mapping[str, Array]) -> Expected:
+        """What a call gives, with bounds."""
         walk = _Walk(self, states)
         for parameter, array in zip(self.function.parameters, inputs, strict=True):
             walk.known[parameter] = _exact(array)
         with np.errstate(all="ignore"):
             outputs = walk.block(self.function.block)
         after = {name: _exact(array) for name, array in states.items()}
-        return outputs, {**after, **walk.written}
+        return Expected(outputs, {**after, **walk.written}, self._codes(walk))
+
+    def _codes(self, walk: _Walk) -> frozenset[int]:
+        """Up to the first assert that fails for sure."""
+        codes = set()
+        for number, op in enumerate(self.function.asserts, 1):
+            if op in walk.unsure or op in walk.failed:
+                codes.add(number)
+            if op in walk.failed:
+                return frozenset(codes)
+        return frozenset(codes | {0})
 
 
 def agrees(got: Array, expected: Bounded) -> Array:
@@ -126,6 +147,8 @@ class _Walk:
         self.asked, self.fixed, self.states = asked, asked.fixed, states
         self.known: dict[Value, Bounded] = {}
         self.written: dict[str, Bounded] = {}
+        self.failed: set[Op] = set()
+        self.unsure: set[Op] = set()  # asserts that may fail
 
     def block(self, block: Block) -> list[Bounded]:
         for op in block.body:
@@ -161,6 +184,11 @@ class _Walk:
         return []
 
     def _assert(self, op: Op) -> list[Bounded]:
+        holds, error = self.known[op.operands[0]]
+        if (~holds & (error == 0)).any():
+            self.failed.add(op)
+        if (error > 0).any():
+            self.unsure.add(op)
         return []
 
     def _attributes(self, op: Op, operands: list[Bounded]) -> dict[str, Any]:
@@ -168,7 +196,7 @@ class _Walk:
         attributes: dict[str, Any] = dict(op.attributes)
         for name, value in attributes.items():
             if isinstance(value, float) and operands:
-                rounded = np.float32(value) if op.operands[0].type.element == "f32" else value
+                rounded = to_element(np.asarray(value), op.operands[0].type.element)
                 attributes[name] = operands[0].value.dtype.type(rounded)
         if "shape" in attributes:
             attributes["shape"] = op.result.type.static_shape(self.asked.extent)
@@ -319,6 +347,9 @@ def _matmul(c: _Call) -> Bounded:
         a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
     if c.attributes["transpose_b"]:
         b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
+    if a.dtype.kind == "i":
+        unsure = np.matmul((ea > 0).astype(float), np.ones_like(eb)) + np.matmul(np.ones_like(ea), eb > 0)
+        return Bounded(c.value, np.where(unsure > 0, np.inf, 0.0))
     value, of_a, of_b = _product(a, b), np.abs(a), np.abs(b)
     greatest_b = of_b if _is_zero(eb) else of_b + eb
     size = _product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
@@ -327,13 +358,26 @@ def _matmul(c: _Call) -> Bounded:
         error = error + _product(ea, greatest_b) * WIDE
     if not _is_zero(eb):
         error = error + _product(of_a, eb) * WIDE
-    return Bounded(value, error)
+    if np.isfinite(value).all() or (_is_zero(ea) and _is_zero(eb)):
+        return Bounded(value, error)
+    unknown = _product(1.0 * np.isinf(a), 1.0 * _may_vanish(b, eb)) + _product(
+        1.0 * _may_vanish(a, ea), 1.0 * np.isinf(b)
+    )
+    return _unless(unknown > 0, value, error)
+
+
+def _may_vanish(x: Array, error: Array) -> Array:
+    """Where an infinity times this may be NaN, though the exact one is not; or the sum of both."""
+    vanishes: Array = (error > 0) & (np.abs(x) <= error)
+    return vanishes
 
 
 def _add(c: _Call) -> Bounded:
     (x, ex), (y, ey) = c.operands
     # twice, since additions that follow each other may be made in another order
-    return Bounded(c.value, ex + ey + 2 * c.rounded(np.abs(x) + ex + np.abs(y) + ey))
+    error = ex + ey + 2 * c.rounded(np.abs(x) + ex + np.abs(y) + ey)
+    unknown = (np.isinf(x) & np.isinf(ey)) | (np.isinf(y) & np.isinf(ex))  # then it may be NaN
+    return _unless(unknown, c.value, error)
 
 
 def _mul(c: _Call) -> Bounded:
@@ -342,7 +386,16 @@ def _mul(c: _Call) -> Bounded:
     if c.op.name == "outer":
         x, ex = x[..., :, np.newaxis], ex[..., :, np.newaxis]
         y, ey = y[..., np.newaxis, :], ey[..., np.newaxis, :]
-    return Bounded(value, np.abs(x) * ey + np.abs(y) * ex + ex * ey + c.rounded(np.abs(value)))
+    error = np.abs(x) * ey + np.abs(y) * ex + ex * ey + c.rounded(np.abs(value))
+    unknown = (np.isinf(x) & _may_vanish(y, ey)) | (np.isinf(y) & _may_vanish(x, ex))
+    return _unless(unknown, value, error)
+
+
+def _unless(unknown: Array, value: Array, error: Array) -> Bounded:
+    """Where nothing is known, any number with an infinite error."""
+    if not unknown.any():
+        return Bounded(value, error)
+    return Bounded(np.where(unknown, 0, value), np.where(unknown, np.inf, error))
 
 
 def _div(c: _Call) -> Bounded:
@@ -375,13 +428,20 @@ def _function(c: _Call) -> Bounded:
     else:  # monotone
         value, above, below = meaning(np.array((x, x + ex, x - ex)), **c.attributes)
         spread = np.maximum(np.abs(above - value), np.abs(below - value))
+        spread = np.where(np.isinf(ex), np.inf, spread)  # which may be NaN, wherever the function is flat
         magnitude = np.maximum(np.abs(above), np.abs(below))
     if c.op.name in RELATIVE_TO_ARGUMENT:
         magnitude = np.maximum(magnitude, np.abs(x) / 2)
     own = c.rounded(magnitude, BOUND.get(c.op.name, 1.0) + 3)
     if c.op.name == "silu":
         own = own + c.rounded(0 * magnitude, 1 << 10)
+    if c.op.name in FROM_ZERO_UP and not _is_zero(ex):
+        return _unless((ex > 0) & (np.abs(x) <= ex), value, spread + own)  # a number, infinite or NaN
     return Bounded(value, spread + own)
+
+
+FROM_ZERO_UP = ("sqrt", "rsqrt", "log")
+"""Functions that are NaN below 0."""
 
 
 LIPSCHITZ = {"silu": 1.1, "gelu": 1.13, "gelu_tanh": 1.13}
@@ -390,8 +450,14 @@ LIPSCHITZ = {"silu": 1.1, "gelu": 1.13, "gelu_tanh": 1.13}
 
 def _compare(c: _Call) -> Bounded:
     (x, ex), (y, ey) = c.operands
-    unsure = (np.abs(x - y) <= ex + ey) & (ex + ey > 0)
+    unsure = (_distance(x, y) <= ex + ey) & (ex + ey > 0)
     return Bounded(c.value, np.where(unsure, np.inf, 0.0))
+
+
+def _distance(x: Array, y: Array) -> Array:
+    """Between numbers, or truth."""
+    far: Array = x != y if x.dtype.kind == "b" else np.abs(x - y)
+    return far
 
 
 def _logic(c: _Call) -> Bounded:
@@ -403,7 +469,7 @@ def _select(c: _Call) -> Bounded:
     (_, unsure), (x, ex), (y, ey) = c.operands
     value = c.value
     chosen = np.where(c.operands[0].value, ex, ey)
-    either = np.abs(x - y) + np.maximum(ex, ey)
+    either = _distance(x, y) + np.maximum(ex, ey)
     return Bounded(value, np.where(unsure > 0, either, chosen))
 
 
@@ -427,10 +493,12 @@ def _argmax(c: _Call) -> Bounded:
     ((x, ex),) = c.operands
     axis = c.attributes["axis"]
     value = c.value
+    if not x.size:
+        return Bounded(value, _zeros(value.shape))
     at = value if c.attributes["keepdims"] else np.expand_dims(value, axis)
     best, best_error = np.take_along_axis(x, at, axis), np.take_along_axis(ex, at, axis)
     near = np.sum(x + ex >= best - best_error, axis=axis, keepdims=True) > 1
-    unsure = near & (np.max(ex, axis=axis, keepdims=True) > 0)
+    unsure = (near & (ex > 0).any(axis, keepdims=True)) | np.isinf(ex).any(axis, keepdims=True)
     return Bounded(value, np.where(unsure, np.inf, 0.0).reshape(value.shape))
 
 
@@ -442,6 +510,8 @@ def _softmax(c: _Call) -> Bounded:
     ((x, ex),) = c.operands
     axis = c.attributes["axis"]
     value = c.value
+    if not x.size:
+        return Bounded(value, _zeros(value.shape))
     exponent = x - np.max(x, axis=axis, keepdims=True)
     size = np.where(np.isfinite(exponent), np.abs(exponent), 0)
     beside = ex + 2 * c.u * (size + ex + np.max(np.where(value > 0, ex, 0), axis=axis, keepdims=True))
@@ -449,6 +519,7 @@ def _softmax(c: _Call) -> Bounded:
     lows, highs = (np.sum(ends, axis=axis, keepdims=True) for ends in (low, high))
     least, most = low / (low + (highs - high)), high / (high + (lows - low))
     error = np.maximum(most - value, value - least) * WIDE
+    error = np.where(np.isinf(ex).any(axis=axis, keepdims=True), np.inf, error)
     return Bounded(value, error + c.rounded(most, x.shape[axis] + 8))
 
 
@@ -456,8 +527,8 @@ def _logsumexp(c: _Call) -> Bounded:
     ((x, ex),) = c.operands
     axis, keep = c.attributes["axis"], c.attributes["keepdims"]
     value = c.value
-    error = np.max(ex, axis=axis, keepdims=keep)
-    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=keep)
+    error = np.max(ex, axis=axis, keepdims=keep, initial=0.0)
+    top = np.max(np.where(np.isfinite(x), np.abs(x), 0), axis=axis, keepdims=keep, initial=0.0)
     return Bounded(value, error + c.rounded(1 + top + np.abs(value), x.shape[axis] + 8))
 
 
@@ -504,6 +575,8 @@ def _move(c: _Call) -> Bounded:
     data = 1 if c.op.name == "gather" else len(c.operands)
     errors = [operand.error for operand in c.operands[:data]]
     indices = [operand.value for operand in c.operands[data:]]
+    if any(operand.error.any() for operand in c.operands[data:]):  # then any row may be meant
+        return Bounded(c.value, np.full(c.value.shape, np.inf))
     return Bounded(c.value, np.asarray(meaning(*errors, *indices, **attributes)))
 
 
@@ -513,11 +586,24 @@ def _convert(c: _Call) -> Bounded:
     if target in UNIT:
         wide = x.astype(np.longdouble if target == "f64" else np.float64)
         return Bounded(wide, ex + np.abs(wide) * UNIT[target] + LEAST[UNIT[target]])
-    from neurojit.ir.numbers import to_element
-
     value = to_element(x, target)
     nearest = np.abs(x - np.rint(x)) if x.dtype.kind == "f" else 0.0
     return Bounded(value, np.where((ex > 0) & (nearest <= ex), np.inf, 0.0))
+
+
+def _random(c: _Call) -> Bounded:
+    """Uniform numbers are exact."""
+    value = np.asarray(c.value, _wide(np.dtype(ELEMENTS[c.op.result.type.element].dtype)))
+    if any(operand.error.any() for operand in c.operands):
+        return Bounded(value, np.full(value.shape, np.inf))
+    if c.op.name == "random_uniform":
+        return Bounded(value, _zeros(value.shape))
+    unit = UNIT[c.op.result.type.element]
+    return Bounded(value, NORMAL_ROUNDINGS * unit * np.maximum(np.abs(value), LEAST_NORMAL))
+
+
+NORMAL_ROUNDINGS, LEAST_NORMAL = 6.0, 2.0**-60
+"""A normal number: logarithm, root, cosine and products; and where the cosine is nearly 0."""
 
 
 RULES: dict[str, Rule] = {
@@ -532,5 +618,6 @@ RULES: dict[str, Rule] = {
     "sum": _sum, "mean": _sum, "max": _greatest, "min": _greatest, "argmax": _argmax, "softmax": _softmax,
     "logsumexp": _logsumexp, "layer_norm": _norm, "rms_norm": _norm, "cumsum": _cumsum,
     **dict.fromkeys(("reshape", "transpose", "broadcast", "slice", "concat", "pad", "gather"), _move),
+    "random_uniform": _random, "random_normal": _random,
 }  # fmt: skip
 """Op -> its rule."""

@@ -1,7 +1,8 @@
 """Code generation: a planned kernel and a target become machine code.
 
-The templates emit; this module picks the vector machine of the ISA, gives it a code buffer, and hands
-the bytes over. It needs no CPU of that ISA: code for any target can be made and listed on any host.
+The templates emit; this module gives the vector machine of the ISA a code buffer, and hands the bytes over.
+It needs no CPU of that ISA: code for any target can be made and listed on any host. What products need
+stands in `product_codegen`, so that whoever multiplies imports no other template; its names are here too.
 """
 
 from __future__ import annotations
@@ -9,82 +10,43 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from neurojit.asm_templates import cast as cast_template
-from neurojit.asm_templates import ceiling as ceiling_template
 from neurojit.asm_templates import cumsum as cumsum_template
 from neurojit.asm_templates import gather as gather_template
-from neurojit.asm_templates import gemm as gemm_template
-from neurojit.asm_templates import gemv as gemv_template
 from neurojit.asm_templates import map as map_template
 from neurojit.asm_templates import program as program_template
 from neurojit.asm_templates import random as random_template
 from neurojit.asm_templates import reduce as reduce_template
 from neurojit.asm_templates import transpose as transpose_template
-from neurojit.asm_templates.aarch64.neon import NeonMachine
-from neurojit.asm_templates.machine import ELEMENTS, Element, Machine
-from neurojit.asm_templates.riscv64.lanes import RvvMachine
-from neurojit.asm_templates.x86_64.avx2 import Avx2Machine
-from neurojit.asm_templates.x86_64.avx512 import Avx512Machine
+from neurojit.asm_templates.machine import ELEMENTS
 from neurojit.config import CONFIG
-from neurojit.encoder import CodeBuffer, listing
-from neurojit.errors import UnknownIsaError
+from neurojit.encoder.listing import listing
 from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule, schedule_cumsum
 from neurojit.plan.gather import Gather
-from neurojit.plan.gemm import Gemm, GemmSchedule
-from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.program import ProgramPlan, Step
 from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule, schedule_reduce
 from neurojit.plan.transpose import Transpose, TransposeSchedule, schedule_transpose
+from neurojit.product_codegen import (
+    MACHINES,
+    emit_ceiling,
+    emit_gemm,
+    emit_gemv,
+    gemm_buffer,
+    gemv_buffer,
+    list_gemm,
+    machine_class,
+    machine_for,
+)
 from neurojit.target import Isa
 
-MACHINES: dict[str, type[Machine]] = {
-    "x86_64-avx2": Avx2Machine,
-    "x86_64-avx512": Avx512Machine,
-    "aarch64-neon": NeonMachine,
-    "riscv64-rvv": RvvMachine,
-}
-
-
-def emit_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
-    """The kernel's machine code."""
-    return gemm_buffer(g, schedule, isa, encoder).finish()
-
-
-def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
-    """The kernel's listing: offsets, bytes, mnemonics. Emitted anew, so nothing is kept for it."""
-    buffer = gemm_buffer(g, schedule, isa)
-    buffer.finish()
-    return listing(buffer)
-
-
-def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:
-    """The kernel's machine code."""
-    return gemv_buffer(g, schedule, isa, encoder).finish()
-
-
-def gemv_buffer(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
-    """The kernel in a buffer that still knows its instructions, to be finished."""
-    buffer = machine_class(isa).new_buffer(encoder)
-    gemv_template.emit(machine_for(isa, buffer, ELEMENTS[g.dtype], "gemv"), g, schedule)
-    return buffer
-
-
-def emit_ceiling(dtype: str, lanes: int, chains: int, isa: Isa) -> bytes:
-    """Machine code that does `chains` x n multiply-adds of `lanes` elements, n being its extent."""
-    buffer = machine_class(isa).new_buffer(CONFIG.encoder)
-    machine = machine_for(isa, buffer, ELEMENTS[dtype], "ceiling")
-    ceiling_template.emit(machine, lanes, chains)
-    return buffer.finish()
-
-
-def gemm_buffer(g: Gemm, schedule: GemmSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> CodeBuffer:
-    """The kernel in a buffer that still knows its instructions, to be finished."""
-    buffer = machine_class(isa).new_buffer(encoder)
-    machine = machine_for(isa, buffer, ELEMENTS[g.dtype], "gemm", micro=g.is_micro_kernel)
-    gemm_template.emit(machine, g, schedule)
-    return buffer
+__all__ = [
+    "MACHINES", "TensorKernel", "emit_cast", "emit_ceiling", "emit_cumsum", "emit_gather", "emit_gemm",
+    "emit_gemv", "emit_map", "emit_program", "emit_random", "emit_reduce", "emit_tensor_kernel",
+    "emit_transpose", "gemm_buffer", "gemv_buffer", "list_gemm", "list_program", "machine_class",
+    "machine_for",
+]  # fmt: skip
 
 
 def emit_map(g: Map, isa: Isa, encoder: str = CONFIG.encoder, schedule: MapSchedule | None = None) -> bytes:
@@ -178,21 +140,3 @@ def list_program(plan: ProgramPlan, isa: Isa) -> str:
     program_template.emit(machine_for(isa, buffer, ELEMENTS["f32"], "program"), plan, begin)
     buffer.finish()
     return listing(buffer, notes)
-
-
-def machine_for(
-    isa: Isa, buffer: CodeBuffer, element: Element, template: str, *, micro: bool = False
-) -> Machine:
-    machine = machine_class(isa)
-    if issubclass(machine, RvvMachine):
-        return machine(buffer, element, template, micro=micro, vector_bits=isa.widest)
-    return machine(buffer, element, template, micro=micro)
-
-
-def machine_class(isa: Isa) -> type[Machine]:
-    """The vector machine of an ISA. Raises UnknownIsaError where there is none."""
-    if isa.name not in MACHINES:
-        raise UnknownIsaError(
-            f"ISA {isa.name!r} has no vector machine: expected one of {', '.join(MACHINES)}"
-        )
-    return MACHINES[isa.name]

@@ -18,25 +18,17 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-import numpy as np
-
-from neurojit.codegen import TensorKernel, emit_gemm, emit_gemv, emit_map, emit_tensor_kernel, list_gemm
 from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.expressions import apply_function
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
-from neurojit.plan.cast import Cast
-from neurojit.plan.epilogue import NO_EPILOGUE, Activation, Epilogue
-from neurojit.plan.gather import Gather
+from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import LEVEL, Key, Level
-from neurojit.plan.map import Map
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
-from neurojit.plan.random import Random
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.row_validation import validate_cast, validate_gather, validate_random, validate_rows
+from neurojit.product_codegen import emit_gemm, emit_gemv, list_gemm
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
 from neurojit.runtime._blocked import (
     call_micro_kernel,
@@ -47,7 +39,7 @@ from neurojit.runtime._blocked import (
     strips_code,
 )
 from neurojit.target import Target, host_choice, host_target
-from neurojit.validation import Array, validate_gemm, validate_gemv, validate_map
+from neurojit.validation import Array, validate_gemm, validate_gemv
 
 GIL_WORTH_RELEASING = 500_000  # multiply-adds: about 10 us on one core
 
@@ -57,7 +49,6 @@ counts = {"kernels": 0, "blocked": 0, "micro_kernels": 0, "nanoseconds": 0}
 _refused: dict[Key, str] = {}
 _MOST_REFUSALS = 4096
 _micro_kernels: dict[tuple[str, Gemm], Code] = {}
-_maps: dict[tuple[str, Activation], Code] = {}
 
 
 def publish_product(
@@ -222,54 +213,6 @@ def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Leve
 
     validate_gemv(g, run, f"gemv {g.dtype} {g.m}x{g.k} on {target.isa.name}")
     return kernel
-
-
-def map_kernel(dtype: str, activation: Activation) -> Code | None:
-    """A validated kernel of a function over contiguous elements, kept for good; None where there is none."""
-    key = (dtype, activation)
-    if key not in _maps:
-        if host_choice().isa.name == "none" or executable_memory().closed:
-            return None
-        try:
-            kernel = Code.map(
-                emit_map(Map.of_functions(dtype, (activation,)), host_target().isa), release_gil=True
-            )
-
-            def run(x: Array, y: Array) -> int:
-                return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
-
-            validate_map(dtype, activation, run, f"{activation} {dtype} on {host_target().isa.name}")
-        except NeurojitError:
-            return None  # NumPy computes the function
-        _maps[key] = kernel
-        keep_mapped(kernel)
-    return _maps[key]
-
-
-def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
-    """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
-    RegisterPressureError where too many values are alive at a time."""
-    kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
-    what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
-    if isinstance(g, Gather):
-        validate_gather(g, kernel.call, what)
-    elif isinstance(g, Random):
-        validate_random(g, kernel.call, what)
-    elif isinstance(g, Cast):
-        validate_cast(g, kernel.call, what)
-    else:
-        validate_rows(g, kernel.call, what, _emitted_function)
-    return kernel
-
-
-def _emitted_function(activation: Activation, x: Array) -> Array:
-    """The function by its own kernel, which was held against its bound."""
-    kernel = map_kernel("f32" if x.itemsize == 4 else "f64", activation)
-    if kernel is None:
-        return apply_function(activation, x)
-    y = np.empty_like(x)
-    kernel.call((x.ctypes.data, y.ctypes.data), x.size)
-    return y
 
 
 def _buffers(swapped: bool, a: Array, b: Array, c: Array) -> tuple[int, int, int]:

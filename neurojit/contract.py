@@ -24,6 +24,7 @@ from neurojit.codegen import list_program
 from neurojit.config import CONFIG
 from neurojit.errors import AssertFailedError, Diagnostic, RegisterPressureError, TensorLangError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse, parse_schedule
+from neurojit.ir.numbers import to_element
 from neurojit.ir.printer import print_module, print_schedule
 from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
@@ -233,20 +234,17 @@ class Contract:
                 self.slot, self.reason = publish_program(self.plan, self.function, host_target())
                 status = program.run(addresses, extent)
             if status:
-                raise self._failed(status)
+                raise self.failed(status)
             if status == 0:
                 return
         done = evaluate(self.function, inputs, self.arrays, self.states)
         for output, result in zip(outputs, done.outputs, strict=True):
-            output[...] = result
+            output[...] = _in_memory(result, output.dtype)
         for name, state in done.states.items():
-            self.states[name][...] = state
+            self.states[name][...] = _in_memory(state, self.states[name].dtype)
 
-    def assertion(self, number: int) -> str:
-        """What to say when the assert of this number failed."""
-        return str(self._failed(number))
-
-    def _failed(self, number: int) -> AssertFailedError:
+    def failed(self, number: int) -> AssertFailedError:
+        """What to raise when the assert of this number failed."""
         op = self.function.asserts[number - 1]
         return AssertFailedError(number, str(op.attributes["text"]), op.span)
 
@@ -325,7 +323,8 @@ class Contract:
             if op.name == "state_read"
         }
         for name, array in self.states.items():
-            array[...] = start.get(name, 0.0)
+            value = to_element(np.asarray(start.get(name, 0.0)), self.function.states[name].element)
+            array[...] = _in_memory(value, array.dtype)
 
     def clone(self) -> Program:
         made = object.__new__(Contract)
@@ -458,6 +457,13 @@ class Weights(MutableMapping[str, Array]):
 
 def _dtype(type_: TensorType) -> np.dtype[Any]:
     return np.dtype(np.uint16 if type_.element == "bf16" else ELEMENTS[type_.element].dtype)
+
+
+def _in_memory(result: Array, dtype: np.dtype[Any]) -> Array:
+    """What the interpreter computed as arrays hold it: bf16 as its 16 bits."""
+    if dtype != np.uint16:
+        return result
+    return np.asarray(np.asarray(result, np.float32).view(np.uint32) >> 16, np.uint16)
 
 
 def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:

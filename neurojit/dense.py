@@ -385,7 +385,7 @@ def _in_passes(layer: _Layer) -> None:
 
 def apply(function: Activation, y: Array) -> None:
     """y = function(y): by an emitted kernel, or by NumPy where none can run or y is not contiguous."""
-    from neurojit.compiler import map_kernel
+    from neurojit.tensor_compiler import map_kernel
 
     if function == IDENTITY or y.size == 0:
         return

@@ -21,7 +21,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -96,8 +95,10 @@ def register_with(threadpoolctl: ModuleType) -> None:
     threadpoolctl.register(NeurojitController)
 
 
-class _WhenImported(MetaPathFinder):
-    """Runs `register_with` once threadpoolctl is imported, and is then gone from the import system."""
+class _WhenImported:
+    """Runs `register_with` once threadpoolctl is imported, and is then gone from the import system.
+
+    Not derived from importlib.abc.MetaPathFinder, which it need not be: that module takes long to import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurojit.ir import ELEMENTS, Dense, Function
+from neurojit.ir.interpreter import held_as_float32
 from neurojit.plan.panels import Panels
 from neurojit.plan.program import LINE, ProgramPlan, Weight
 
@@ -30,6 +31,8 @@ def packed(
 def _pack(block: Array, weight: Weight, arrays: Mapping[str, Array]) -> None:
     dtype = np.dtype(ELEMENTS[weight.dtype].dtype)
     array = arrays[weight.name]
+    if array.dtype == np.uint16:  # bf16, held as f32
+        array = held_as_float32(array)
     matrix = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
     if weight.transposed:
         matrix = matrix.T

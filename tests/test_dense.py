@@ -12,7 +12,7 @@ import pytest
 from operands import runnable_isas
 
 import neurojit as nj
-from neurojit import compiler, functions
+from neurojit import functions, tensor_compiler
 from neurojit.dense import activation_of
 from neurojit.errors import ExecutableMemoryError, ValidationError
 from neurojit.plan.epilogue import Activation
@@ -195,7 +195,7 @@ def test_references_are_kept_and_given_back() -> None:
 def test_without_emitted_code_numpy_computes_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, b = layer((4, 9, 8), "f4", seed=5)
     monkeypatch.setattr("neurojit.compiler.publish_product", lambda *_, **__: "not now")
-    monkeypatch.setattr("neurojit.compiler.map_kernel", lambda *_: None)
+    monkeypatch.setattr("neurojit.tensor_compiler.map_kernel", lambda *_: None)
     for activation in ("tanh", "gelu", ("clamp", -1, 1)):
         got = nj.linear(x, w, b, activation=activation)
         exact = functions.reference(activation_of(activation), (x.astype("f8") @ w + b))
@@ -206,19 +206,21 @@ def test_a_function_that_cannot_be_mapped_has_no_kernel(monkeypatch: pytest.Monk
     def refuse(*_: Any, **__: Any) -> None:
         raise ExecutableMemoryError("refused")
 
-    monkeypatch.setattr(compiler, "_maps", {})
-    monkeypatch.setattr(compiler, "Code", type("Code", (), {"map": staticmethod(refuse)}))
-    assert compiler.map_kernel("f32", Activation("tanh")) is None
+    monkeypatch.setattr(tensor_compiler, "_maps", {})
+    monkeypatch.setattr(tensor_compiler, "Code", type("Code", (), {"map": staticmethod(refuse)}))
+    assert tensor_compiler.map_kernel("f32", Activation("tanh")) is None
 
 
 def test_a_map_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = compiler.emit_map
-    monkeypatch.setattr(compiler, "_maps", {})
+    other = tensor_compiler.emit_map
+    monkeypatch.setattr(tensor_compiler, "_maps", {})
     monkeypatch.setattr(
-        compiler, "emit_map", lambda g, isa: other(Map.of_functions(g.dtype, (Activation("sigmoid"),)), isa)
+        tensor_compiler,
+        "emit_map",
+        lambda g, isa: other(Map.of_functions(g.dtype, (Activation("sigmoid"),)), isa),
     )
-    assert compiler.map_kernel("f32", Activation("tanh")) is None
-    assert not compiler._maps
+    assert tensor_compiler.map_kernel("f32", Activation("tanh")) is None
+    assert not tensor_compiler._maps
 
 
 @pytest.mark.parametrize("fault", ["returns", "last", "beyond", "nan"])

@@ -158,6 +158,36 @@ def test_tile_and_unroll_and_depth(isa: str) -> None:
     assert (schedule.unroll, schedule.k_block) == (3, 24)  # type: ignore[union-attr]
 
 
+def test_columns_in_segments_and_shared_scalars(isa: str) -> None:
+    """48 columns as 32 and 16 folded ones: four, or two, rows in a register."""
+    lanes = "[16, 16]" if isa == "avx512" else "[8, 8, 8, 8]"
+    height = "[8, 2, 4, 1]" if isa == "avx512" else "[2, 10]"
+    tiles = [
+        f'tile op = "y", rows = {height}, columns = {lanes}',
+        'tile op = "y", rows = [4, 5], columns = [], folded = 16',
+    ]
+    if not TARGETS[isa].isa.has_segments:
+        with pytest.raises(TensorLangError, match="are not taken in segments"):
+            run(*tiles)
+        return
+    program = run(*tiles)
+    assert [b.folded for b in kernel(program, "y").schedule.columns] == [0, 16]  # type: ignore[union-attr]
+    assert nj.compile(scheduled(), WEIGHTS).rescheduled(program.schedule).schedule == program.schedule
+    shared = [tiles[0] + ", shared = true", tiles[1]]
+    if isa == "avx512":
+        assert kernel(run(*shared), "y").schedule.columns[0].shared  # type: ignore[union-attr]
+    else:
+        with pytest.raises(TensorLangError, match="share each element as it is"):
+            run(*shared)
+    for wrong, message in (
+        ([tiles[0] + ", depth = 2", tiles[1] + ", depth = 2"], "not read in segments"),
+        ([tiles[0], 'tile op = "y", rows = [20, 1], columns = [], folded = 16'], "in segments needs"),
+        ([*tiles, 'pack op = "y", width = 16'], "no panels"),
+    ):
+        with pytest.raises(TensorLangError, match=message):
+            run(*wrong)
+
+
 def test_vectorize(isa: str) -> None:
     lanes = [bits // 32 for bits in TARGETS[isa].isa.vector_bits if bits >= 128]
     for few in lanes:

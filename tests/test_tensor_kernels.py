@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from operands import plain
 
-from neurojit import compiler
+from neurojit import tensor_compiler as compiler
 from neurojit.codegen import TensorKernel
 from neurojit.errors import RegisterPressureError, ValidationError
 from neurojit.plan import reduce as plan

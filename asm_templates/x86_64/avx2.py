@@ -41,13 +41,31 @@ class Avx2Forms:
         self.load_constant = {128: forms["vmovups xmm, m128"], 256: forms["vmovups ymm, m256"]}
 
 
+class Avx2SegmentForms:
+    """See X86Segments."""
+
+    def __init__(self, element: Element) -> None:
+        kind = "s" if element.name == "f32" else "d"
+        self.first = forms["vmovups xmm, m128"]
+        self.merge = forms["vinsertf128 ymm, ymm, m128, imm8"]
+        self.repeat = forms["vbroadcastf128 ymm, m128"]
+        self.insert = self.repeat_register = forms["vinsertf128 ymm, ymm, xmm, imm8"]
+        self.repeat_where = 1
+        self.spread = forms[f"vpermilp{kind} ymm, ymm, imm8"]
+        self.extract = forms["vextractf128 xmm, ymm, imm8"]
+        self.extract_store = forms["vextractf128 m128, ymm, imm8"]
+        self.broadcast_pair = forms["vbroadcastsd ymm, m64"]
+
+
 avx2_forms = lru_cache(maxsize=2)(Avx2Forms)
+avx2_segment_forms = lru_cache(maxsize=2)(Avx2SegmentForms)
 
 
 class Avx2Machine(Avx2Arithmetic):
     """See the module's head."""
 
     vector_registers = 16
+    p: Avx2SegmentForms
     widths = (128, 256)
 
     def expect(self, lanes: frozenset[int]) -> None:
@@ -67,6 +85,15 @@ class Avx2Machine(Avx2Arithmetic):
             self.vectors.give(register)
         self._masks = {}
         self.forget_storage()
+
+    def expect_segments(self, most: int) -> None:
+        self.p = avx2_segment_forms(self.element)
+
+    def load_segments(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
+        register = into.register
+        self.buffer.mem(self.p.first, pointer, offset, register)
+        if count > 1:
+            self.buffer.mem_imm(self.p.merge, pointer, offset + step, 1, register, register)
 
     def store(self, vector: Vector, pointer: Pointer, offset: int) -> None:
         size = vector.lanes * self.element.size

@@ -13,12 +13,13 @@ from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import FRACTION_BITS, NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
+from neurojit.asm_templates.x86_64.segments import X86Segments
 from neurojit.asm_templates.x86_64.widening import X86Widening
 
 BIAS = {4: 127, 8: 1023}
 
 
-class Avx2Arithmetic(X86Casts, X86Widening):
+class Avx2Arithmetic(X86Casts, X86Segments, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm"}

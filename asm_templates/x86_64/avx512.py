@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from neurojit.asm_templates.machine import Element, InMemory, Operand, Pointer, Scalar, Vector
+from neurojit.asm_templates.segments import SEGMENT
 from neurojit.asm_templates.x86_64.avx512_arithmetic import Avx512Arithmetic
 from neurojit.asm_templates.x86_64.row_sums import row_sums_avx512
 from neurojit.encoder import forms
@@ -51,7 +52,27 @@ class Avx512Forms:
         self.set_mask = forms["kmovw k, r32"]
 
 
+class Avx512SegmentForms:
+    """See X86Segments; the moves of 32-bit lanes serve both element types."""
+
+    def __init__(self, element: Element) -> None:
+        kind = "s" if element.name == "f32" else "d"
+        self.first = forms["vmovups xmm, m128 {evex}"]
+        self.second = forms["vmovups ymm{k}, m256"]
+        self.join = forms["vinsertf32x8 zmm, zmm, ymm, imm8"]
+        self.repeat = forms["vbroadcastf32x4 zmm, m128"]
+        self.repeat_register = forms["vshuff32x4 zmm, zmm, zmm, imm8"]
+        self.repeat_where = 0
+        self.spread = forms[f"vpermilp{kind} zmm, zmm, imm8"]
+        self.extract = forms["vextractf32x4 xmm, zmm, imm8"]
+        self.extract_store = forms["vextractf32x4 m128, zmm, imm8"]
+        self.insert = forms["vinsertf32x4 zmm, zmm, xmm, imm8"]
+        self.broadcast_pair = forms["vbroadcastsd zmm, m64"]
+        self.set_mask = forms["kmovw k, r32"]
+
+
 avx512_forms = lru_cache(maxsize=2)(Avx512Forms)
+avx512_segment_forms = lru_cache(maxsize=2)(Avx512SegmentForms)
 
 
 class Avx512Machine(Avx512Arithmetic):
@@ -59,6 +80,10 @@ class Avx512Machine(Avx512Arithmetic):
 
     vector_registers = 32
     widths = (128, 256, 512)
+
+    p: Avx512SegmentForms
+    _second: int = 0
+    """The register with the mask of the second segment; 0 where none is needed."""
 
     def expect(self, lanes: frozenset[int]) -> None:
         self.f = self.moves = avx512_forms(self.element)
@@ -74,8 +99,33 @@ class Avx512Machine(Avx512Arithmetic):
     def forget(self) -> None:
         for register in self._masks.values():
             self.masks.give(register)
-        self._masks = {}
+        if self._second:
+            self.masks.give(self._second)
+        self._masks, self._second = {}, 0
         self.forget_storage()
+
+    def expect_segments(self, most: int) -> None:
+        self.p = avx512_segment_forms(self.element)
+        if most > 1:
+            bits = self.constant(0xF0)  # the second segment, in lanes of 32 bits
+            self._second = self.masks.take()
+            self.buffer.regs(self.p.set_mask, self._second, bits)
+            self.release(bits)
+
+    def load_segments(self, into: Vector, count: int, pointer: Pointer, offset: int, step: int) -> None:
+        # Every second segment falls into place under a mask, beside which nothing is touched: 256 bits cross
+        # a cache line half as often as 512 would, and one shuffle for two holds up no multiply-adds.
+        self._load_two(into.register, count, pointer, offset, step)
+        if count > 2:
+            upper = self.vectors.take()
+            self._load_two(upper, count - 2, pointer, offset + 2 * step, step)
+            self.buffer.imm(self.p.join, 1, into.register, into.register, upper)
+            self.vectors.give(upper)
+
+    def _load_two(self, register: int, count: int, pointer: Pointer, offset: int, step: int) -> None:
+        self.buffer.mem(self.p.first, pointer, offset, register)
+        if count > 1:
+            self.buffer.mem(self.p.second, pointer, offset + step - SEGMENT, register, self._second)
 
     def broadcast_form(self, width: int) -> int:
         return self.f.broadcast[width]

@@ -9,6 +9,7 @@ from neurojit.asm_templates.arithmetic import Relation
 from neurojit.asm_templates.machine import Mask, Pointer, RegisterPool, Source, Vector
 from neurojit.asm_templates.x86_64.arithmetic import NEAREST_EVEN_QUIETLY, RELATIONS
 from neurojit.asm_templates.x86_64.casts import X86Casts
+from neurojit.asm_templates.x86_64.segments import X86Segments
 from neurojit.asm_templates.x86_64.widening import X86Widening
 from neurojit.encoder import forms
 
@@ -16,7 +17,7 @@ THIRD_CHOOSES_SECOND = 0xD8  # vpternlogd: bits of the second operand where the 
 MANTISSA_FROM_3_4 = 3  # vgetmant: mantissas in [3/4, 3/2), with the operand's sign
 
 
-class Avx512Arithmetic(X86Casts, X86Widening):
+class Avx512Arithmetic(X86Casts, X86Segments, X86Widening):
     """See the module's head."""
 
     registers: ClassVar[dict[int, str]] = {128: "xmm", 256: "ymm", 512: "zmm"}

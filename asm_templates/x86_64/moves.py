@@ -35,6 +35,10 @@ class EvenTile(Sequence[list[Vector]]):
         return self.height
 
     def __getitem__(self, row: Any) -> Any:
+        if type(row) is slice:
+            start, stop, _ = row.indices(self.height)
+            registers = self.registers[start * len(self.columns) : stop * len(self.columns)]
+            return EvenTile(stop - start, self.columns, registers)
         if not 0 <= row < self.height:
             raise IndexError(row)
         registers = self.registers[row * len(self.columns) :]
@@ -81,14 +85,16 @@ class X86Moves(X86Machine):
         self.buffer.regs(self.moves.zero, register, register, register)
         return Vector(register, lanes, self.width_of(lanes))
 
-    def zero_tile(self, height: int, columns: tuple[int, ...]) -> Tile:
+    def zero_tile(self, height: int, columns: tuple[int, ...], beside: int = 0) -> Tile:
+        zeros = len(columns)
+        columns += (self.widest_lanes,) * beside
         tile = EvenTile(
             height,
             [(lanes, self.width_of(lanes)) for lanes in columns],
             self.vectors.take_in_order(height * len(columns)),
         )
         for _, row in self.rows(tile, {}):
-            for vector in row:
+            for vector in row[:zeros]:
                 register = vector.register
                 self.buffer.regs(self.moves.zero, register, register, register)
         return tile

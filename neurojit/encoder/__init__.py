@@ -10,14 +10,31 @@ buffer.emit(add, 0, 0, 1).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from neurojit.encoder._buffer import CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
-from neurojit.encoder.listing import listing
 from neurojit.encoder.table import FormTable
-from neurojit.encoder.word_table import WordTable
+
+if TYPE_CHECKING:
+    from neurojit.encoder.word_table import WordTable
+
+    aarch64_forms: WordTable
+    riscv64_forms: WordTable
 
 forms = FormTable()
-aarch64_forms = WordTable("neurojit.asm_templates.aarch64")
-riscv64_forms = WordTable("neurojit.asm_templates.riscv64")
+_WORD_TABLES = {"aarch64_forms": "aarch64", "riscv64_forms": "riscv64"}
+
+
+def __getattr__(name: str) -> Any:
+    """The tables of other ISAs, made when they are first asked for: most processes emit for one."""
+    if name not in _WORD_TABLES and name != "WordTable":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from neurojit.encoder.word_table import WordTable
+
+    made: Any = WordTable
+    if name in _WORD_TABLES:
+        made = WordTable(f"neurojit.asm_templates.{_WORD_TABLES[name]}")
+    return globals().setdefault(name, made)
 
 
 def new_buffer(encoder: str = "table") -> X86Buffer:
@@ -32,5 +49,5 @@ def new_buffer(encoder: str = "table") -> X86Buffer:
 
 __all__ = [
     "CodeBuffer", "FormTable", "WordBuffer", "WordTable", "X86Buffer", "aarch64_forms",
-    "fail_allocation_after", "forms", "listing", "new_buffer", "riscv64_forms",
+    "fail_allocation_after", "forms", "new_buffer", "riscv64_forms",
 ]  # fmt: skip

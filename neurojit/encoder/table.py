@@ -8,10 +8,9 @@ is importable.
 from __future__ import annotations
 
 import threading
-from importlib import resources
 
 from neurojit.encoder._buffer import FormRows
-from neurojit.encoder.learn import learn
+from neurojit.encoder.data_file import read_data_file
 from neurojit.encoder.row import Row
 
 ENCODINGS, SUPPLEMENT = "encodings.txt", "supplement.txt"
@@ -46,7 +45,7 @@ class FormTable(FormRows):
         with self._lock:
             if name not in self._ids:  # else another thread was faster
                 line = self._read().get(name)
-                row = learn(name) if line is None else Row.parse(line)
+                row = _learned(name) if line is None else Row.parse(line)
                 self._ids[name] = self.add_row(row)
                 if line is None:
                     self.learned.append(name)
@@ -64,6 +63,12 @@ class FormTable(FormRows):
         return self._lines
 
     def _rows(self, file: str) -> dict[str, str]:
-        text = resources.files(self._package).joinpath(file).read_text()
+        text = read_data_file(self._package, file)
         rows = [line.split("  # ")[0] for line in text.splitlines() if line and line[0] != "#"]
         return {row[: row.index(" : ")]: row for row in rows}
+
+
+def _learned(name: str) -> Row:
+    from neurojit.encoder.learn import learn  # only where PeachPy must be asked
+
+    return learn(name)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from importlib import resources
 
 from neurojit.encoder._buffer import WordBuffer, WordRows
+from neurojit.encoder.data_file import read_data_file
 from neurojit.encoder.word_row import WordRow, name_of
 from neurojit.errors import EncodeError, UnknownFormError
 
@@ -54,7 +54,7 @@ class WordTable(WordRows):
     def _read(self) -> dict[str, str]:
         if self._lines is None:
             lines: dict[str, str] = {}
-            text = resources.files(self._package).joinpath(self._file).read_text()
+            text = read_data_file(self._package, self._file)
             for line in text.splitlines():
                 if line.startswith("kind "):
                     _, kind, *names = line.split()

@@ -52,6 +52,10 @@ def evaluate(
         run.values[parameter] = run.hold(array, parameter.type, f"input {parameter}", None)
     with np.errstate(all="ignore"):
         outputs = run.block(function.block)
+    if run.failed:
+        number = min(run.failed)
+        op = function.asserts[number - 1]
+        raise AssertFailedError(number, str(op.attributes["text"]), op.span)
     return Evaluation(tuple(outputs), {**run.states, **run.written})
 
 
@@ -120,6 +124,7 @@ class _Run:
     ) -> None:
         self.exact, self.extent, self.weights = exact, extent, weights
         self.values: dict[Value, Array] = {}
+        self.failed: set[int] = set()
         self.numbers = {id(op): number for number, op in enumerate(function.asserts, 1)}
         initial = {
             str(op.attributes["name"]): op.attributes["initial"]
@@ -191,7 +196,7 @@ class _Run:
 
     def _assert(self, op: Op) -> list[Array]:
         if not self.values[op.operands[0]].all():
-            raise AssertFailedError(self.numbers[id(op)], str(op.attributes["text"]), op.span)
+            self.failed.add(self.numbers[id(op)])
         return []
 
     def _scan(self, op: Op) -> list[Array]:

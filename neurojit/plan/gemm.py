@@ -103,12 +103,30 @@ class Gemm:
 
 
 class ColumnBlock(NamedTuple):
-    """So many tiles of columns side by side, each as wide as its vectors' `lanes` together, and how the
-    rows of C are cut in them: a narrow tile is best tall, a wide one low."""
+    """So many tiles of columns side by side, each as wide as its vectors' `lanes` together and `folded`, and
+    how the rows of C are cut in them: a narrow tile is best tall, a wide one low.
+
+    folded: columns behind those of the vectors, whose accumulators hold 128 bits of each of several rows, so
+    that they fill registers. shared: a scalar of A goes through a register, one load for all vectors of its
+    row, also where multiply-adds could read it from memory. by_lanes: so many rows of a tile, at least where
+    it has them, load the scalars of several steps at once. Both kinds need adjacent columns of A."""
 
     lanes: tuple[int, ...]
     tiles: int
     rows: Cut
+    folded: int = 0
+    shared: bool = False
+    by_lanes: int = 0
+
+    @property
+    def width(self) -> int:
+        """Columns of one tile."""
+        return sum(self.lanes) + self.folded
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether A is read in segments of 128 bits along k."""
+        return self.folded > 0 or self.by_lanes > 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
-from neurojit.plan.tiling import schedule_gemm
+from neurojit.plan.tiling import has_adjacent_segments, schedule_gemm
 from neurojit.target import Target
 
 MEMORY_LINE_CYCLES = 10.0
@@ -64,14 +64,16 @@ def _gemm_bounds(g: Gemm, schedule: GemmSchedule, target: Target) -> dict[str, f
     traffic = Traffic(g, target)
     level = _level((g.m * g.k + k * g.n + g.m * g.n) * ELEMENT_SIZE[g.dtype], target)
     shares[level] = 0.0
+    adjacent = has_adjacent_segments(g)
     for block in schedule.columns:
-        cost = model.tile(block.lanes)
-        steps = block.tiles * block.rows.tiles * k
-        shares["FMA ports"] += block.tiles * g.m * k * cost.slots_per_row
-        shares["load ports"] += block.tiles * g.m * k * cost.loads_per_row + steps * cost.loads
-        shares["FMA latency"] += steps * cost.latency
+        cost = model.tile(block.lanes, block.folded, adjacent)
+        for height, down in block.rows.groups:
+            steps = block.tiles * down * k
+            shares["FMA ports"] += steps * cost.slots(height)
+            shares["load ports"] += steps * cost.loads(height)
+            shares["FMA latency"] += steps * cost.latency
         if not traffic.none:
-            shares[level] += block.tiles * traffic.cycles(block.lanes, block.rows.size, block.rows.tiles)
+            shares[level] += block.tiles * traffic.cycles(block.width, block.rows.size, block.rows.tiles)
     largest = max(shares, key=lambda name: shares[name])
     return {largest: max(schedule.cycles, shares[largest])}
 
@@ -90,9 +92,9 @@ def _panel_bounds(g: Gemm, panels: Panels, schedule: GemmSchedule, target: Targe
         cost, sweeps = model.tile(block.lanes), block.tiles * block.rows.tiles
         shares["FMA ports"] += block.tiles * g.m * g.k * cost.slots_per_row
         shares["FMA latency"] += sweeps * g.k * pipes.fma_latency
-        wide = sum(block.lanes) * ELEMENT_SIZE[g.dtype] / 32
+        wide = block.width * ELEMENT_SIZE[g.dtype] / 32
         shares["widening"] += sweeps * g.k * wide * WIDENING_CYCLES.get(panels.storage, 0.0)
-        again += (block.rows.tiles - 1) * block.tiles * sum(block.lanes) / g.n
+        again += (block.rows.tiles - 1) * block.tiles * block.width / g.n
     lines = g.b_bytes / LINE
     level = _level(g.b_bytes, target)
     shares[level] = lines * LINE_CYCLES[level] + (again * lines * LINE_CYCLES["L2"] if level != "L1" else 0.0)

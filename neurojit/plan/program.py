@@ -16,21 +16,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from neurojit.plan.cast import Cast
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule
+from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
+from neurojit.plan.panels import Panels
+from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.plan.transpose import Transpose, TransposeSchedule
 
 LINE = 64
 
-Space = Literal["arena", "weights", "state", "input", "output", "cursor"]
-Kernel = Gemm | Gemv | Map | Reduce | Transpose | Cumsum
+Space = Literal["arena", "weights", "state", "input", "output", "cursor", "counter", "frame", "zero"]
+"""Besides memory: where a cursor points; the word that holds a cursor, which then counts; the frame's words;
+0, from where a cursor counts."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An assert: number `number` fails where its operand, one number of f32, is 0."""
+
+    number: int
+    dtype: str = "f32"
+    shape: tuple[int, ...] = (1,)
+
+
+Kernel = Gemm | Gemv | Map | Reduce | Transpose | Cumsum | Gather | Random | Cast | Check
 Schedule = (
     GemmSchedule | GemvSchedule | MapSchedule | ReduceSchedule | TransposeSchedule | CumsumSchedule | None
 )
@@ -47,7 +64,8 @@ class Place(NamedTuple):
         return self._replace(offset=self.offset + offset)
 
     def __str__(self) -> str:
-        name = f"{self.space} {self.number}" if self.space in ("input", "output", "cursor") else self.space
+        numbered = self.space in ("input", "output", "cursor", "counter")
+        name = f"{self.space} {self.number}" if numbered else self.space
         return f"{name} + {self.offset}"
 
 
@@ -71,9 +89,18 @@ class Step:
         """The kernel in a line."""
         k = self.kernel
         if isinstance(k, Gemm):
-            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}"
+            panels = f", B in panels of {k.b.width}" if isinstance(k.b, Panels) else ""
+            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}{panels}"
         if isinstance(k, Gemv):
             return f"gemv {k.dtype} {k.m}x{k.k}"
+        if isinstance(k, Check):
+            return f"assert {k.number}"
+        if isinstance(k, Gather):
+            return f"gather {k.dtype} {k.outer}x{k.count} of {k.rows} rows of {k.n}"
+        if isinstance(k, Random):
+            return f"random {k.distribution} {k.dtype} {k.count}"
+        if isinstance(k, Cast):
+            return f"cast {k.source} to {k.target} {k.count}"
         shape = "x".join(map(str, k.shape))
         expression = f", {k.expression}" if isinstance(k, (Map, Reduce)) else ""
         return f"{type(k).__name__.lower()} {k.dtype} {shape}{expression}"
@@ -158,8 +185,11 @@ class State:
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """See the module's head. frame_bytes, arena_bytes, weight_bytes, state_bytes: what the blocks take. ways:
-    the most threads that share the rows of a call; 0: as many as the process allows."""
+    """See the module's head. frame_bytes, arena_bytes, weight_bytes, state_bytes: what the blocks take.
+
+    asserts: how many there are; their failures are noted, the first one in the text wins. last: what is done
+    only if none failed, which is writing state. in_order: whether rows depend on those before them, or on
+    their number. ways: the most threads that share the rows of a call; 0: as many as the process allows."""
 
     name: str
     inputs: tuple[Operand, ...]
@@ -170,12 +200,14 @@ class ProgramPlan:
     weight_bytes: int = 0
     states: tuple[State, ...] = ()
     state_bytes: int = 0
-    asserts: tuple[str, ...] = field(default=())
+    asserts: int = 0
+    last: tuple[Node, ...] = ()
+    in_order: bool = False
     ways: int = 0
 
     def steps(self) -> Iterator[Step]:
         """Every step, in the order of the code."""
-        return _steps(self.body)
+        return _steps((*self.body, *self.last))
 
     @cached_property
     def cursors(self) -> int:
@@ -185,7 +217,7 @@ class ProgramPlan:
     @cached_property
     def depth(self) -> int:
         """How deep loops are nested: each level has a counter in the frame."""
-        return _depth(self.body)
+        return _depth((*self.body, *self.last))
 
     @property
     def is_dynamic(self) -> bool:
@@ -204,7 +236,8 @@ class ProgramPlan:
         None where a call changes what another one reads, which is state, or writes what has no rows. What is
         computed once for all rows is computed once for each piece, so it must be little."""
         tops = [node for node in self.body if isinstance(node, Rows)]
-        if len(tops) != 1 or self.states or any(o.shape[:1] != (None,) for o in self.outputs):
+        alone = self.states or self.asserts or self.in_order
+        if len(tops) != 1 or alone or any(o.shape[:1] != (None,) for o in self.outputs):
             return None
         once = _work(tuple(node for node in self.body if node is not tops[0]))
         row, unit = max(1, _work((tops[0],))), tops[0].parts[0].height
@@ -222,15 +255,17 @@ class ProgramPlan:
         return self.frame_bytes + self.arena_bytes
 
     def _loops(self) -> Iterator[Loop | Rows]:
-        return (node for node in _nodes(self.body) if not isinstance(node, Step))
+        return (node for node in _nodes((*self.body, *self.last)) if not isinstance(node, Step))
 
 
-WEIGHTS_WORD, STATE_WORD, EXTENT_WORD = 0, 1, 2
-FRAME_WORDS = 3
+WEIGHTS_WORD, STATE_WORD, EXTENT_WORD, FAILED_WORD = 0, 1, 2, 3
+FRAME_WORDS = 4
 """The arena's first words: the addresses of the weights and of the state, which the caller sets; the extent
-of the call."""
+of the call; the number of the first assert that failed, or one more than there are."""
 
 
+RANDOM_WEIGHT = 80
+"""About how many additions a random number counts as."""
 PIECE_WORK = 1 << 16
 """Multiply-adds that a thread takes at a time, at least: a microsecond, beside which taking is nothing."""
 PIECE_AGAINST_ONCE = 16
@@ -266,6 +301,10 @@ def _work(body: tuple[Node, ...]) -> int:
             total += node.kernel.m * node.kernel.n * (node.kernel.k or 0)
         elif isinstance(node.kernel, Gemv):
             total += node.kernel.m * node.kernel.k
+        elif isinstance(node.kernel, Gather):
+            total += node.kernel.outer * node.kernel.count * node.kernel.n
+        elif isinstance(node.kernel, Random):
+            total += node.kernel.count * RANDOM_WEIGHT
         else:
             elements = math.prod(extent or node.count for extent in node.kernel.shape)
             weight = node.kernel.expression.weight() if isinstance(node.kernel, (Map, Reduce)) else 1

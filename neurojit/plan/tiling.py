@@ -8,13 +8,14 @@ edge, is a tile of its own, or rides along in the last one: 24 is one tile of 16
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from neurojit.plan.cost import Traffic, cost_model, overlapped
+from neurojit.plan.cost import SEGMENT, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
-from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule
+from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
 from neurojit.target import Isa, Target
@@ -63,20 +64,25 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or _steps_of_k(g, target)
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
-    vectors, rest = divmod(g.n, full)
+    vectors = g.n // full
     cover, least = None, float("inf")
-    for edge in edges(rest, full, size):
-        masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in edge])
+    for edge, folded in ways_to_end(g, target):
+        masks = sum(
+            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
+        )
         search = _Search(g, target, masks)
-        if search.floor(vectors, edge) * NEAR < least:
-            found = search.cover(vectors, edge)
+        if search.floor(vectors, edge, folded) * NEAR < least:
+            found = search.cover(vectors, edge, folded)
             cost = sum([tile.cost for tile in found])
             if cost < least:
                 cover, least = found, cost
     assert cover is not None
     columns = []
     for tile, same in groupby(cover):
-        columns.append(ColumnBlock(grouped(tile.lanes, g, target.isa), len(list(same)), tile.rows))
+        of_tile = search.model.tile(tile.lanes, tile.folded, search.adjacent)
+        lanes = grouped(tile.lanes, g, target.isa)
+        by_lanes = of_tile.rows_by_lanes(tile.rows.size)
+        columns.append(ColumnBlock(lanes, len(list(same)), tile.rows, tile.folded, of_tile.shared, by_lanes))
     return GemmSchedule(tuple(columns), unroll, sum([tile.cycles for tile in cover]), block)
 
 
@@ -104,6 +110,7 @@ class _Tile(NamedTuple):
     """A column of tiles: its best cut of the rows and what it costs; `cost` counts the code too."""
 
     lanes: tuple[int, ...]
+    folded: int
     rows: Cut
     cycles: float
     cost: float
@@ -119,21 +126,25 @@ class _Search:
         assert g.k is not None
         self.m, self.k, self.isa, self.masks = g.m, g.k, target.isa, masks
         self.model = cost_model(target, ELEMENT_SIZE[g.dtype])
+        self.adjacent = has_adjacent_segments(g)
         self.traffic = Traffic(g, target)
         self.with_epilogue = g.has_epilogue  # whose operands and masks need the registers of B
         self.whole: dict[int, _Tile] = {}
 
-    def floor(self, vectors: int, edge: tuple[int, ...]) -> float:
+    def floor(self, vectors: int, edge: tuple[int, ...], folded: int = 0) -> float:
         """What no cover of so many whole vectors and an edge can beat."""
         of_vectors = vectors * self.model.tile((self.model.full,)).least(self.m, self.k)
-        return of_vectors + (self.model.tile(edge).least(self.m, self.k) if edge else 0.0)
+        of_edge = (
+            self.model.tile(edge, folded, self.adjacent).least(self.m, self.k) if edge or folded else 0.0
+        )
+        return of_vectors + of_edge
 
     def _tallest(self, vectors: int) -> int:
         if self.isa.scalars_apart and not self.with_epilogue:
             return max(1, (self.isa.vector_registers - vectors) // vectors)
         return max_height(self.isa, vectors, self.masks)
 
-    def cover(self, vectors: int, edge: tuple[int, ...]) -> list[_Tile]:
+    def cover(self, vectors: int, edge: tuple[int, ...], folded: int = 0) -> list[_Tile]:
         """The cheapest cover of so many whole vectors and an edge."""
         widths = self._widths(vectors)
         best: list[tuple[float, int]] = [(0.0, 0)]  # of so many vectors: cost, width of the last tile
@@ -146,15 +157,18 @@ class _Search:
         for v in range(1, few + 1):
             best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
         riding, last = 0, None
-        if edge:
-            least, enough = float("inf"), self.floor(few, edge) * NEAR
+        if edge or folded:
+            least, enough = float("inf"), self.floor(few, edge, folded) * NEAR
             for w in range(min(few, MOST_WITH_EDGE) + 1):
-                tile = self.tile((self.model.full,) * w + edge)
-                cost = tile.cost + best[few - w][0]
+                found = self.tile((self.model.full,) * w + edge, folded)
+                if found is None:
+                    break
+                cost = found.cost + best[few - w][0]
                 if cost < least:
-                    riding, last, least = w, tile, cost
+                    riding, last, least = w, found, cost
                 if cost < enough:
                     break
+            assert last is not None
         few -= riding
         while few:
             tiles.append(self.of_width(best[few][1]))
@@ -177,30 +191,80 @@ class _Search:
     def of_width(self, vectors: int) -> _Tile:
         tile = self.whole.get(vectors)
         if tile is None:
-            tile = self.whole[vectors] = self.tile((self.model.full,) * vectors)
+            tile = self.tile((self.model.full,) * vectors)
+            assert tile is not None
+            self.whole[vectors] = tile
         return tile
 
-    def tile(self, lanes: tuple[int, ...]) -> _Tile:
-        """The best cut of the rows for tiles of these lanes: about as few as the registers allow."""
-        cost, m, k = self.model.tile(lanes), self.m, self.k
-        count = ceil_div(m, self._tallest(len(lanes)))
+    def tile(self, lanes: tuple[int, ...], folded: int = 0) -> _Tile | None:
+        """The best cut of the rows for tiles of these columns: about as few as the registers allow. None
+        where these do not hold one group of folded rows."""
+        cost, m, k = self.model.tile(lanes, folded, self.adjacent), self.m, self.k
         enough = cost.least(m, k) * NEAR_ROWS
         best, least = (Cut(0, 0), 0.0), float("inf")
-        for tiles in range(count, min(count + ROW_CUTS, m + 1)):
-            rows = cut_equally(m, tiles)
+        cuts = self._folded_cuts(cost) if folded else self._cuts(len(lanes))
+        for rows in cuts:
             cycles = rows.of_size * cost.cycles(rows.size, k)
             body = rows.size + 1
             if rows.of_rest:
                 cycles += rows.of_rest * cost.cycles(rows.rest, k)
                 body += rows.rest + 1
             if not self.traffic.none:
-                cycles = overlapped(cycles, self.traffic.cycles(lanes, rows.size, tiles))
-            dear = cycles * (1 + CODE * body * len(lanes))
+                columns = sum(lanes) + folded
+                cycles = overlapped(cycles, self.traffic.cycles(columns, rows.size, rows.tiles))
+            dear = cycles * (1 + CODE * body * (len(lanes) + cost.folds))
             if dear < least:
                 best, least = (rows, cycles), dear
                 if cycles <= enough and not rows.of_rest:
                     break
-        return _Tile(lanes, *best, least)
+        return _Tile(lanes, folded, *best, least) if least < float("inf") else None
+
+    def _cuts(self, vectors: int) -> Iterator[Cut]:
+        count = ceil_div(self.m, self._tallest(vectors))
+        for tiles in range(count, min(count + ROW_CUTS, self.m + 1)):
+            yield cut_equally(self.m, tiles)
+
+    def _folded_cuts(self, cost: TileCost) -> Iterator[Cut]:
+        """Into tiles whose rows fill the registers that they are folded into, all but the last."""
+        m, unit = self.m, cost.rows_a_fold
+        room = self.isa.vector_registers - (0 if self.isa.mask_registers else self.masks)
+        units = ceil_div(m, unit)
+        while units and cost.registers(units * unit) > room:
+            units -= 1
+        for height in range(units, max(units - ROW_CUTS, 0), -1):
+            if m % unit:
+                yield cut_by(m, height * unit)
+            else:
+                rows = cut_equally(m // unit, ceil_div(m // unit, height))
+                yield Cut(rows.size * unit, rows.of_size, rows.rest * unit, rows.of_rest)
+
+
+def has_adjacent_segments(g: Gemm) -> bool:
+    """Whether several steps of k of a row of A are one load. A single row may take them in several passes."""
+    steps = SEGMENT // ELEMENT_SIZE[g.dtype]
+    return g.m > 1 and g.a.column_stride == 1 and g.k is not None and g.k >= steps and isinstance(g.b, Matrix)
+
+
+def ways_to_end(g: Gemm, target: Target) -> list[tuple[tuple[int, ...], int]]:
+    """Ways to cover the columns beyond whole vectors: lanes of vectors, and columns that are folded, where
+    that takes fewer slots: on Zen 4 for 4 columns of f32, but not for 8, on Zen 5 for both."""
+    size = ELEMENT_SIZE[g.dtype]
+    full = target.isa.widest // 8 // size
+    rest = g.n % full
+    ways = [(edge, 0) for edge in edges(rest, full, size)]
+    if rest and target.isa.has_segments and has_adjacent_segments(g):
+        model = cost_model(target, size)
+        folded = model.tile((), rest, True)
+        rows = folded.rows_a_fold
+        if folded.slots(rows) < rows * min([model.tile(edge).slots_per_row for edge, _ in ways]):
+            ways.insert(0, ((), rest))
+    return ways
+
+
+def segments_rest(folded: int, size: int) -> tuple[int, ...]:
+    """Lanes of the last segment of folded columns, if it is not whole."""
+    rest = folded % (SEGMENT // size)
+    return (rest,) if rest else ()
 
 
 def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from neurojit.ir.schedule import is_in_rows
 from neurojit.ir.structure import Function, Op, ScheduleText, Step, Value
+from neurojit.plan.cost import SEGMENT, cost_model
 from neurojit.plan.cumsum import COLUMNS_AT_ONCE, Cumsum, CumsumSchedule, schedule_cumsum
 from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
@@ -20,7 +21,14 @@ from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.panels import Panels, panel_width
 from neurojit.plan.program import Kernel, Schedule
 from neurojit.plan.reduce import SPARE, Reduce, ReduceSchedule, registers_needed, row_program, schedule_reduce
-from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, UNROLL, max_height, schedule_gemm
+from neurojit.plan.tiling import (
+    FULL_UNROLL,
+    MOST_GROUPED,
+    UNROLL,
+    has_adjacent_segments,
+    max_height,
+    schedule_gemm,
+)
 from neurojit.planner.fusing import Fusing, refuse
 from neurojit.target import Target
 
@@ -221,17 +229,45 @@ class Directives:
             cut = cut_by(g.m, min(part, g.m))
         else:
             cut = Cut(*rows[:2]) if len(rows) == 2 else Cut(*rows[:4])
-        return ColumnBlock(lanes, whole(step, "count"), cut)
+        folded, by_lanes = whole(step, "folded"), whole(step, "by_lanes")
+        shared = bool(step.parameters["shared"])
+        block = ColumnBlock(lanes, whole(step, "count"), cut, folded, shared, by_lanes)
+        if block.in_segments:
+            self._check_segments(g, step, "folded" if folded else "by_lanes")
+        if shared and not isa.mask_registers:
+            message = f"multiply-adds of {isa.option} share each element as it is"
+            refuse(step, message, "false", "true", at="shared")
+        return block
+
+    def _check_segments(self, g: Gemm, step: Step, at: str) -> None:
+        """TensorLangError: a machine, or a left operand, that is not read in segments of 128 bits along k."""
+        isa, steps, depth = self.target.isa, SEGMENT // ELEMENT_SIZE[g.dtype], whole(step, "depth")
+        assert g.k is not None
+        if not isa.has_segments:
+            message = f"registers of {isa.option} are not taken in segments"
+            refuse(step, message, "0", str(whole(step, at)), at=at)
+        last = g.k - (g.k - 1) // depth * depth if 0 < depth < g.k else g.k
+        if not has_adjacent_segments(g) or min(last, depth or last) < steps:
+            expected = f"several rows of adjacent elements, {steps} steps of k in every pass, no panels"
+            refuse(step, "the left operand is not read in segments", expected, at=at)
 
     def _check_registers(self, g: Gemm, block: ColumnBlock, masks: int, step: Step) -> None:
         isa = self.target.isa
         full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+        height = max(size for size, _ in block.rows.groups)
+        if block.in_segments:
+            tile = cost_model(self.target, ELEMENT_SIZE[g.dtype]).tile(block.lanes, block.folded, True)
+            needed = tile.registers(height) + min(block.by_lanes, height)
+            have = isa.vector_registers - (0 if isa.mask_registers else masks)
+            if needed > have:
+                message = f"scheduled tile of {height} rows in segments needs {needed} registers"
+                refuse(step, message, f"at most {have}, of {isa.option}", at="rows")
+            return
         vectors = sum(1 << (ceil_div(lanes, full) - 1).bit_length() for lanes in block.lanes)
         if isa.scalars_apart and not g.has_epilogue:
             most = max(1, (isa.vector_registers - vectors) // vectors)
         else:
             most = max_height(isa, vectors, masks)
-        height = max(size for size, _ in block.rows.groups)
         if height > most or vectors + 1 > isa.vector_registers:
             refuse(
                 step,

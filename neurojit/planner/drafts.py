@@ -58,6 +58,7 @@ class Drafts:
 
     def __init__(self) -> None:
         self.root: list[DraftNode] = []
+        self.last: list[DraftNode] = []
         self._bodies = [self.root]
         self._loops: list[DraftLoop] = []
         self._buffers: dict[int, Buffer] = {}
@@ -84,6 +85,11 @@ class Drafts:
         if buffer.place is None:
             self._buffers[id(buffer)] = buffer
             buffer.used(self._count)
+
+    def begin_last(self) -> None:
+        """What is added from now on is done only if no assert failed."""
+        assert not self._loops, "asserts are looked at once, at the end"
+        self._bodies = [self.last]
 
     @contextmanager
     def loop(self, trips: int | None) -> Iterator[DraftLoop]:
@@ -128,13 +134,13 @@ class Drafts:
         self._cursors += 1
         return Buffer(0, Place("cursor", self._cursors - 1))
 
-    def freeze(self) -> tuple[tuple[Node, ...], int]:
-        """(the steps with their places, the bytes of the arena)."""
+    def freeze(self) -> tuple[tuple[Node, ...], tuple[Node, ...], int]:
+        """(the steps with their places, those that come last, the bytes of the arena)."""
         temporaries = list(self._buffers.values())
         offsets, total = lay_out([Life(b.bytes, b.first, b.last) for b in temporaries])
         for buffer, offset in zip(temporaries, offsets, strict=True):
             buffer.place = Place("arena", 0, offset)
-        return _frozen(self.root), total
+        return _frozen(self.root), _frozen(self.last), total
 
 
 def _frozen(nodes: list[DraftNode]) -> tuple[Node, ...]:

@@ -23,6 +23,7 @@ from neurojit.ir.structure import Block, Op, Value
 from neurojit.ir.table import OPS
 from neurojit.plan.epilogue import FUNCTIONS, IDENTITY, Activation
 from neurojit.planner.fusing import FREELY, Fusing, Together, refuse
+from neurojit.planner.tensors import lanes_of
 
 
 @dataclass(eq=False)
@@ -46,12 +47,13 @@ class Pointwise:
 
     @property
     def element(self) -> str:
-        """The element type that its ops compute in; truth is 1 or 0 of it, of f32 where there is no other."""
-        return next((element for element in map(_element_of, self.ops) if element != "i1"), "f32")
+        """The lanes that its ops compute in, f32 or f64: of f32 too for bf16, integers, and where there is
+        nothing but truth, which is 1 or 0 of either."""
+        return next(iter({lanes for op in self.ops for lanes in lanes_of_op(op)}), "f32")
 
     def takes(self, op: Op) -> bool:
-        """Whether another op has its shape and element type."""
-        alike = {*map(_element_of, self.ops), _element_of(op)} - {"i1"}
+        """Whether another op has its shape and lanes."""
+        alike = {lanes for inside in (*self.ops, op) for lanes in lanes_of_op(inside)}
         return len(alike) <= 1 and self.ops[0].result.type.shape == op.result.type.shape
 
 
@@ -97,7 +99,7 @@ def group(block: Block, most: int = MOST_FUSED, fusing: Fusing = FREELY) -> list
         elif op.name == "matmul":
             fused = most and _product(op, uses, users, groups, fusing)
             groups.open(fused or Product(op, op.result, ops=[op]))
-        elif OPS[op.name].lowering != "map":
+        elif OPS[op.name].lowering != "map" or len(lanes_of_op(op)) > 1:
             groups.open(Single(op))
         elif not fusing.is_free(op):
             groups.open_alone(op)
@@ -125,8 +127,10 @@ def _product(
 ) -> Product:
     """The matmul, and what follows it as far as its epilogue goes and nobody says otherwise."""
     product = Product(op, op.result, ops=[op])
-    if op.operands[1].type.rank != 2:
-        return product  # many products: what follows them is no epilogue of one
+    if op.operands[1].type.rank != 2 or op.result.type.element not in ("f32", "f64"):
+        return product  # many products, or sums that are rounded first: what follows is no epilogue of one
+    if op.operands[0].type.is_dynamic and not op.result.type.is_dynamic:
+        return product  # of which each part of the rows is a summand
     while uses[product.result] == 1 and product.activation == IDENTITY and users.get(product.result):
         (user,) = users[product.result]
         if user not in together and not fusing.is_free(user):
@@ -136,13 +140,19 @@ def _product(
             other = right if left is product.result else left
             if not groups.is_known(other) or not _add(product, other):
                 break
-        elif user.name in FUNCTIONS:
+        elif user.name in FUNCTIONS and not is_inverted(user):
             product.activation = activation_of(user)
         else:
             break
         product.ops.append(user)
         product.result = user.result
     return product
+
+
+def is_inverted(op: Op) -> bool:
+    """Whether it is a clamp whose low limit is above the high one: first low, then high, which is no function
+    that kernels have."""
+    return op.name == "clamp" and bool(op.attributes["low"] > op.attributes["high"])  # type: ignore[operator]
 
 
 def _scheduled_product(
@@ -312,10 +322,10 @@ class _Groups:
         return ordered
 
 
-def _element_of(op: Op) -> str:
-    """The element type that an elementwise op computes in, i1 for logic."""
-    elements = [value.type.element for value in (*op.operands, op.result)]
-    return next((element for element in elements if element != "i1"), "i1")
+def lanes_of_op(op: Op) -> set[str]:
+    """The lanes that an elementwise op has to do with: none for logic, two for a conversion between them."""
+    elements = {value.type.element for value in (*op.operands, op.result)} - {"i1"}
+    return {lanes_of(element) for element in elements}
 
 
 def _reads(op: Op) -> list[Value]:

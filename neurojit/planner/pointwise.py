@@ -1,13 +1,20 @@
-"""A group of elementwise ops as one `Map`: its expression, where its inputs and outputs lie."""
+"""A group of elementwise ops as one `Map`: its expression, where its inputs and outputs lie.
+
+bf16 is computed in f32 and rounded after each op that may give another number; i8 in 32 bits, and wrapped;
+truth is 1.0 or 0.0. Conversions within lanes of 32 bits are operations like others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from neurojit.ir.structure import Dense, Op, Value
+from neurojit.ir.types import round_bf16
 from neurojit.plan.epilogue import FUNCTIONS
 from neurojit.plan.expression import Builder
 from neurojit.plan.map import Access, Map
-from neurojit.planner.fusion import Pointwise, activation_of
-from neurojit.planner.tensors import UnplannedError, View
+from neurojit.planner.fusion import Pointwise, activation_of, is_inverted
+from neurojit.planner.tensors import View
 
 OPERATIONS = {
     "add": "add", "sub": "sub", "mul": "mul", "div": "div", "maximum": "max", "minimum": "min",
@@ -15,8 +22,11 @@ OPERATIONS = {
     "select": "select",
 }  # fmt: skip
 """Op -> operation of an expression; functions have the same names in both."""
+ON_INTEGERS = {"add": "iadd", "sub": "isub", "mul": "imul", "maximum": "imax", "minimum": "imin"}
 RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-COMPUTED = ("f32", "f64")
+KEEPS_BF16 = frozenset({"neg", "abs", "maximum", "minimum", "select", "relu"})
+"""Ops whose result is one of the numbers they got, or its opposite, or 0."""
+LIMITS = {"i8": (-128, 127), "i32": (-(1 << 31), (1 << 31) - 1)}
 
 
 class Expressions:
@@ -36,9 +46,6 @@ class Expressions:
 
         inputs: a view of each value from outside, not spread. outputs: where values go; one may go to
         several places."""
-        element = group.element
-        if element not in COMPUTED:
-            raise UnplannedError(f"{group.ops[0]}: elementwise ops on {element} have no kernel")
         shape = shape or (1,)
         buffers: dict[int, tuple[int, View]] = {}
         reads: dict[Value, int] = {}
@@ -48,38 +55,103 @@ class Expressions:
         for value in group_inputs(group):
             constant = self.constants.get(value)
             if constant is not None and constant.array.size == 1:
-                nodes[value] = build.constant(float(constant.array.reshape(())))
+                nodes[value] = constant_node(build, value.type.element, constant.array.reshape(()).item())
                 continue
-            view = inputs[value].spread(shape)
-            _check_readable(group.ops[0], view, element)
             reads[value] = len(accesses)
-            accesses.append(_access(view, buffers))
+            accesses.append(_access(inputs[value].spread(shape), buffers))
             nodes[value] = build.input(reads[value])
         for op in group.ops:
-            nodes[op.result] = self._node(build, op, nodes)
+            nodes[op.result] = node_of(build, op, [nodes[value] for value in op.operands])
         written = []
         for _, view in outputs:
-            _check_readable(group.ops[0], view, element)
             written.append(
-                _access(View(view.buffer, shape, view.strides or (1,), view.offset, element), buffers)
+                _access(View(view.buffer, shape, view.strides or (1,), view.offset, view.element), buffers)
             )
         expression = build.done(*(nodes[value] for value, _ in outputs))
-        payload = Map(element, shape, tuple(accesses), tuple(written), expression)
+        payload = Map(group.element, shape, tuple(accesses), tuple(written), expression)
         return payload, tuple(view for _, view in buffers.values())
 
-    def _node(self, build: Builder, op: Op, nodes: dict[Value, int]) -> int:
-        operands = [nodes[value] for value in op.operands]
-        if op.name == "compare":
-            return build.apply(RELATIONS[str(op.attributes["predicate"])], *operands)
-        if op.name == "convert":
-            if op.result.type.element != op.operands[0].type.element:
-                raise UnplannedError(
-                    f"{op}: no kernel converts {op.operands[0].type.element} to {op.result.type.element}"
-                )
-            return operands[0]
-        if op.name in FUNCTIONS:
-            return build.apply(op.name, *operands, parameters=activation_of(op).parameters)
-        return build.apply(OPERATIONS[op.name], *operands)
+
+def node_of(build: Builder, op: Op, operands: list[int]) -> int:
+    """An elementwise op within one kind of lanes, of operands that are nodes already."""
+    element = op.operands[0].type.element
+    result = op.result.type.element
+    if op.name == "compare":
+        relation = RELATIONS[str(op.attributes["predicate"])]
+        return build.apply(f"i{relation}" if element in LIMITS else relation, *operands)
+    if op.name == "convert":
+        return _converted(build, operands[0], element, result)
+    if result in LIMITS and op.name != "select":
+        return _integers(build, op.name, result, operands)
+    if op.name in FUNCTIONS:
+        parameters = activation_of(op).parameters
+        if element == "bf16":
+            parameters = tuple(float(round_bf16(value)) for value in parameters)  # type: ignore[arg-type]
+        if is_inverted(op):
+            (x,), (low, high) = operands, map(build.constant, parameters)
+            rest = build.apply("select", build.apply(">", x, high), high, x)
+            return build.apply("select", build.apply("<", x, low), low, rest)
+        node = build.apply(op.name, *operands, parameters=parameters)
+    else:
+        node = build.apply(OPERATIONS[op.name], *operands)
+    return build.apply("round_bf16", node) if result == "bf16" and op.name not in KEEPS_BF16 else node
+
+
+def _integers(build: Builder, name: str, element: str, operands: list[int]) -> int:
+    """Arithmetic of integers, which wraps."""
+    if name in ("neg", "abs"):
+        node = build.apply("isub", build.integer(0), operands[0])
+        node = node if name == "neg" else build.apply("imax", operands[0], node)
+    else:
+        node = build.apply(ON_INTEGERS[name], *operands)
+    return build.apply("wrap8", node) if element == "i8" else node
+
+
+def _converted(build: Builder, x: int, source: str, target: str) -> int:
+    """By the rules of `convert`, within lanes of one kind."""
+    if source == target:
+        return x
+    if target == "i1":
+        if source in LIMITS:
+            return build.apply("i!=", x, build.integer(0))
+        return build.apply("!=", x, build.constant(0.0))
+    if target in LIMITS:
+        low, high = LIMITS["i8"]
+        if source in LIMITS:  # from i32 to the nearest of i8, or from there to i32
+            narrowed = build.apply("imin", build.apply("imax", x, build.integer(low)), build.integer(high))
+            return narrowed if target == "i8" else x
+        if target == "i8" and source != "i1":
+            x = build.apply("min", build.apply("max", x, build.constant(low)), build.constant(high))
+        return build.apply("to_integer", x)
+    x = build.apply("to_number", x) if source in LIMITS else x
+    return build.apply("round_bf16", x) if target == "bf16" and source != "i1" else x
+
+
+def constant_node(build: Builder, element: str, value: float) -> int:
+    """A number of this element type."""
+    if element in LIMITS:
+        return build.integer(int(value))
+    return build.constant(float(round_bf16(value)) if element == "bf16" else float(value))  # type: ignore[arg-type]
+
+
+def wrapped(build: Builder, x: int) -> int:
+    """A whole number of f64, below 2^53, as the integer of 32 bits that it wraps to."""
+    half, whole = 2.0**31, 2.0**32
+    turns = build.apply("mul", build.apply("add", x, build.constant(half)), build.constant(1 / whole))
+    return build.apply("sub", x, build.apply("mul", build.apply("floor", turns), build.constant(whole)))
+
+
+def clipped(element: str) -> Callable[[Builder, int], int]:
+    """A number of f64 as the whole number of an integer type: towards 0, to the limits, NaN to 0."""
+    low, high = LIMITS[element]
+
+    def write(build: Builder, x: int) -> int:
+        near = build.apply("min", build.apply("max", x, build.constant(low)), build.constant(high))
+        positive = build.apply(">", near, build.constant(0.0))
+        whole = build.apply("select", positive, build.apply("floor", near), build.apply("ceil", near))
+        return build.apply("select", build.apply("==", x, x), whole, build.constant(0.0))
+
+    return write
 
 
 def group_inputs(group: Pointwise) -> list[Value]:
@@ -94,8 +166,3 @@ def _access(view: View, buffers: dict[int, tuple[int, View]]) -> Access:
         id(view.buffer), (len(buffers), View(view.buffer, (), (), 0, view.element))
     )
     return Access(number, view.strides, view.offset)
-
-
-def _check_readable(op: Op, view: View, element: str) -> None:
-    if view.element != element:
-        raise UnplannedError(f"{op}: an operand of {view.element} beside {element} has no kernel")

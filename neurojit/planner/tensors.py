@@ -14,6 +14,17 @@ from neurojit.errors import NeurojitError
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.program import Place
 
+HELD = {"f32": "f32", "f64": "f64", "i32": "i32", "bf16": "f32", "i8": "i32", "i1": "f32"}
+"""Element type -> how a temporary holds it. bf16 as the f32 numbers that bf16 has, i8 as integers of 32 bits,
+i1 as 1.0 or 0.0, of f64 too where it comes from numbers of f64. Only what the caller brings or takes, and
+state, lie in memory as their own types: they are cast at the edges of the program."""
+NARROW = frozenset({"bf16", "i8", "i1"})
+
+
+def lanes_of(element: str) -> str:
+    """The element type of the kernels that move what is held so: integers are moved as f32."""
+    return "f64" if element == "f64" else "f32"
+
 
 class UnplannedError(NeurojitError):
     """A function, or an op, that no kernel computes yet: the interpreter answers instead."""

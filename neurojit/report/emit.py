@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from neurojit.plan.gemm import Gemm, GemmSchedule
+    from neurojit.plan.gemm import ColumnBlock, Gemm, GemmSchedule
     from neurojit.target import Target
 
 
@@ -92,10 +92,22 @@ def emit(kernel: str, m: int, n: int, k: int, dtype: str = "f32", target: str | 
 def schedule_lines(schedule: GemmSchedule) -> list[str]:
     """The tiling of C in words, a line for each kind of column of tiles, and one for k."""
     lines = [
-        f"tiles of C    {block.tiles} x ({' + '.join(map(str, block.lanes))}) columns, rows {block.rows}"
+        f"tiles of C    {block.tiles} x ({_columns(block)}) columns, rows {block.rows}{_scalars(block)}"
         for block in schedule.columns
     ]
     return [*lines, f"steps of k    unrolled by {schedule.unroll}"]
+
+
+def _columns(block: ColumnBlock) -> str:
+    vectors = list(map(str, block.lanes))
+    return " + ".join([*vectors, f"{block.folded} folded"] if block.folded else vectors)
+
+
+def _scalars(block: ColumnBlock) -> str:
+    """How a tile gets the scalars of A, where that is not left to the machine."""
+    if block.shared:
+        return "; scalars shared by the vectors of a row"
+    return f"; scalars of {block.by_lanes} rows by lanes" if block.by_lanes else ""
 
 
 def document(emission: Emission) -> dict[str, Any]:
@@ -110,7 +122,14 @@ def document(emission: Emission) -> dict[str, Any]:
         "microarchitecture": emission.target.microarchitecture,
         "schedule": {
             "columns": [
-                {"lanes": block.lanes, "tiles": block.tiles, "rows": block.rows.groups}
+                {
+                    "lanes": block.lanes,
+                    "folded": block.folded,
+                    "tiles": block.tiles,
+                    "rows": block.rows.groups,
+                    "shared": block.shared,
+                    "by_lanes": block.by_lanes,
+                }
                 for block in schedule.columns
             ],
             "unroll": schedule.unroll,

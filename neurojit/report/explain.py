@@ -13,7 +13,7 @@ import numpy as np
 from neurojit import _matmul
 from neurojit._packed import PackedWeights
 from neurojit.codegen import gemm_buffer, gemv_buffer
-from neurojit.encoder import listing
+from neurojit.encoder.listing import listing
 from neurojit.numpy_matmul import matmul
 from neurojit.plan.blocking import cut_panels
 from neurojit.plan.gemm import Gemm

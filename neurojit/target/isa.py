@@ -21,6 +21,7 @@ class Isa:
     hold a mask (k0 means "no mask" in EVEX, so 7). needs: features without which its code cannot run.
     scalars_apart: its multiply-add takes a scalar from registers that are not the vectors'.
     multiplies_lanes: a multiply-add takes its scalar from any lane of a register.
+    has_segments: registers wider than 128 bits are shuffled, loaded and stored in segments of so many.
     prefetches: it has an instruction that asks for a cache line.
     any_offset: a load holds any distance to a register's address, so that rows far apart need one register.
     """
@@ -35,6 +36,7 @@ class Isa:
     scalable: bool = False
     scalars_apart: bool = False
     multiplies_lanes: bool = False
+    has_segments: bool = False
     prefetches: bool = True
     any_offset: bool = False
 
@@ -64,6 +66,7 @@ AVX512 = Isa(
     vector_bits=(128, 256, 512),
     mask_registers=7,
     needs=("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512bw", "avx512vl"),
+    has_segments=True,
     any_offset=True,
 )
 AVX2 = Isa(
@@ -74,6 +77,7 @@ AVX2 = Isa(
     vector_bits=(128, 256),
     mask_registers=0,
     needs=("avx", "avx2", "fma"),
+    has_segments=True,
     any_offset=True,
 )
 NEON = Isa(

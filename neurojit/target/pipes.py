@@ -50,7 +50,9 @@ class PerWidth:
 class Pipes:
     """fma_pipes: FMAs started in a cycle at the widths that take one slot. fma_slots: pipe-cycles one
     FMA takes. fma_latency: cycles from accumulator to accumulator. loads_per_cycle, stores_per_cycle:
-    vector loads that hit L1, and stores. A width the CPU does not have counts as its split halves.
+    vector loads that hit L1, and stores. free_shuffles: shuffles within 128 bits that start in a cycle beside
+    as many FMAs as can; 0 where each takes the place of one. A width the CPU does not have counts as its
+    split halves.
     source: letters of the list at the top of this file, or "assumed".
     """
 
@@ -61,6 +63,7 @@ class Pipes:
     loads_per_cycle: PerWidth
     stores_per_cycle: PerWidth
     source: str
+    free_shuffles: PerWidth = PerWidth(1, 1, 0.5)
 
     def fma_per_cycle(self, bits: int) -> float:
         """FMA instructions of that width that a core starts in a cycle."""
@@ -84,8 +87,12 @@ def _x86(
     loads: tuple[float, float, float],
     stores: tuple[float, float, float],
     pipes: int = 2,
+    shuffles: tuple[float, float, float] | None = None,
 ) -> Pipes:
-    return Pipes(name, pipes, PerWidth(*slots), latency, PerWidth(*loads), PerWidth(*stores), source)
+    if shuffles is None:  # Intel's second 512-bit FMA unit is on the port that shuffles; else one is free
+        shuffles = (1, 1, 0 if slots[2] == 1 else 0.5)
+    of_memory = PerWidth(*loads), PerWidth(*stores)
+    return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles))
 
 
 def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: int = 1) -> Pipes:
@@ -139,7 +146,11 @@ PIPES: tuple[Pipes, ...] = (
     _x86("Zen 2", "A U D", latency=5, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     _x86("Zen 3", "A U D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     _x86("Zen 4", "A U D M", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
-    _x86("Zen 5", "A D", latency=4, slots=(1, 1, 1), loads=(2, 2, 2), stores=(1, 1, 1)),
+    # Zen 5: four pipes shuffle within 128 bits, two of them beside the FMA pipes; shuffles across 128 bits,
+    # and loads that repeat more than an element, take one of two pipes, of which one multiplies.
+    _x86(
+        *("Zen 5", "A D M"), latency=4, slots=(1, 1, 1), loads=(2, 2, 2), stores=(1, 1, 1), shuffles=(2, 2, 2)
+    ),
     _x86("Zen 5 mobile", "A D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     # Arm. fma_latency is that of a whole FMLA; Arm's cores forward late into the accumulator, which
     # makes a chain of FMLAs 2 cycles a step there. 4 is what a schedule may rely on.

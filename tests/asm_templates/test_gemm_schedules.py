@@ -15,11 +15,12 @@ from kernels import Kernel, byte_strides, partial, registers_needed, tiles
 from operands import DTYPES, TARGETS, cancelling, planned, runnable_isas, transposed_gemm
 from oracle import assert_same_bits
 
+from neurojit.asm_templates.segments import SEGMENT
 from neurojit.codegen import emit_gemm
-from neurojit.errors import EncodeError, RegisterPressureError
+from neurojit.errors import EncodeError, MissingStepError, RegisterPressureError
 from neurojit.plan.blocking import micro_tile
-from neurojit.plan.cut import ceil_div, cut_by, cut_equally
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
+from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally
+from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix, Output
 from neurojit.runtime import reference_matmul
 
 FENCES = [Fence(1 << 22) for _ in range(3)]
@@ -48,7 +49,41 @@ def legal(draw: st.DrawFn, isa: str, dtype: str) -> tuple[Gemm, Any]:
     make = draw(st.sampled_from([Gemm.contiguous, transposed_gemm]))
     unroll = draw(st.integers(1, 20))
     schedule = tiles(columns, unroll)
+    if draw(st.booleans()):
+        schedule = replace(schedule, columns=tuple(block._replace(shared=True) for block in schedule.columns))
     return make(dtype, m, n, k), replace(schedule, k_block=draw(st.integers(0, k)))
+
+
+@st.composite
+def legal_in_segments(draw: st.DrawFn, isa: str, dtype: str) -> tuple[Gemm, Any]:
+    """The same of tiles that read A in segments: vectors, then folded columns, with rows by lanes."""
+    size = ELEMENT_SIZE[dtype]
+    full, segment, rows = (
+        TARGETS[isa].isa.widest // 8 // size,
+        SEGMENT // size,
+        TARGETS[isa].isa.widest // 128,
+    )
+    columns = []
+    m = draw(st.integers(1, 30))
+    for _ in range(draw(st.integers(1, 3))):
+        lanes = draw(st.lists(st.integers(1, full), max_size=3).map(tuple))
+        folded = draw(st.integers(0 if lanes else 1, 3 * segment))
+        by_lanes = draw(st.integers(0 if folded else 1, 3)) if lanes else 0
+        folds = ceil_div(folded, segment)
+        beside = by_lanes + max(len(lanes), folds) + 1 + 4  # a scalar or a column of B; masks of AVX2
+        most = 1
+        while (most + 1) * len(lanes) + ceil_div(most + 1, rows) * (folds + 1) + beside <= REGISTERS[isa]:
+            most += 1
+        cut = cut_by(m, draw(st.integers(1, most)))
+        shared = draw(st.booleans())
+        columns.append(ColumnBlock(lanes, draw(st.integers(1, 2)), cut, folded, shared, by_lanes))
+    k = draw(st.integers(segment, 40))
+    n = sum(block.width * block.tiles for block in columns)
+    a_row = draw(st.sampled_from([k, k + 3, -k]))
+    g = Gemm(dtype, m, n, k, Matrix(a_row), Matrix(n), Output(n))
+    passes = [block for block in range(segment, k) if (k - 1) % block + 1 >= segment]
+    k_block = draw(st.sampled_from([0, *passes]))
+    return g, GemmSchedule(tuple(columns), draw(st.integers(1, 20)), k_block=k_block)
 
 
 @pytest.mark.parametrize("isa", runnable_isas())
@@ -56,7 +91,8 @@ def legal(draw: st.DrawFn, isa: str, dtype: str) -> tuple[Gemm, Any]:
 @settings(max_examples=120)
 @given(data=st.data())
 def test_no_legal_schedule_changes_a_bit_or_leaves_the_operands(isa: str, dtype: str, data: Any) -> None:
-    g, schedule = data.draw(legal(isa, dtype))
+    schedules = [legal, legal_in_segments] if TARGETS[isa].isa.has_segments else [legal]
+    g, schedule = data.draw(st.one_of([schedule(isa, dtype) for schedule in schedules]))
     side = data.draw(st.sampled_from(SIDES))
     shapes = ((g.m, g.k), (g.k, g.n), (g.m, g.n))
     a, b, c = (
@@ -93,6 +129,20 @@ def test_too_large_a_tile_names_the_template_and_its_budget(isa: str, dtype: str
         RegisterPressureError, match=f"template gemm.* {REGISTERS[isa]} vector .*smaller tile"
     ):
         emit_gemm(g, tiles([((full,), 1, (height, 1))], 4), TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", sorted(name for name in TARGETS if not TARGETS[name].isa.has_segments))
+def test_a_machine_without_segments_folds_nothing(isa: str) -> None:
+    g = Gemm.contiguous("f32", 8, 4, 8)
+    with pytest.raises(MissingStepError, match="has no step 'expect_segments'"):
+        emit_gemm(g, GemmSchedule((ColumnBlock((), 1, Cut(8, 1), folded=4),), 4), TARGETS[isa].isa)
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+@pytest.mark.parametrize("g", [Gemm.contiguous("f32", 8, 4, 3), transposed_gemm("f32", 8, 4, 8)], ids=str)
+def test_segments_need_adjacent_elements_of_a(isa: str, g: Gemm) -> None:
+    with pytest.raises(ValueError, match=r"segments of 4 adjacent steps of k: got k = \d, column stride \d"):
+        emit_gemm(g, GemmSchedule((ColumnBlock((), 1, Cut(8, 1), folded=4),), 4), TARGETS[isa].isa)
 
 
 @pytest.mark.parametrize("isa", sorted(TARGETS))

@@ -11,7 +11,6 @@ from operands import TARGETS, Array, runnable_isas
 from oracle import assert_same_bits
 
 from neurojit.codegen import emit_cast, emit_map, emit_reduce
-from neurojit.compiler import compile_tensor_kernel
 from neurojit.ir.numbers import to_element
 from neurojit.ir.types import round_bf16
 from neurojit.plan.cast import CASTS, Cast
@@ -19,6 +18,7 @@ from neurojit.plan.expression import OPERATIONS, Builder
 from neurojit.plan.map import Access, Map
 from neurojit.plan.reduce import Reduce
 from neurojit.runtime import Code
+from neurojit.tensor_compiler import compile_tensor_kernel
 
 ISAS = runnable_isas()
 EDGES = [0, 1, -1, 2, 127, 128, -128, -129, 255, 256, 65535, -(2**31), 2**31 - 1, -(2**31) + 1, 2**16 + 1]

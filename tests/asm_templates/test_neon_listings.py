@@ -14,7 +14,8 @@ import pytest
 
 from neurojit.asm_templates.machine import F32
 from neurojit.codegen import emit_map, gemm_buffer, list_gemm, machine_for
-from neurojit.encoder import aarch64_forms, listing
+from neurojit.encoder import aarch64_forms
+from neurojit.encoder.listing import listing
 from neurojit.errors import RegisterPressureError
 from neurojit.plan.blocking import micro_tile, one_tile
 from neurojit.plan.epilogue import Activation

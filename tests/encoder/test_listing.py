@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.encoder import X86Buffer, forms, listing, new_buffer
+from neurojit.encoder import X86Buffer, forms, new_buffer
+from neurojit.encoder.listing import listing
 
 GOLDEN = Path(__file__).with_name("golden")
 RDI, RSI, RAX, R13 = 7, 6, 0, 13

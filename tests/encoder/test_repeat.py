@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neurojit.encoder import X86Buffer, forms, listing, new_buffer
+from neurojit.encoder import X86Buffer, forms, new_buffer
+from neurojit.encoder.listing import listing
 from neurojit.encoder.peachpy_encoder import load
 from neurojit.errors import EncodeError, UnknownFormError
 

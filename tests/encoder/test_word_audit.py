@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from word_cases import cases
 
-from neurojit.encoder import WordTable, aarch64_forms, listing, riscv64_forms
-from neurojit.encoder.listing import Record, word_text
+from neurojit.encoder import WordTable, aarch64_forms, riscv64_forms
+from neurojit.encoder.listing import Record, listing, word_text
 from neurojit.errors import EncodeError
 
 ASM = Callable[[list[str], Path], bytes]

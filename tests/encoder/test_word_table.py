@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.encoder import WordTable, aarch64_forms, fail_allocation_after, listing
+from neurojit.encoder import WordTable, aarch64_forms, fail_allocation_after
 from neurojit.encoder._buffer import WordBuffer, WordRows
+from neurojit.encoder.listing import listing
 from neurojit.encoder.word_row import WordRow, name_of
 from neurojit.errors import EncodeError, UnknownFormError
 

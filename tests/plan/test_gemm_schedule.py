@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from operands import TARGETS
 
+from neurojit.asm_templates.segments import SEGMENT
 from neurojit.plan.blocking import block_gemm, micro_tile, one_tile
 from neurojit.plan.cut import Cut, ceil_div
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, register_bits
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, Matrix, register_bits
 from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, edges, max_height, schedule_gemm
 from neurojit.target import Target, target_for
+from neurojit.target.pipes import pipes_of
 
 # The generic CPU of each ISA beside this machine's own.
 PLANNED_FOR = {**TARGETS, "generic avx512": target_for("avx512"), "generic avx2": target_for("avx2")}
+
+PLANNED_FOR["Zen 5"] = replace(PLANNED_FOR["generic avx512"], pipes=pipes_of("Zen 5", "x86_64"))
+PLANNED_FOR["Zen 5 avx2"] = replace(PLANNED_FOR["generic avx2"], pipes=pipes_of("Zen 5", "x86_64"))
 
 pytestmark = pytest.mark.parametrize("target", PLANNED_FOR.values(), ids=PLANNED_FOR)
 dtypes = pytest.mark.parametrize("dtype", sorted(ELEMENT_SIZE))
@@ -20,10 +27,12 @@ dtypes = pytest.mark.parametrize("dtype", sorted(ELEMENT_SIZE))
 
 def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
     what = f"{g}: {schedule}"
-    assert sum(sum(block.lanes) * block.tiles for block in schedule.columns) == g.n, what
+    assert sum(block.width * block.tiles for block in schedule.columns) == g.n, what
     size = ELEMENT_SIZE[g.dtype]
+    segment = SEGMENT // size
     full = target.isa.widest // 8 // size
-    partial = {n for block in schedule.columns for n in block.lanes if n * size not in (4, 8, 16, 32, 64)}
+    widths = {n for block in schedule.columns for n in (*block.lanes, block.folded % segment or segment)}
+    partial = {n for n in widths if n * size not in (4, 8, 16, 32, 64)}
     masks = 0 if target.isa.mask_registers else len(partial)
     for block in schedule.columns:
         assert block.tiles >= 1, what
@@ -31,9 +40,21 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
         assert all(1 <= lanes <= most for lanes in block.lanes), what
         assert sum(height * tiles for height, tiles in block.rows.groups) == g.m, what
         vectors = sum(ceil_div(lanes, full) for lanes in block.lanes)
+        folds, rows_a_fold = ceil_div(block.folded, segment), max(1, target.isa.widest // 128)
+        if block.in_segments:
+            assert target.isa.has_segments, what
+            assert g.a.column_stride == 1, what
+            assert g.k is not None, what
+            assert g.k >= segment, what
         scalars = 0 if target.isa.scalars_apart else 1
         for height, tiles in block.rows.groups:
             assert min(height, tiles) >= 1, what
+            if block.in_segments:
+                of_a = min(block.by_lanes, height) if vectors else 0
+                groups = ceil_div(height, rows_a_fold) if folds else 0
+                held = height * vectors + groups * (folds + 1) + of_a + max(vectors, folds) + 1
+                assert held + masks <= target.isa.vector_registers, what
+                continue
             held = min(vectors, height) if height > 1 else 0  # one row reads B in its multiply-adds
             assert height * vectors + held + scalars + masks <= target.isa.vector_registers, what
     assert 1 <= schedule.unroll <= FULL_UNROLL, what
@@ -99,6 +120,34 @@ def test_edges_cover_what_is_left(target: Target, dtype: str) -> None:
     assert edges(0, full, size) == [()]
     for rest in range(1, full):
         assert [sum(edge) for edge in edges(rest, full, size)] == [rest] * len(edges(rest, full, size))
+
+
+def test_columns_are_folded_where_that_saves_slots(target: Target) -> None:
+    """4 columns beyond whole vectors take a part of a slot a row, where registers are shuffled in segments;
+    and not where A's rows have no adjacent elements, or too few."""
+    full = target.isa.widest // 32
+    g = Gemm.contiguous("f32", 4 * full, 3 * full + 4, 40)
+    folded = sum(block.folded for block in schedule_gemm(g, target).columns)
+    assert folded == (4 if target.isa.has_segments else 0)
+    for other in (replace(g, a=Matrix(1, g.m)), replace(g, k=3), replace(g, m=1)):
+        assert not any(block.in_segments for block in schedule_gemm(other, target).columns)
+
+
+def test_vectors_share_scalars_where_their_loads_would_hold_up_the_multiply_adds(target: Target) -> None:
+    """A 512-bit multiply-add takes as long as the load of its scalar on Zen 5, and twice as long on Zen 4,
+    where reading it in the multiply-add saves an instruction. One vector alone gets scalars by lanes instead,
+    where shuffles are free."""
+    full, pipes = target.isa.widest // 32, target.pipes
+    wide = [
+        block
+        for block in schedule_gemm(Gemm.contiguous("f32", 48, 3 * full, 48), target).columns
+        if 1 < len(block.lanes) < 4
+    ]
+    at_ports = target.isa.mask_registers and pipes.fma_slots[target.isa.widest] < 2
+    assert all(block.shared == bool(at_ports and not target.isa.scalable) for block in wide)
+    narrow = schedule_gemm(Gemm.contiguous("f32", full, full, 16), target).columns
+    free = target.isa.has_segments and pipes.free_shuffles[target.isa.widest] >= pipes.fma_pipes
+    assert any(block.by_lanes for block in narrow) == free
 
 
 def test_blocks_of_columns_cut_the_rows_each_in_its_own_way(target: Target) -> None:

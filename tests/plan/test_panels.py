@@ -42,7 +42,7 @@ def test_tiles_cover_c_and_begin_with_a_panel(storage: str, isa: str, m: int, n:
     schedule = schedule_gemm(g, target)
     start = 0
     for block in schedule.columns:
-        width = sum(block.lanes)
+        width = block.width
         assert start % g.b.width == 0
         assert block.tiles == 1 or width % g.b.width == 0
         column = 0

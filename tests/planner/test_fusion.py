@@ -72,7 +72,15 @@ def test_other_shapes_and_element_types_are_other_groups() -> None:
     x, y = b.parameter("x", "tensor<8xf32>"), b.parameter("y", "tensor<4x8xf32>")
     wide = b.convert(b.add(b.exp(x), y), dtype="f64")
     f = b.build(b.tanh(wide))
-    assert names(group(f.block)) == [["exp"], ["add", "convert"], ["tanh"]]
+    assert names(group(f.block)) == [["exp"], ["add"], ["convert"], ["tanh"]]
+
+
+def test_conversions_within_32_bits_join_a_group() -> None:
+    b = builder()
+    x = b.parameter("x", "tensor<8xf32>")
+    whole = b.add(b.convert(b.exp(x), dtype="i32"), b.constant(1, "i32"))
+    f = b.build(b.tanh(b.convert(b.compare(whole, whole, predicate="eq"), dtype="bf16")))
+    assert names(group(f.block)) == [["exp", "convert", "add", "compare", "convert", "tanh"]]
 
 
 def test_at_most_so_many_ops_are_in_a_group() -> None:

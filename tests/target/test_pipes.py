@@ -20,6 +20,7 @@ def test_wider_never_costs_less(row):
     assert row.fma_slots[128] <= row.fma_slots[256] <= row.fma_slots[512]
     assert row.loads_per_cycle[128] >= row.loads_per_cycle[256] >= row.loads_per_cycle[512]
     assert row.stores_per_cycle[128] >= row.stores_per_cycle[256] >= row.stores_per_cycle[512]
+    assert row.free_shuffles[128] >= row.free_shuffles[256] >= row.free_shuffles[512] >= 0
     assert row.source
 
 

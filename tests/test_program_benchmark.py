@@ -1,0 +1,58 @@
+"""The benchmark of programs from C: its loop gives the programs' results, and a library joins by c_peer.h."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operands import runnable_isas
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+PEER = r"""
+#include <string.h>
+#include "c_peer.h"
+const char *peer_name(void) { return "three loops"; }
+double peer_time(const char *network, const float *const *weights, const float *x, float *y, int64_t calls)
+{
+    if (strcmp(network, "Dense-64") != 0) return -1;
+    for (int64_t call = 0; call < calls; call++)
+        for (int j = 0; j < 64; j++) {
+            y[j] = weights[1][j];
+            for (int i = 0; i < 64; i++) y[j] += x[i] * weights[0][64 * i + j];
+        }
+    return 1e-6 * (double)calls;
+}
+"""
+
+SCRIPT = """
+import sys, numpy as np
+sys.path.insert(0, {benchmarks!r})
+import neurojit as nj, programs_c_to_c as part
+loops = part.prepared()
+for network in part.networks():
+    native = part.Native(loops, network)
+    native.time(1)
+    np.testing.assert_array_equal(native.y, nj.compile(network.layers)(network.input).ravel(), network.name)
+peers = [part.Peer({peer!r})]
+ns = {{network.name: part.race(loops, peers, network, 1) for network in part.networks()}}
+print(peers[0].name, [name for name, (_, theirs) in ns.items() if theirs == 1000])
+"""
+
+
+@pytest.mark.skipif(not runnable_isas(), reason="no kernels for this machine")
+def test_programs_are_called_from_c_as_from_python(child: Any, tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("no C compiler, or another system's libraries")
+    source, library = tmp_path / "peer.c", tmp_path / "peer.so"
+    source.write_text(PEER)
+    command = [compiler, "-shared", "-fPIC", "-O1", f"-I{BENCHMARKS}", str(source), "-o", str(library)]
+    subprocess.run(command, check=True)
+    done = child(SCRIPT.format(benchmarks=str(BENCHMARKS), peer=str(library)), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "three loops ['Dense-64']\n"
