@@ -115,8 +115,8 @@ class Evaluator:
 
     def _read(self, node: int, index: int, load: Callable[..., Operand]) -> Operand:
         self.unread.discard(node)
-        lanes, column, mask = self.place
-        pointer, offset = self.streams.at(index, column)
+        lanes, column, mask, row = self.place
+        pointer, offset = self.streams.at(index, column, row)
         if self.streams.accesses[index].strides[-1] == 0:
             return self.m.broadcast(lanes, pointer, offset)
         if mask is not None:

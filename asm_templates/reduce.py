@@ -1,12 +1,14 @@
 """reduce: expressions with sums, greatest elements and the like of a row: softmax, norms, argmax and kin.
 
-    rows in registers: the row + its values + partial vectors + one evaluation; else without the row
+    rows in registers: the row + its values + partial vectors, of each row side by side, + one evaluation;
+    else without the row
     bound: the arithmetic of the expression; plain sums: loads, or one addition's latency per partial vector
 
 A row is gone through once for each pass of its program (see `plan.reduce`). Where it fits, all of it stays in
-registers and the code has no loop; rows are independent, so an out-of-order core overlaps the foldings of
-several. Values of a row are computed in one lane, and spread over a vector for the next pass. Reductions
-down columns have no foldings: each lane is a column, and its own row.
+registers and the code has no loop. Rows are independent, so an out-of-order core overlaps the foldings of
+several; but it does not look ahead far enough, so a few short rows are gone through side by side, pass by
+pass. Values of a row are computed in one lane, and spread over a vector for the next pass. Reductions down
+columns have no foldings: each lane is a column, and its own row.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def body(
     g = g.collapsed()
     if rows is not None and g.unit != 1:
         m.multiply(rows, g.unit)
-    _Body(m, g, schedule, operands).emit(rows)
+    _Body(m, g.side_by_side(schedule.rows), schedule, operands).emit(rows)
 
 
 class _Body:
@@ -79,8 +81,9 @@ class _Body:
             count = m.constant(tail)
             self.tail = m.first(self.lanes, count)
             m.release(count)
-        loops = (*g.shape[: g.along], self.columns)
-        over_rows(m, self.streams, loops, rows, lambda _: self._columns() if g.down else self._row())
+        outer = g.along - (self.schedule.rows > 1)
+        loops = (*g.shape[:outer], self.columns)
+        over_rows(m, self.streams, loops, rows, lambda _: self._columns() if g.down else self._rows())
         if self.tail is not None:
             m.drop_mask(self.tail)
         self.streams.release()
@@ -88,29 +91,34 @@ class _Body:
 
     # Along a row ----------------------------------------------------------------------------------------
 
-    def _row(self) -> int:
-        """All passes over one row; the streams are where they were."""
+    def _rows(self) -> int:
+        """All passes over the rows that lie side by side; the streams are where they were."""
         vectors, tail = divmod(self.columns, self.lanes)
         places = [Place(self.lanes, number * self.lanes) for number in range(vectors)]
         places += [Place(tail, vectors * self.lanes)] if tail else []
-        row = _Row(self, Place(1))
+        rows = [_Row(self, Place(1, row=number)) for number in range(self.schedule.rows)]
         for p in range(len(self.program.passes)):
-            step = row.begin(p)
+            step = max([row.begin(p) for row in rows])
             if self.schedule.in_registers or vectors < 2 * step:
-                for number, place in enumerate(places):
-                    row.vector(number, place)
+                self._vectors(rows, places)
             else:
                 trips = vectors // step
                 with self.m.loop(trips):
-                    for number, place in enumerate(places[:step]):
-                        row.vector(number, place)
+                    self._vectors(rows, places[:step])
                     self.streams.move(-1, step * self.lanes)
-                for number, place in enumerate(places[trips * step :]):
-                    row.vector(number, place._replace(column=number * self.lanes))
+                rest = places[trips * step :]
+                self._vectors(rows, [p._replace(column=n * self.lanes) for n, p in enumerate(rest)])
                 self.streams.move(-1, -trips * step * self.lanes)
-            row.end()
-        row.finish()
+            for row in rows:
+                row.end()
+        for row in rows:
+            row.finish()
         return 0
+
+    def _vectors(self, rows: list[_Row], places: list[Place]) -> None:
+        for number, place in enumerate(places):
+            for row in rows:
+                row.vector(number, place._replace(row=row.place.row))
 
     # Down columns ---------------------------------------------------------------------------------------
 

@@ -17,11 +17,13 @@ from neurojit.plan.map import Access
 
 class Place(NamedTuple):
     """A vector of elements of the row: `lanes` of them from number `column` on, counted from where the
-    pointers are; of these only the masked ones, where there is a mask."""
+    pointers are; of these only the masked ones, where there is a mask. row: of rows that are gone through
+    side by side, along the last dimension but one, which."""
 
     lanes: int
     column: int = 0
     mask: Mask | None = None
+    row: int = 0
 
 
 class Streams:
@@ -46,11 +48,12 @@ class Streams:
         """How many registers they take."""
         return len({(access.buffer, access.strides) for access in accesses})
 
-    def at(self, access: int, column: int) -> tuple[Pointer, int]:
-        """Register and displacement of the access's element in this column."""
+    def at(self, access: int, column: int, row: int = 0) -> tuple[Pointer, int]:
+        """Register and displacement of the access's element in this column, and row of those side by side."""
         of = self.accesses[access]
         pointer = self._moving[of.buffer, of.strides]
-        return pointer, (of.offset + column * of.strides[-1]) * self.m.element.size
+        down = row * of.strides[-2] if row else 0
+        return pointer, (of.offset + column * of.strides[-1] + down) * self.m.element.size
 
     def move(self, dimension: int, count: int, back: tuple[int, int] = (0, 0)) -> None:
         """All `count` further along a dimension, and back by (dimension, count)."""
@@ -65,7 +68,7 @@ class Streams:
 
 def storing(m: Machine, streams: Streams, access: int, place: Place) -> Callable[[Vector], None]:
     """What stores a vector at the access's place."""
-    pointer, offset = streams.at(access, place.column)
+    pointer, offset = streams.at(access, place.column, place.row)
 
     def store(vector: Vector) -> None:
         if place.mask is None:

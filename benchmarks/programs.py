@@ -70,7 +70,7 @@ def rows() -> list[Row]:
 def measure(short: bool) -> dict[str, Any]:
     print("\nWhole networks from Python, float32, us a call")
     for peer in (onnx_peer, torch_peer):
-        print(f"  {peer.version() if peer.available else peer.missing}, one thread")
+        print(f"  {peer.version()}, one thread" if peer.available else f"  {peer.missing}")
     print(f"{'':26}{'out':>8}{'bound':>8}{'ORT run':>9}{'binding':>9}{'torch':>8}{'jit':>8}{'compile':>9}"
           f"{'x ORT':>8}{'x torch':>9}")  # fmt: skip
     table, goals = [], []

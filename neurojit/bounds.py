@@ -21,10 +21,10 @@ import numpy as np
 
 from neurojit.functions import BOUND, RELATIVE_TO_ARGUMENT
 from neurojit.ir.numbers import to_element
+from neurojit.ir.product import product
 from neurojit.ir.structure import Block, Dense, Function, Op, Value
 from neurojit.ir.table import OPS
 from neurojit.ir.types import ELEMENTS
-from neurojit.runtime import reference_matmul
 
 Array = np.ndarray[Any, Any]
 
@@ -293,54 +293,6 @@ WIDE = 1 + 2.0**-20
 """For what the sums of errors are rounded themselves."""
 
 
-ALONE = 1 << 18
-"""Multiply-adds up to which OpenBLAS multiplies on the calling thread."""
-SIDE = 64
-"""Rows and columns of a part of a larger product."""
-
-
-def _product(a: Array, b: Array) -> Array:
-    """a @ b, for matrices and stacks of them, in parts for which no BLAS wakes its threads.
-
-    Where one does, a fork meanwhile may leave its locks taken for ever, in the child or in the parent.
-    """
-    (rows, depth), columns = a.shape[-2:], b.shape[-1]
-    if a.dtype != np.float64 or not a.size or not b.size:  # long double: NumPy's own loops
-        return np.asarray(np.matmul(a, b))
-    if a.ndim == b.ndim == 2:
-        return _matrix_product(a, b)
-    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    if 1 not in (rows, columns) and rows * depth * columns <= ALONE:
-        return np.asarray(np.matmul(a, b))
-    product = np.empty((*stack, rows, columns))
-    a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
-    for index in np.ndindex(*stack):
-        product[index] = _matrix_product(a[index], b[index])
-    return product
-
-
-def _matrix_product(a: Array, b: Array) -> Array:
-    (rows, depth), columns = a.shape, b.shape[1]
-    if 1 in (rows, columns):  # gemv has threads from some thousand elements on
-        product = np.empty((rows, columns))
-        reference_matmul(a, b, product, wide=True)
-        return product
-    if rows * depth * columns <= ALONE:
-        return np.asarray(np.matmul(a, b))
-    product = np.zeros((rows, columns))
-    for i in _cut(rows, SIDE):
-        for j in _cut(columns, SIDE):
-            for k in _cut(depth, ALONE // SIDE**2):
-                product[i, j] += np.matmul(a[i, k], b[k, j])
-    return product
-
-
-def _cut(extent: int, most: int) -> list[slice]:
-    """As few equal parts as there can be; so none is 1, a vector, unless the extent is."""
-    parts = -(-extent // most)
-    return [slice(extent * i // parts, extent * (i + 1) // parts) for i in range(parts)]
-
-
 def _matmul(c: _Call) -> Bounded:
     (a, ea), (b, eb) = c.operands
     if c.attributes["transpose_a"]:
@@ -348,19 +300,19 @@ def _matmul(c: _Call) -> Bounded:
     if c.attributes["transpose_b"]:
         b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
     if a.dtype.kind == "i":
-        unsure = np.matmul((ea > 0).astype(float), np.ones_like(eb)) + np.matmul(np.ones_like(ea), eb > 0)
+        unsure = product(1.0 * (ea > 0), np.ones_like(eb)) + product(np.ones_like(ea), 1.0 * (eb > 0))
         return Bounded(c.value, np.where(unsure > 0, np.inf, 0.0))
-    value, of_a, of_b = _product(a, b), np.abs(a), np.abs(b)
+    value, of_a, of_b = product(a, b), np.abs(a), np.abs(b)
     greatest_b = of_b if _is_zero(eb) else of_b + eb
-    size = _product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
+    size = product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
     error = c.rounded(size, a.shape[-1] + 1)
     if not _is_zero(ea):
-        error = error + _product(ea, greatest_b) * WIDE
+        error = error + product(ea, greatest_b) * WIDE
     if not _is_zero(eb):
-        error = error + _product(of_a, eb) * WIDE
+        error = error + product(of_a, eb) * WIDE
     if np.isfinite(value).all() or (_is_zero(ea) and _is_zero(eb)):
         return Bounded(value, error)
-    unknown = _product(1.0 * np.isinf(a), 1.0 * _may_vanish(b, eb)) + _product(
+    unknown = product(1.0 * np.isinf(a), 1.0 * _may_vanish(b, eb)) + product(
         1.0 * _may_vanish(a, ea), 1.0 * np.isinf(b)
     )
     return _unless(unknown > 0, value, error)

@@ -29,7 +29,7 @@ from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.product_codegen import emit_gemm, emit_gemv, list_gemm
-from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
+from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
 from neurojit.runtime._blocked import (
     call_micro_kernel,
     keep_mapped,
@@ -122,7 +122,7 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
     else:
         _publish_blocked(slot, p, plan, epilogue, target, release_gil)
         counts["blocked"] += 1
-    _keep_within_cache()
+    keep_within_cache()
 
 
 def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
@@ -268,10 +268,3 @@ def _micro_kernels_of(
                 shared = a_row is None
                 kernels.append(micro_kernel(g, target).address if shared else compile_micro_kernel(g, target))
     return tuple(kernels)
-
-
-def _keep_within_cache() -> None:
-    """Evict what was not called lately once the published code outgrows its budget."""
-    excess = SLOTS.stats()["live_bytes"] - CONFIG.code_cache_bytes
-    if excess > 0:
-        SLOTS.evict_bytes(excess)

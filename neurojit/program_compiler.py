@@ -18,7 +18,7 @@ from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressu
 from neurojit.ir.structure import Function
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
 from neurojit.program_validation import validate_program
-from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory
+from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
 from neurojit.target import Target
 from neurojit.weight_block import Array, aligned, constants_of, packed
 
@@ -39,6 +39,7 @@ def publish_program(plan: ProgramPlan, function: Function, target: Target) -> tu
         if not slot.published:
             SLOTS.publish(slot, _validated(code, plan, function))
             counts["programs"] += 1
+            keep_within_cache()
     except RegisterPressureError:
         raise
     except (NeurojitError, MemoryError) as error:

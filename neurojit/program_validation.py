@@ -187,21 +187,24 @@ def _filled(seed: int, shape: tuple[int, ...], dtype: str, special: bool) -> Arr
     return integers.reshape(shape)
 
 
-@lru_cache(maxsize=8)
-def _sequence(dtype: str, special: bool, length: int) -> Array:
-    return special_numbers(1, length, DTYPES[dtype], SPARSE if special else 0)
+@lru_cache(maxsize=4)
+def _ring(dtype: str, special: bool) -> Array:
+    return special_numbers(1, RING, DTYPES[dtype], SPARSE if special else 0)
 
 
+RING = 16381
+"""Numbers that are made up once: a prime, so that no two rows of a matrix are the same ones."""
 SPARSE = 29
 """One number in so many is special: few enough that most sums meet none."""
 
 
 def made_up(seed: int, count: int, dtype: str, special: bool) -> Array:
-    """So many numbers, the same for the same seed: a part of one long sequence, which is made once."""
-    begin = seed * 1009 % 4001
-    length = 1 << max(14, (begin + count - 1).bit_length())
-    numbers: Array = _sequence(dtype, special, length)[begin : begin + count].copy()
-    return numbers
+    """So many numbers, the same for the same seed: read from a ring of them, which is made once."""
+    ring, begin = _ring(dtype, special), seed * 1009 % 4001
+    if begin + count <= RING:
+        numbers: Array = ring[begin : begin + count].copy()
+        return numbers
+    return np.resize(np.concatenate((ring[begin:], ring[:begin])), count)
 
 
 def _weight(seed: int, shape: tuple[int, ...], dtype: str) -> Array:

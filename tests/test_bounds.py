@@ -135,23 +135,3 @@ def test_nothing_is_asked_where_an_error_could_decide() -> None:
     (meant,), _ = bounds.bounds(module.main, inputs, {}, {})
     assert bounds.agrees(np.array([100, 1, 100], np.float32), meant).all()
     assert not bounds.agrees(np.array([300, 300, 300], np.float32), meant).any()
-
-
-@pytest.mark.parametrize(
-    "shapes",
-    [
-        ((3, 4), (4, 5)),
-        ((29, 65), (65, 66)),
-        ((65, 200), (200, 129)),  # in parts along every extent
-        ((1, 300), (300, 70)),
-        ((70, 300), (300, 1)),
-        ((2, 1, 80, 90), (3, 90, 70)),
-        ((3, 1, 5), (5, 1)),
-        ((0, 4), (4, 3)),
-        ((3, 0), (0, 3)),
-    ],
-)
-def test_products_in_parts_are_products(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    rng = np.random.default_rng(1)
-    a, b = (rng.integers(-9, 9, shape).astype(np.float64) for shape in shapes)  # exact in any order
-    np.testing.assert_array_equal(bounds._product(a, b), np.einsum("...ij,...jk->...ik", a, b))

@@ -22,7 +22,7 @@ from neurojit.errors import EncodeError, RegisterPressureError, ValidationError
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.level import Level
 from neurojit.plan.product import Product, plan_product
-from neurojit.runtime import SLOTS, Code, Slot, executable_memory
+from neurojit.runtime import SLOTS, Code, Slot, executable_memory, memory
 from neurojit.target import NONE, IsaChoice, Target, host_target
 
 pytestmark = [
@@ -222,14 +222,14 @@ def test_a_published_slot_is_not_compiled_again() -> None:
 
 
 def test_a_kernel_evicted_at_once_is_numpys_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "_keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
+    monkeypatch.setattr(compiler, "keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
     a, b = operands()
     np.testing.assert_allclose(nj.matmul(a, b), np.matmul(a, b), rtol=1e-6)
     assert nj.info().fallbacks == {"kernel evicted at once": 1}
 
 
 def test_the_code_cache_stays_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "CONFIG", dataclasses.replace(compiler.CONFIG, code_cache_bytes=1 << 16))
+    monkeypatch.setattr(memory, "CONFIG", dataclasses.replace(memory.CONFIG, code_cache_bytes=1 << 16))
     evictions = nj.info().evictions
     for n in range(1, 60):
         a, b = operands(n=n, k=n)

@@ -412,7 +412,7 @@ def test_each_cause_of_several_passes_is_told_from_the_others(monkeypatch: pytes
     expected = nj.linear(X, W, activation="relu")
     SLOTS.evict_bytes(1 << 62)
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "_keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
+        patch.setattr(compiler, "keep_within_cache", lambda: SLOTS.evict_bytes(1 << 62))
         nj.linear(X, W, activation="relu")
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "emit_gemm", lambda *_: RETURN)

@@ -243,6 +243,22 @@ def test_weights_are_exchanged_without_compiling(isa: str) -> None:
     assert SLOTS.stats()["publications"] == publications
 
 
+def test_large_weights_of_one_row_lie_in_panels(isa: str) -> None:
+    """Those that leave L1; and they are exchanged like any others. The last panel is not full."""
+    module, weights = networks.recurrent(inputs=48, hidden=100)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    assert any(weight.panel for weight in program.contract.plan.weights) == (isa != "neon")
+    x, zeros = plain(1, (1, 48)), np.zeros((1, 100), np.float32)
+    agree(module, weights, [x], program(x), h=zeros, c=zeros)
+    changed = {name: plain(number, array.shape) / 8 for number, (name, array) in enumerate(weights.items())}
+    for name, array in changed.items():
+        program.weights[name] = array
+    program.reset()
+    agree(module, changed, [x], program(x), h=zeros, c=zeros)
+    np.testing.assert_array_equal(program.weights["wx"], changed["wx"])
+
+
 def test_errors_about_weights() -> None:
     module, weights = networks.perceptron((8, 16, 4))
     with pytest.raises(KeyError, match=r"missing \['b1'\], unknown \['b9'\]"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ void *malloc(size_t n) { counted++; return __libc_malloc(n); }
 void *calloc(size_t n, size_t m) { counted++; return __libc_calloc(n, m); }
 void *realloc(void *p, size_t n) { counted++; return __libc_realloc(p, n); }
 void *aligned_alloc(size_t a, size_t n) { counted++; return __libc_memalign(a, n); }
+void *memalign(size_t a, size_t n) { counted++; return __libc_memalign(a, n); }
+int posix_memalign(void **p, size_t a, size_t n) { *p = memalign(a, n); return *p ? 0 : 12; }
 """
 
 SCRIPT = """
@@ -79,3 +82,41 @@ def test_calls_with_out_allocate_nothing(child: Any, tmp_path: Path) -> None:
         "the counter counts: results that are allocated show, where NumPy's cache is too small"
     )
     assert int(large[6]) >= 1000
+
+
+MANY = """
+import gc, neurojit as nj, numpy as np
+from neurojit import nn
+from neurojit.runtime import SLOTS, executable_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+def program(number, made=nj.compile):
+    k, n = 3 + number % 20, 2 + number // 20
+    return made([nn.Linear(k, n, rng=number), "relu"]), np.ones((2, k), np.float32)
+
+first, x = program(0)
+meant = first(x)
+for number in range(1, 400):
+    one, y = program(number)
+    one(y)
+    assert SLOTS.stats()["live_bytes"] <= 1 << 18, (number, SLOTS.stats())
+    if number == 150:
+        gc.collect()
+        before, mappings = resident(), executable_memory().live_mappings
+del one
+gc.collect()
+assert resident() - before < 1 << 20, resident() - before
+assert executable_memory().live_mappings <= mappings + 8
+assert SLOTS.stats()["evictions"] > 200
+np.testing.assert_array_equal(first(x), meant)  # evicted meanwhile, compiled again
+assert SLOTS.stats()["retired"] == 0
+"""
+
+
+@pytest.mark.not_emulated("reads /proc/self/statm and compiles 400 programs")
+def test_many_programs_stay_within_the_code_cache() -> None:
+    environment = {**os.environ, "NEUROJIT_CODE_CACHE_BYTES": str(1 << 18)}
+    done = subprocess.run([sys.executable, "-c", MANY], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

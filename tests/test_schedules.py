@@ -181,7 +181,7 @@ def test_columns_in_segments_and_shared_scalars(isa: str) -> None:
             run(*shared)
     for wrong, message in (
         ([tiles[0] + ", depth = 2", tiles[1] + ", depth = 2"], "not read in segments"),
-        ([tiles[0], 'tile op = "y", rows = [20, 1], columns = [], folded = 16'], "in segments needs"),
+        (['tile op = "y", rows = [20, 1], columns = [8], folded = 40'], "in segments needs"),
         ([*tiles, 'pack op = "y", width = 16'], "no panels"),
     ):
         with pytest.raises(TensorLangError, match=message):
@@ -211,6 +211,8 @@ def test_unroll_and_keep(isa: str) -> None:
     assert kernel(program, "v").schedule.side == 0  # type: ignore[union-attr]
     more = ['keep op = "s", registers = true'] if isa == "avx512" else []
     kept = run(*more, 'unroll op = "v", steps = 2', 'keep op = "v", registers = true')
+    beside = run('unroll op = "s", steps = 2', 'keep op = "s", registers = false')
+    assert kernel(beside, "s").schedule.rows == 2  # type: ignore[union-attr]
     assert kernel(kept, "s").schedule.in_registers == bool(more)  # type: ignore[union-attr]
     assert kernel(kept, "v").schedule.side == 2  # type: ignore[union-attr]
 
@@ -372,10 +374,10 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
         "unroll: %t has no kernel of its own that takes this step; name the first of",
     ),
     (
-        ['unroll op = "s", steps = 2'],
+        ['unroll op = "s", steps = 3'],
         "",
-        "2",
-        "goes along its rows, as many vectors at once as sums have parts",
+        "3",
+        "unroll: rows side by side: expected a divisor of 20, got 3",
     ),
     (['keep op = "c", registers = true'], "", "true", "goes down columns, whose sums alone are kept"),
     (['keep op = "u", registers = true'], "", "true", "goes along rows, whose sums are kept"),

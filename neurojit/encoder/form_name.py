@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from neurojit.errors import UnknownFormError
 
@@ -49,10 +50,16 @@ class FormName:
     def parse(cls, text: str) -> FormName:
         plain = text.removesuffix(" {evex}")
         mnemonic, _, rest = plain.partition(" ")
-        operands = tuple(_operand(text, part) for part in rest.split(", ")) if rest else ()
+        operands = []
+        for part in rest.split(", ") if rest else ():
+            operand = _operand(part)
+            if operand is None:
+                expected = "r64, zmm{k}{z}, m512, m32{1to16}, imm8, ..."
+                raise UnknownFormError(f"{text!r}: operand {part!r}: expected {expected}")
+            operands.append(operand)
         if not re.fullmatch(r"[a-z][a-z0-9]*", mnemonic):
             raise UnknownFormError(f"{text!r}: expected a mnemonic in lower case, then operand kinds")
-        return cls(text, mnemonic, operands, plain != text)
+        return cls(text, mnemonic, tuple(operands), plain != text)
 
     @property
     def register_kinds(self) -> tuple[str, ...]:
@@ -89,12 +96,11 @@ class FormName:
         return any(o.kind == "relative" for o in self.operands)
 
 
-def _operand(form: str, text: str) -> Operand:
+@lru_cache(maxsize=64)
+def _operand(text: str) -> Operand | None:
     match = _OPERAND.fullmatch(text)
     if match is None:
-        raise UnknownFormError(
-            f"{form!r}: operand {text!r}: expected r64, zmm{{k}}{{z}}, m512, m32{{1to16}}, imm8, ..."
-        )
+        return None
     if match["register"]:
         return Operand(match["register"], 0, 0, bool(match["rmask"]), bool(match["zeroing"]))
     if match["immediate"]:

@@ -15,7 +15,7 @@ A row says more than it must, so that it can be checked: `Row.parse` holds it ag
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from neurojit.encoder.form_name import EVEX_REGISTER_BITS, REGISTER_BITS, FormName
 from neurojit.errors import EncodeError
@@ -144,6 +144,7 @@ class Row:
                 )
 
 
+@lru_cache(maxsize=128)
 def _position(text: str) -> int:
     byte, bit = text.split(".")
     if not 0 <= int(bit) <= 7:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neurojit.ir.product import product
 from neurojit.ir.types import Array
 
 PREDICATES = {
@@ -25,13 +26,11 @@ def matmul(a: Array, b: Array, transpose_a: bool, transpose_b: bool) -> Array:
         a, b = a.astype(np.int32), b.astype(np.int32)
     a = np.swapaxes(a, -1, -2) if transpose_a else a
     b = np.swapaxes(b, -1, -2) if transpose_b else b
-    product: Array = np.matmul(a, b)
-    return product
+    return product(a, b)
 
 
 def outer(x: Array, y: Array) -> Array:
-    product: Array = x[..., :, np.newaxis] * y[..., np.newaxis, :]
-    return product
+    return np.asarray(x[..., :, np.newaxis] * y[..., np.newaxis, :])
 
 
 def compare(x: Array, y: Array, predicate: str) -> Array:

@@ -196,24 +196,15 @@ def rounded_storage(activations: str, isa: Isa, features: Collection[str]) -> st
     return "int8 bytes" if isa.mask_registers and "avx512_vnni" in features else "int8 words"
 
 
-LEAST_PANELS = 1 << 12
-"""Bytes below which a matrix whose rows straddle cache lines is no dearer than one whose rows do not."""
+def suits_panels(dtype: str, k: int, n: int, target: Target) -> bool:
+    """Whether the weights that several rows of a program meet are quicker in panels than row after row.
 
-
-def suits_panels(dtype: str, k: int, n: int, one_row: bool, target: Target) -> bool:
-    """Whether the weights of a program's product are quicker in panels than row after row.
-
-    A tile goes down the rows of its columns. From L2 that is as many streams as rows, where panels are one;
-    and rows that are no whole cache lines make every load of a long vector two. Measured on Zen 5, 1 to 1000
-    rows: one row 1.05 to 1.6 times as quick from half of L1 on, until passes over k serve a large matrix
-    better (`k_block`); many rows 1.06 to 1.36 times in panels of four vectors, which 16 registers have no
-    tall tile for: there they pay from L2 alone, where 4 rows win and lose most."""
-    row, size = n * STORAGES[dtype].size, k * n * STORAGES[dtype].size
-    l1, l2 = target.caches.l1d.size, target.caches.l2.size
-    if one_row:
-        straddles = row > LINE and row % LINE != 0 and size >= LEAST_PANELS
-        return size <= l2 // 2 and (size > l1 // 2 or straddles)
-    return size > (l1 // 2 if target.isa.vector_registers >= 32 else l2 // 2)
+    A tile goes down the rows of its columns. From L2 that is as many streams as rows, where panels are one.
+    Measured on Zen 5, 1 to 1000 rows: 1.06 to 1.36 times as quick in panels of four vectors, which 16
+    registers have no tall tile for: there they pay from L2 alone, where 4 rows win and lose most."""
+    size = k * n * STORAGES[dtype].size
+    near = target.caches.l1d.size if target.isa.vector_registers >= 32 else target.caches.l2.size
+    return size > near // 2
 
 
 def panel_width(dtype: str, isa: Isa) -> int:

@@ -14,13 +14,21 @@ from dataclasses import replace
 from neurojit.ir.schedule import is_in_rows
 from neurojit.ir.structure import Function, Op, ScheduleText, Step, Value
 from neurojit.plan.cost import SEGMENT, cost_model
-from neurojit.plan.cumsum import COLUMNS_AT_ONCE, Cumsum, CumsumSchedule, schedule_cumsum
+from neurojit.plan.cumsum import Cumsum, CumsumSchedule, columns_at_once, schedule_cumsum
 from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.panels import Panels, panel_width
 from neurojit.plan.program import Kernel, Schedule
-from neurojit.plan.reduce import SPARE, Reduce, ReduceSchedule, registers_needed, row_program, schedule_reduce
+from neurojit.plan.reduce import (
+    SPARE,
+    Reduce,
+    ReduceSchedule,
+    picks_positions,
+    registers_needed,
+    row_program,
+    schedule_reduce,
+)
 from neurojit.plan.tiling import (
     FULL_UNROLL,
     MOST_GROUPED,
@@ -300,34 +308,48 @@ class Directives:
         return replace(schedule, unroll=unroll or schedule.unroll, lanes=lanes, prefetch=tuple(ahead))
 
     def reduce(self, op: Op, g: Reduce, part: int) -> ReduceSchedule:
-        isa, name = self.target.isa, op.result.name
-        schedule = schedule_reduce(g, isa)
+        name, chosen = op.result.name, schedule_reduce(g, self.target.isa)
         lanes = self.lanes(name, part, ELEMENT_SIZE[g.dtype])
         unroll, unrolled = self.number("unroll", name, part, "steps")
-        if unrolled is not None and not g.down:
-            refuse(
-                unrolled, f"{op} goes along its rows, as many vectors at once as sums have parts", at="steps"
-            )
-        for step in self.of("keep", name, part):
-            schedule = replace(schedule, in_registers=bool(step.parameters["registers"]))
-            if g.down and schedule.in_registers:
-                refuse(
-                    step,
-                    f"{op} goes down columns, whose sums alone are kept",
-                    "false",
-                    "true",
-                    at="registers",
-                )
-            if schedule.in_registers:
-                width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
-                vectors = ceil_div(g.shape[-1] or 1, width)
-                needed = registers_needed(g, row_program(g, hold=False), vectors, width)
-                if needed > isa.vector_registers - SPARE:
-                    message = (
-                        f"a row in registers needs {needed + SPARE}, {isa.option} has {isa.vector_registers}"
-                    )
-                    refuse(step, message, "false", "true", at="registers")
-        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes)
+        kept = self.of("keep", name, part)
+        in_registers = bool(kept[0].parameters["registers"]) if kept else chosen.in_registers
+        if g.down:
+            if in_registers:
+                message = f"{op} goes down columns, whose sums alone are kept"
+                refuse(kept[0], message, "false", "true", at="registers")
+            return replace(chosen, columns=unroll or chosen.columns, lanes=lanes)
+        rows = unroll or chosen.rows
+        if unrolled is not None:
+            self._check_side_by_side(op, g, rows, unrolled)
+        elif self._registers_lacking(g, in_registers, lanes, rows):
+            rows = 1  # the planner's own, with other vectors or registers than it had in mind
+        lacking = self._registers_lacking(g, in_registers, lanes, rows)
+        if lacking and kept and in_registers:
+            refuse(kept[0], f"a row in registers: {lacking}", "false", "true", at="registers")
+        if lacking and unrolled is not None:
+            refuse(unrolled, f"{rows} rows side by side: {lacking}", "fewer", str(rows), at="steps")
+        return replace(chosen, in_registers=in_registers and not lacking, lanes=lanes, rows=rows)
+
+    def _check_side_by_side(self, op: Op, g: Reduce, rows: int, step: Step) -> None:
+        """TensorLangError: so many rows are not gone through at once."""
+        count = (g.collapsed().shape[:-1] or (1,))[-1]
+        if rows > 1 and (count is None or count % rows):
+            refuse(step, "rows side by side", f"a divisor of {count}", str(rows), at="steps")
+        if rows > 1 and picks_positions(g):
+            refuse(step, f"{op} goes through one row at a time", "1", str(rows), at="steps")
+
+    def _registers_lacking(self, g: Reduce, in_registers: bool, lanes: int, rows: int) -> str:
+        """Which registers rows take that the machine has not, "" if it has them."""
+        isa = self.target.isa
+        width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+        columns = g.shape[-1] or 1
+        if not in_registers and rows == 1:
+            return ""
+        vectors = ceil_div(columns, width) if in_registers else 0
+        needed = registers_needed(g, row_program(g, hold=not in_registers), vectors, width, rows)
+        needed += SPARE if rows == 1 or columns % width else 0
+        have = isa.vector_registers
+        return f"needs {needed}, {isa.option} has {have}" if needed > have else ""
 
     def cumsum(self, op: Op, g: Cumsum, part: int) -> CumsumSchedule:
         isa, name = self.target.isa, op.result.name
@@ -343,7 +365,7 @@ class Directives:
             if not g.down:
                 refuse(step, f"{op} goes along rows, whose sums are kept", at="registers")
             schedule = CumsumSchedule(
-                (schedule.side or COLUMNS_AT_ONCE) if step.parameters["registers"] else 0
+                (schedule.side or columns_at_once(isa)) if step.parameters["registers"] else 0
             )
         unroll, step_ = self.number("unroll", name, part, "steps")
         if step_ is not None:

@@ -11,7 +11,6 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-from neurojit.ir.schedule import product_extents
 from neurojit.ir.structure import Op, Value
 from neurojit.ir.types import ELEMENTS
 from neurojit.plan.epilogue import Epilogue
@@ -20,6 +19,7 @@ from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access
 from neurojit.plan.panels import Panels, panel_width, suits_panels
 from neurojit.plan.reduce import Reduce
+from neurojit.plan.tiling import panel_of_one_row
 from neurojit.planner.copies import Copies
 from neurojit.planner.drafts import at
 from neurojit.planner.fusion import Product
@@ -46,7 +46,7 @@ class Products(Copies):
         exact = element in ("f32", "f64")
         lanes = "f64" if element == "i8" and a.shape[-1] > MOST_EXACT else lanes_of(element)
         a = self._numbers(a, lanes)
-        panels = self._panels(op)
+        panels = self._panels(op, math.prod(a.shape[:-1]))
         b = self._packed(op, panels) if panels else self._right(op, right, lanes)
         targets = self._targets(made.result) if exact else [View.of(self._shape(op.result), lanes)]
         if len(b.shape) != 2:
@@ -116,26 +116,24 @@ class Products(Copies):
         b = self._numbers(self.view(value), lanes)
         return self._adjacent(op, _swapped(b) if transposed else b)
 
-    def _panels(self, op: Op) -> Panels | None:
-        """The panels that a product's weights lie in, None where they lie row after row."""
+    def _panels(self, op: Op, m: int) -> Panels | None:
+        """The panels that a product's weights lie in, None where they lie row after row.
+
+        Where the extent is dynamic, the weights serve several plans, and lie in the same panels for all."""
         value = op.operands[1]
         source = self.sources.get(value)
         may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
         width = self.directives.panel(op, may)
-        if width is None:
-            width = self._panel_width(op) if may else 0
-        if not width:
+        if not may or width == 0:
             return None
-        k = value.type.static_shape(0)[-1 if op.attributes["transpose_b"] else 0]
-        return Panels.of(value.type.element, k, width)
-
-    def _panel_width(self, op: Op) -> int:
-        """Columns of panels where those are quicker, else 0. The same in every part of a dynamic extent."""
-        value = op.operands[1]
         k, n = value.type.static_shape(0)[:: -1 if op.attributes["transpose_b"] else 1]
-        one_row = product_extents(op)[0] == 1
-        suits = suits_panels(value.type.element, k, n, one_row, self.target)
-        return panel_width(value.type.element, self.target.isa) if suits else 0
+        element = value.type.element
+        if width is None and m == 1 and not self.extent:
+            width = panel_of_one_row(element, k, n, self.target)
+        elif width is None:
+            suits = suits_panels(element, k, n, self.target)
+            width = panel_width(element, self.target.isa) if suits else 0
+        return Panels.of(element, k, width) if width else None
 
     def _packed(self, op: Op, panels: Panels) -> View:
         """The weights of a product, in panels; as a view, the place where the first one begins."""

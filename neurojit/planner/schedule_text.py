@@ -18,7 +18,7 @@ from neurojit.plan.map import MapSchedule
 from neurojit.plan.panels import Panels
 from neurojit.plan.program import Loop, Node, ProgramPlan, Rows
 from neurojit.plan.program import Step as Kernel
-from neurojit.plan.reduce import ReduceSchedule
+from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.planner.fusion import Pointwise
 from neurojit.planner.pointwise import group_inputs
 from neurojit.target import Isa
@@ -87,8 +87,8 @@ class _Speech:
         elif isinstance(schedule, ReduceSchedule):
             yield step("vectorize", name, lanes=schedule.lanes or self._lanes(kernel), **at)
             yield step("keep", name, registers=schedule.in_registers, **at)
-            if schedule.columns > 1:
-                yield step("unroll", name, steps=schedule.columns, **at)
+            down = isinstance(kernel.kernel, Reduce) and kernel.kernel.down
+            yield step("unroll", name, steps=schedule.columns if down else schedule.rows, **at)
         elif isinstance(schedule, CumsumSchedule):
             if not kernel.kernel.down:  # type: ignore[union-attr]
                 yield step("vectorize", name, lanes=schedule.side, **at)

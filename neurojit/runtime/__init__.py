@@ -12,7 +12,7 @@ from neurojit.runtime._runtime import (
     ticks,
     ticks_per_ns,
 )
-from neurojit.runtime.memory import ExecutableMemory, executable_memory
+from neurojit.runtime.memory import ExecutableMemory, executable_memory, keep_within_cache
 
 __all__ = [
     "SLOTS",
@@ -23,6 +23,7 @@ __all__ = [
     "clock_ns",
     "error_function",
     "executable_memory",
+    "keep_within_cache",
     "reference_has_fma_instruction",
     "reference_matmul",
     "ticks",

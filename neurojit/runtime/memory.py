@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neurojit.config import CONFIG
 from neurojit.runtime import _runtime
 
 
@@ -23,3 +24,11 @@ class ExecutableMemory(NamedTuple):
 def executable_memory() -> ExecutableMemory:
     """The state of this process's executable memory."""
     return ExecutableMemory(_runtime.strategy(), _runtime.failures(), *_runtime.usage(), _runtime.closed())
+
+
+def keep_within_cache() -> None:
+    """Evict what was not called lately once the published code outgrows its budget. Called by whoever has
+    published something."""
+    excess = _runtime.SLOTS.stats()["live_bytes"] - CONFIG.code_cache_bytes
+    if excess > 0:
+        _runtime.SLOTS.evict_bytes(excess)

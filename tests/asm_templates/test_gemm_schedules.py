@@ -194,7 +194,7 @@ def test_code_is_position_independent_and_ends_in_a_return(isa: str, dtype: str)
         names = [line.mnemonic for line in disassemble(code, architecture)]
         assert names[0] == first
         assert "ret" in names
-        body = names[: names.index("ret") + 1]
+        body = [name for name in names[: names.index("ret") + 1] if name != "ldp"]  # registers restored
         assert body[-len(last) :] == last
         assert not {"call", "push", "pop", "syscall", "ldmxcsr", "std", "bl", "blr", "svc", "msr"} & set(body)
 

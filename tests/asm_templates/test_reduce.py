@@ -173,6 +173,31 @@ def test_both_schedules(isa: str, in_registers: bool) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize("rows", [2, 4])
+def test_rows_side_by_side(isa: str, dtype: str, rows: int) -> None:
+    """Each has the bits that it has alone; so where they are groups of another dimension's."""
+    for n in (1, 3, 16, 31, 64, 65):
+        makes = (plan.softmax, plan.logsumexp, reduction("reduce_mean"), reduction("reduce_max"))
+        for g in (*(rows_of(dtype, 8, n, make) for make in makes), layer_norm_of(dtype, 8, n)):
+            run(isa, g, seed=n)
+            if rows == 2 or TARGETS[isa].isa.vector_registers > 16:
+                run(isa, g, seed=n, schedule=ReduceSchedule(False, rows=rows))
+    apart = Access(0, (900, 70, 1)), Access(1, (1000, 80, 1))
+    g = Reduce(dtype, (3, 12, 64), apart[:1], apart[1:], softmax())
+    run(isa, g, schedule=ReduceSchedule(False, rows=rows))
+
+
+def test_short_rows_are_gone_through_side_by_side() -> None:
+    for target in TARGETS.values():
+        lanes = target.isa.widest // 32
+        assert schedule_reduce(rows_of("f32", 16, 2 * lanes, plan.softmax), target.isa).rows > 1
+        assert schedule_reduce(rows_of("f32", 7, 2 * lanes, plan.softmax), target.isa).rows == 1
+        assert schedule_reduce(rows_of("f32", 16, 4096, plan.softmax), target.isa).rows == 1
+        assert schedule_reduce(rows_of("f32", None, 2 * lanes, plan.softmax), target.isa).rows == 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("rows", [0, 1, 2, 9])
 def test_dynamic_rows_and_many_dimensions(isa: str, rows: int) -> None:
     for n in (5, 40, 600):

@@ -20,8 +20,7 @@ from neurojit.plan.panels import (
     suits_panels,
 )
 from neurojit.plan.product import Product, plan_product
-from neurojit.plan.tiling import schedule_gemm
-from neurojit.target import target_for
+from neurojit.plan.tiling import ROW_STEP, panel_of_one_row, schedule_gemm
 
 EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
 
@@ -105,17 +104,37 @@ def test_panels_beyond_the_reach_of_displacements() -> None:
         plan_product(p, TARGETS["avx512"])
 
 
-def test_panels_suit_what_is_far_or_straddles_lines() -> None:
-    avx512, avx2 = (target_for(name) for name in ("x86_64-avx512", "x86_64-avx2"))
-    for target in (avx512, avx2):
-        l1, l2 = target.caches.l1d.size, target.caches.l2.size
-        one = [
-            suits_panels("f32", k, n, True, target)
-            for k, n in ((64, 64), (l1 // 512, 256), (l2 // 1024, 512))
-        ]
-        assert one == [False, True, False], "near, from L2, and large"
-        assert suits_panels("f32", 64, 100, True, target)
-        assert not suits_panels("f32", 32, 8, True, target)
-    assert suits_panels("f32", 256, 256, False, avx512)
-    assert not suits_panels("f32", 256, 100, False, avx2)
-    assert suits_panels("f64", 1024, 1024, False, avx2)
+def test_panels_suit_what_several_rows_read_from_afar() -> None:
+    assert [suits_panels("f32", 256, n, TARGETS["avx512"]) for n in (8, 256)] == [False, True]
+    l2 = TARGETS["avx2"].caches.l2.size
+    assert [suits_panels("f64", l2 // 4096, n, TARGETS["avx2"]) for n in (100, 512)] == [False, True]
+
+
+@given(st.sampled_from(list(TARGETS)), st.sampled_from(["f32", "f64"]), EXTENTS, EXTENTS)
+def test_panels_for_one_row_are_one_stream(isa: str, dtype: str, n: int, k: int) -> None:
+    """Each is as wide as a tile, and a load's next trip is near."""
+    target, size = TARGETS[isa], STORAGES[dtype].size
+    width = panel_of_one_row(dtype, k, n, target)
+    if width == 0:
+        return
+    straddles = n * size % 64 != 0 and k * n * size >= 1 << 12
+    assert k * n * size > target.caches.l1d.size // 2 or straddles
+    assert width % (target.isa.widest // 8 // size) == 0
+    assert width < n or straddles
+    schedule = schedule_gemm(Gemm(dtype, 1, n, k, Matrix(k), Panels.of(dtype, k, width), Output(n)), target)
+    assert [block.width for block in schedule.columns][:1] == [min(width, n)]
+    assert schedule.unroll == k or schedule.unroll == 1 or schedule.unroll * width * size <= ROW_STEP
+
+
+def test_which_weights_lie_in_panels_for_one_row() -> None:
+    def width(isa: str, k: int, n: int) -> int:
+        return panel_of_one_row("f32", k, n, TARGETS[isa])
+
+    assert width("avx512", 64, 256) == 0, "a tile reads whole rows"
+    assert width("avx512", 128, 512) == 256
+    assert width("avx512", 100, 400) == 208
+    assert width("avx2", 64, 256) == 88
+    assert width("avx2", 16, 256) == 0, "stays in L1"
+    assert (width("avx512", 64, 100), width("avx512", 40, 100)) == (112, 112), "rows that are no whole lines"
+    assert width("avx512", 8, 100) == 0, "but few"
+    assert width("neon", 128, 512) == 0, "its multiply-adds read no memory"
