@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from typing import Literal, final
 
 
-@final
 class Vector:
     """A vector register, seen at `width` bits, holding `lanes` elements."""
 
@@ -78,6 +77,9 @@ Relation = Literal["<", "<=", "==", ">=", ">"]
 
 class Arithmetic(ABC):
     """The abstract steps; see the module's head."""
+
+    loads_constants = False
+    """Whether an instruction with a constant loads it, each time; else it comes from elsewhere."""
 
     @abstractmethod
     def spread(self, lanes: int, value: float) -> Vector:
