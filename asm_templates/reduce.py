@@ -71,6 +71,29 @@ class _Body:
         assert columns is not None
         self.extent, self.columns = extent, columns
         self.lanes = schedule.lanes or m.widest_lanes
+        self.steps = kept_between(self.program, self.differs)
+        if not schedule.in_registers:
+            self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
+        self._plans: dict[tuple[tuple[int, ...], frozenset[int]], Evaluation] = {}
+        self._needed: dict[tuple[tuple[int, ...], frozenset[int]], set[int]] = {}
+
+    def plan(self, wanted: tuple[int, ...], known: Iterable[int]) -> Evaluation:
+        """How to compute nodes of the expression, which is the same in every row."""
+        key = wanted, frozenset(known)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = evaluate_in_order(self.e, *key)
+        return plan
+
+    def needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
+        """The values of a row that an evaluation of the nodes `wanted` reads, where those kept are there."""
+        key = wanted, frozenset(kept)
+        if key not in self._needed:
+            nodes = used_by(self.e, wanted, self.differs, key[1])
+            self._needed[key] = {
+                at for at in nodes if not self.differs[at] and not isinstance(self.e.nodes[at], Constant)
+            }
+        return self._needed[key]
 
     def emit(self, rows: Pointer | None) -> None:
         m, g = self.m, self.g
@@ -163,9 +186,7 @@ class _Row:
         self.of, self.m, self.e, self.place = of, of.m, of.e, place
         self.values: dict[int, Vector] = {}  # what is the same along the row
         self.kept: dict[int, dict[int, Vector]] = {}  # number of a vector -> what earlier passes computed
-        self.steps = kept_between(of.program, of.differs)
-        if not of.schedule.in_registers:
-            self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
+        self.steps = of.steps
 
     def begin(self, p: int) -> int:
         """Start pass p. Returns how many vectors one trip of its loop takes."""
@@ -174,7 +195,7 @@ class _Row:
         self.before = self.steps[p - 1][2] if p else frozenset[int]()
         _, wanted, self.keeps = self.steps[p]
         reductions = of.program.passes[p].reductions
-        self._compute(self._needed(wanted, self.before), spread=not of.g.down)
+        self._compute(of.needed(wanted, self.before), spread=not of.g.down)
         self.now: dict[int, Accumulator] = {}
         lanes = self.place.lanes if of.g.down else of.lanes
         for r in reductions:
@@ -186,7 +207,7 @@ class _Row:
         asked = tuple(self.e.operands(r)[0] for r in reductions)
         stored = tuple(node for node, _ in of.program.passes[p].stores)
         self.fresh = fresh
-        self.plan = evaluate_in_order(self.e, (*asked, *stored, *fresh), {*self.values, *self.before})
+        self.plan = of.plan((*asked, *stored, *fresh), (*self.values, *self.before))
         return max([len(a.vectors) for a in self.now.values()] or [self._unrolling()])
 
     def _unrolling(self) -> int:
@@ -222,7 +243,7 @@ class _Row:
         for r, a in self.now.items():
             self.values[r] = a.finish()
         later = [
-            self._needed(wanted, keeps)
+            self.of.needed(wanted, keeps)
             for (_, wanted, _), (_, _, keeps) in zip(
                 self.steps[self.p + 1 :], self.steps[self.p :], strict=False
             )
@@ -241,11 +262,6 @@ class _Row:
 
     # Values of the row ------------------------------------------------------------------------------
 
-    def _needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
-        """The values that an evaluation of the nodes `wanted` reads, where those kept are there."""
-        nodes = used_by(self.e, wanted, self.of.differs, kept)
-        return {at for at in nodes if not self.of.differs[at] and not isinstance(self.e.nodes[at], Constant)}
-
     def _sources(self, nodes: set[int]) -> set[int]:
         """Which of the values at hand these nodes are, or are computed from."""
         found, to_do = set[int](), list(nodes)
@@ -262,7 +278,7 @@ class _Row:
         m = self.m
         wanted = tuple(sorted(at for at in nodes if at not in self.values))
         if wanted:
-            plan: Evaluation = evaluate_in_order(self.e, wanted, self.values)
+            plan = self.of.plan(wanted, self.values)
             evaluator = Evaluator(m, self.e, plan, self.of.streams, self.place, self.values)
             self.values.update(evaluator.results(wanted))
         for at in nodes if spread else ():

@@ -59,7 +59,8 @@ def load(
 def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, offset: int) -> Scalar:
     """An element of A as `multiply` takes it, for the vectors of one row."""
     lanes = max(block.lanes)
-    if block.shared or (isinstance(b, Panels) and b.is_dot):
+    shared = block.shared and m.vectors.free > 1  # the last register is for what it multiplies
+    if shared or (isinstance(b, Panels) and b.is_dot):
         return m.broadcast(lanes, pointer, offset)
     return m.scalar(lanes, pointer, offset, len(block.lanes))
 
@@ -67,7 +68,6 @@ def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, of
 def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Scalar, of_b: Operand) -> None:
     """accumulator += A's element times B's."""
     if isinstance(b, Panels) and b.is_dot:
-        assert isinstance(of_a, Vector)
         assert isinstance(of_b, Vector)
         m.dot(b.storage, accumulator, of_a, of_b)
     else:

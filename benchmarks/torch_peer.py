@@ -60,7 +60,7 @@ def module_of(network: Network) -> tuple[Any, list[Any]]:
     return stacked(network.layers), [x[None] if isinstance(layer, nn.Residual) else x]
 
 
-def compile_ms(before: Network, network: Network) -> float:
+def compile_ms(before: Network, network: Network, _any_batch: bool) -> float:
     """Milliseconds from a module to the first result of torch.compile, after another."""
     import torch
 

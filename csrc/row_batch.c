@@ -5,15 +5,14 @@
 #include "thread_pool.h"
 
 enum {
-    SHARES = 2,       /* pieces that a member's part of what is left is worth */
-    NUMBER_BITS = 24, /* of an assert, in a failure: more than a text has room for */
+    SHARES = 2, /* pieces that a member's part of what is left is worth */
 };
 
 typedef struct {
     const nj_row_batch *batch;
     int members;
-    atomic_llong next;     /* the first row that nobody has taken */
-    atomic_ullong failure; /* the first piece that failed, and its assert; all ones: none */
+    atomic_llong next;   /* the first row that nobody has taken */
+    atomic_llong failed; /* the least number of an assert that failed; 0: none */
 } row_job;
 
 /* Rows [*first, *first + result) are the caller's; 0: none are left. */
@@ -34,12 +33,10 @@ static int64_t take(row_job *job, int64_t *first)
     return count;
 }
 
-static void note_failure(row_job *job, int64_t first, int64_t status)
+static void note_failure(row_job *job, long long number)
 {
-    const unsigned long long mine =
-        (unsigned long long)(first / job->batch->unit) << NUMBER_BITS | (unsigned long long)status;
-    unsigned long long known = atomic_load(&job->failure);
-    while (mine < known && !atomic_compare_exchange_weak(&job->failure, &known, mine)) {
+    long long known = atomic_load(&job->failed);
+    while ((known == 0 || number < known) && !atomic_compare_exchange_weak(&job->failed, &known, number)) {
     }
 }
 
@@ -54,14 +51,13 @@ static void run_member(void *argument, int member)
             buffers[1 + i] = (char *)batch->buffers[1 + i] + first * batch->row_bytes[i];
         }
         const int64_t status = batch->code->entry(buffers, count);
-        if (status != 0) note_failure(job, first, status);
+        if (status != 0) note_failure(job, status);
     }
 }
 
 int64_t nj_row_batch_run(const nj_row_batch *batch, int members)
 {
-    row_job job = {batch, nj_pool_reserve(members), 0, ~0ULL};
+    row_job job = {batch, nj_pool_reserve(members), 0, 0};
     nj_pool_run(run_member, &job, job.members);
-    const unsigned long long failure = atomic_load(&job.failure);
-    return failure == ~0ULL ? 0 : (int64_t)(failure & ((1ULL << NUMBER_BITS) - 1));
+    return atomic_load(&job.failed);
 }

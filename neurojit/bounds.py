@@ -69,6 +69,8 @@ class Bounds:
         self.function, self.extent = function, extent
         self.steps: dict[Op, _Step] = {}
         self.fixed: dict[Op, Bounded] = {}
+        self.sizes: dict[int, Array | None] = {}
+        """Magnitudes of weights and constants by the array's id, once they were asked for."""
         for op in function.block.walk():
             if op.name == "weight":
                 self.fixed[op] = _exact(weights[str(op.attributes["name"])])
@@ -76,6 +78,7 @@ class Bounds:
                 value = op.attributes["value"]
                 assert isinstance(value, Dense)
                 self.fixed[op] = _exact(value.array)
+        self.sizes |= {id(fixed.value): None for fixed in self.fixed.values()}
 
     def of(self, inputs: Iterable[Array], states: Mapping[str, Array]) -> Expected:
         """What a call gives, with bounds."""
@@ -167,7 +170,13 @@ class _Walk:
         step = self.asked.steps.get(op)
         if step is None:
             step = self.asked.steps[op] = self._step(op, operands)
-        return [_without_nan(*step.rule(_Call(op, operands, step.attributes, step.u)))]
+        value, error = step.rule(_Call(op, operands, step.attributes, step.u, self.asked.sizes))
+        if not math.isfinite(np.add.reduce(value, axis=None)):  # a sum tells sooner than all elements
+            value, error = _unless_unknown(op, operands, value, error)
+            error = np.where(np.isfinite(value), error, 0.0)  # infinities and NaN have none
+        if math.isnan(np.add.reduce(error, axis=None)):  # what is not known is infinite
+            error = np.where(np.isnan(error), np.inf, error)
+        return [Bounded(value, error)]
 
     def _step(self, op: Op, operands: list[Bounded]) -> _Step:
         rule = RULES.get(op.name)
@@ -236,13 +245,22 @@ _SPECIAL: dict[str, Callable[[_Walk, Op], list[Bounded]]] = {
 }
 
 
-def _without_nan(value: Array, error: Array) -> Bounded:
-    """Infinities and NaN have no error; elsewhere an error that is not known is infinite."""
-    if not math.isfinite(np.add.reduce(value, axis=None)):  # a sum tells sooner than all elements
-        error = np.where(np.isfinite(value), error, 0.0)
-    if math.isnan(np.add.reduce(error, axis=None)):
-        error = np.where(np.isnan(error), np.inf, error)
-    return Bounded(value, error)
+def _unless_unknown(op: Op, operands: list[Bounded], value: Array, error: Array) -> Bounded:
+    """An operand of which nothing is known may be NaN, so then nothing is known where the result is infinite
+    or NaN, in an elementwise op there where the operand is. What goes elsewhere takes its error along."""
+    lowering = OPS[op.name].lowering
+    if lowering in ("view", "move"):
+        return Bounded(value, error)
+    unknown = ~np.isfinite(value)
+    doubts = [np.isinf(error) for _, error in operands]
+    if lowering == "map":
+        for_each = np.zeros(value.shape, bool)
+        for doubt in doubts:
+            for_each |= doubt
+        unknown &= for_each
+    elif not any(doubt.any() for doubt in doubts):
+        return Bounded(value, error)
+    return _unless(unknown, value, error)
 
 
 UNIT = {"f32": 2.0**-23, "f64": 2.0**-52, "bf16": 2.0**-7}
@@ -267,6 +285,17 @@ class _Call(NamedTuple):
     operands: list[Bounded]
     attributes: dict[str, Any]
     u: float
+    sizes: dict[int, Array | None]
+
+    def size(self, number: int) -> Array:
+        """The magnitudes of an operand, which for weights are found once."""
+        value = self.operands[number].value
+        if id(value) not in self.sizes:
+            return np.abs(value)
+        known = self.sizes[id(value)]
+        if known is None:
+            known = self.sizes[id(value)] = np.abs(value)
+        return known
 
     @property
     def value(self) -> Array:
@@ -295,14 +324,15 @@ WIDE = 1 + 2.0**-20
 
 def _matmul(c: _Call) -> Bounded:
     (a, ea), (b, eb) = c.operands
+    of_a, of_b = c.size(0), c.size(1)
     if c.attributes["transpose_a"]:
-        a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
+        a, ea, of_a = (np.swapaxes(x, -1, -2) for x in (a, ea, of_a))
     if c.attributes["transpose_b"]:
-        b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
+        b, eb, of_b = (np.swapaxes(x, -1, -2) for x in (b, eb, of_b))
     if a.dtype.kind == "i":
         unsure = product(1.0 * (ea > 0), np.ones_like(eb)) + product(np.ones_like(ea), 1.0 * (eb > 0))
         return Bounded(c.value, np.where(unsure > 0, np.inf, 0.0))
-    value, of_a, of_b = product(a, b), np.abs(a), np.abs(b)
+    value = product(a, b)
     greatest_b = of_b if _is_zero(eb) else of_b + eb
     size = product(of_a if _is_zero(ea) else of_a + ea, greatest_b)
     error = c.rounded(size, a.shape[-1] + 1)

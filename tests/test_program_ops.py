@@ -13,12 +13,14 @@ import pytest
 from operands import TARGETS, Array, runnable_isas
 
 import neurojit as nj
-from neurojit import bounds
-from neurojit.errors import AssertFailedError
+from neurojit import bounds, nn
+from neurojit.errors import AssertFailedError, ValidationError
 from neurojit.ir import OPS, Builder, Function, Module, Value
 from neurojit.ir.interpreter import held_as_float32
 from neurojit.ir.numbers import to_element
 from neurojit.ir.types import ELEMENTS
+from neurojit.planner import plan_program
+from neurojit.program_validation import validate_program
 
 Case = Callable[[Any, Value, Value], Value | tuple[Value, ...]]
 ROWS, EXTENT = 6, 29
@@ -293,13 +295,47 @@ def recurrent(b: Any, x: Value, y: Value) -> tuple[Value, ...]:
     return b.mul(last, 3.0), b.add(stacked, y)
 
 
+def normalized(b: Any, x: Value, y: Value) -> Value:
+    """By mean and variance of the batch: three loops over its rows."""
+    z = b.exp(b.mul(x, 0.1))
+    centred = b.sub(z, b.mean(z, axes=(0,)))
+    variance = b.mean(b.mul(centred, centred), axes=(0,))
+    return b.add(b.mul(centred, b.rsqrt(b.add(variance, 0.1))), y)
+
+
+def attention(b: Any, x: Value, y: Value) -> Value:
+    """Linear attention over the rows: what they add up to, for each of them."""
+    return b.matmul(b.relu(x), b.matmul(b.relu(x), y, transpose_a=True))
+
+
+def again(b: Any, x: Value, y: Value) -> tuple[Value, ...]:
+    """A scan whose rows and whose end are both needed in the second loop."""
+    start = b.weight(name="h", type="tensor<5xf32>")
+
+    def step(h: Value, row: Value) -> tuple[list[Value], list[Value]]:
+        new = b.tanh(b.add(h, row))
+        return [new], [new]
+
+    (last,), (stacked,) = b.scan(step, [start], [x])
+    return b.mul(stacked, last), last, b.add(b.cumsum(y, axis=0), b.sum(stacked, axes=(0,)))
+
+
 CARRIED: dict[str, tuple[Case, tuple[str, ...]]] = {
     "sum": (one("sum", axes=(0,)), ("f32", "f64", "bf16", "i32")),
     "mean": (lambda b, x, y: b.tanh(b.mean(x, axes=(0, 1))), ("f32", "f64", "bf16")),
     "max": (one("max", axes=(0,), keepdims=True), ("f32", "f64", "bf16", "i32", "i8")),
     "min": (lambda b, x, y: b.min(b.maximum(x, y), axes=(0, 1)), ("f32", "f64", "bf16", "i32", "i8")),
     "matmul": (two("matmul", transpose_a=True), ("f32", "f64", "bf16", "i32", "i8")),
+    "cumsum": (lambda b, x, y: b.add(b.cumsum(x, axis=0), y), ("f32", "f64", "bf16", "i32")),
+    "cumsum of one": (lambda b, x, y: b.cumsum(b.sum(x, axes=(1,)), axis=0), ("f32", "i32")),
     "scan": (recurrent, ("f32",)),
+    "normalized": (normalized, ("f32", "f64")),
+    "attention": (attention, ("f32",)),
+    "again": (again, ("f32",)),
+    "softmax": (lambda b, x, y: b.sum(b.mul(b.softmax(x, axis=0), y), axes=(0,)), ("f32", "f64")),
+    "softmax of one": (lambda b, x, y: b.softmax(b.sum(x, axes=(1,)), axis=0), ("f32", "bf16")),
+    "logsumexp": (lambda b, x, y: b.sub(x, b.logsumexp(x, axis=0)), ("f32", "f64", "bf16")),
+    "logsumexp kept": (lambda b, x, y: b.logsumexp(b.exp(y), axis=0, keepdims=True), ("f32",)),
 }
 
 
@@ -335,9 +371,6 @@ def test_random_numbers_of_rows_do_not_depend_on_the_parts(isa: str) -> None:
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        (lambda b, x, y: b.sub(x, b.mean(x, axes=(0,))), "sub needs for each row what only all rows"),
-        (lambda b, x, y: b.sub(x, b.exp(b.mean(x, axes=(0,)))), "sub needs for each row what only all rows"),
-        (one("cumsum", axis=0), "cumsum mixes rows of the dynamic extent; give it a static one"),
         (one("argmax", axis=0), "argmax mixes rows"),
     ],
 )
@@ -348,3 +381,114 @@ def test_what_needs_all_rows_at_once_is_interpreted(case: Case, reason: str) -> 
     assert reason in program.explain()
     inputs = [arrays(seed, (7, 5), "f32") for seed in (1, 2)]
     compare(function, program(*inputs), inputs, {})
+
+
+def test_degenerate_functions_are_selections(isa: str) -> None:
+    b = Builder("main")
+    x = b.parameter("x", "tensor<7xf32>")
+    outputs = [b.clamp(x, low=1.0, high=-1.0), b.leaky_relu(x, alpha=0.0), b.leaky_relu(x, alpha=-0.0)]
+    function = b.build(*outputs, b.relu(b.clamp(b.mul(x, 2.0), low=1.0, high=-1.0)))
+    check(function, [np.array([-np.inf, -2, -1, 0, 1, 3, np.inf], np.float32)])
+
+
+def test_an_assert_of_a_text_says_its_line_and_column(isa: str) -> None:
+    program = nj.compile(
+        """module @m attributes {nj.version = 1} {
+  func.func @main(%x: tensor<3xf32>, %i: tensor<2xi32>) -> tensor<2xf32> {
+    %limit = "nj.constant"() {value = dense<3> : tensor<i32>} : () -> tensor<i32>
+    %fits = "nj.compare"(%i, %limit) {predicate = "lt"} : (tensor<2xi32>, tensor<i32>) -> tensor<2xi1>
+    "nj.assert"(%fits) {text = "indices below 3"} : (tensor<2xi1>) -> ()
+    %y = "nj.gather"(%x, %i) {axis = 0} : (tensor<3xf32>, tensor<2xi32>) -> tensor<2xf32>
+    func.return %y : tensor<2xf32>
+  }
+}"""
+    )
+    assert program.compiled, program.explain()
+    x = np.array([5, 6, 7], np.float32)
+    np.testing.assert_array_equal(program(x, np.array([2, 0], np.int32)), [7, 5])
+    with pytest.raises(AssertFailedError, match=r"5:5: indices below 3"):
+        program(x, np.array([0, 3], np.int32))
+
+
+def test_asserts_in_every_step_of_a_scan(isa: str) -> None:
+    b = Builder("main")
+    x = b.parameter("x", "tensor<6x4xf64>")
+
+    def step(total: Value, row: Value) -> tuple[list[Value], list[Value]]:
+        new = b.add(total, row)
+        getattr(b, "assert")(b.compare(new, 9.0, predicate="lt"), text="small")
+        return [new], [b.compare(row, 0.0, predicate="gt")]
+
+    (last,), (positive,) = b.scan(step, [b.constant(np.zeros(4), "f64")], [x])
+    program = nj.compile(Module("ops", (b.build(last, positive),)))
+    assert program.compiled, program.explain()
+    got, signs = program(np.ones((6, 4)))
+    assert (got == 6).all()
+    assert signs.dtype == np.bool_
+    assert signs.all()
+    for step_number in range(6):
+        x_bad = np.ones((6, 4))
+        x_bad[step_number, 2] = 20
+        with pytest.raises(AssertFailedError, match="small"):
+            program(x_bad)
+
+
+def test_an_embedding_is_a_gather(isa: str) -> None:
+    layer = nn.Embedding(10, 8)
+    program = nj.compile([layer, nn.Linear(8, 3)], input_type="tensor<?xi32>")
+    assert program.compiled, program.explain()
+    tokens = np.array([3, 9, 0, 3, 77, -1], np.int32)
+    clipped = program(np.clip(tokens, 0, 9))
+    np.testing.assert_array_equal(program(tokens), clipped)
+
+
+@pytest.mark.parametrize(
+    ("code", "writes", "message"),
+    [
+        (0, True, r"returned 0, expected 2"),
+        (2, True, r"state 'calls'.* is "),
+        (1, False, r"returned 1, expected 2"),
+    ],
+)
+def test_the_gate_refuses_a_wrong_assert(code: int, writes: bool, message: str) -> None:
+    """Of inputs that are made up, one at least fails the assert: below -10 are some of the special ones."""
+    b = Builder("main")
+    x = b.parameter("x", "tensor<4x5xf32>")
+    total = b.state_read(name="calls", type="tensor<f32>")
+    for bound in (np.inf, -np.inf):
+        getattr(b, "assert")(b.compare(x, float(bound), predicate="le"), text=f"at most {bound}")
+    b.state_write(b.add(total, 1.0), name="calls")
+    function = b.build(b.mul(x, 2.0))
+    plan = plan_program(function, TARGETS[runnable_isas()[0]])
+
+    def run(inputs: Any, outputs: Any, weights: Any, states: Any, extent: int) -> int:
+        outputs[0][...] = inputs[0] * 2
+        if writes:
+            states["calls"] += 1
+        return code
+
+    with np.errstate(all="ignore"), pytest.raises(ValidationError, match=message):
+        validate_program(plan, function, run)
+
+
+def test_threads_give_the_first_assert_of_the_text() -> None:
+    """Whichever rows fail, and whoever computes them."""
+    b = Builder("main")
+    x = b.parameter("x", "tensor<?x64xf32>")
+    y = b.matmul(x, b.weight(name="w", type="tensor<64x64xf32>"))
+    getattr(b, "assert")(b.compare(x, 10.0, predicate="lt"), text="first")
+    getattr(b, "assert")(b.compare(x, -10.0, predicate="gt"), text="second")
+    program = nj.compile(Module("ops", (b.build(y),)), {"w": np.eye(64, dtype=np.float32)})
+    assert program.compiled, program.explain()
+    x_good = np.zeros((2000, 64), np.float32)
+    for threads in (1, 2):
+        with nj.num_threads(threads):
+            np.testing.assert_array_equal(program(x_good), x_good)
+            for row, later in ((0, 1999), (1999, 0), (1000, 1001)):
+                x_bad = x_good.copy()
+                x_bad[row, 3] = -11
+                with pytest.raises(AssertFailedError, match="second"):
+                    program(x_bad)
+                x_bad[later, 60] = 11
+                with pytest.raises(AssertFailedError, match="first"):
+                    program(x_bad)

@@ -234,7 +234,7 @@ class ProgramPlan:
         None where a call changes what another one reads, which is state, or writes what has no rows. What is
         computed once for all rows is computed once for each piece, so it must be little."""
         tops = [node for node in self.body if isinstance(node, Rows)]
-        alone = self.states or self.asserts or self.in_order
+        alone = self.states or self.in_order
         if len(tops) != 1 or alone or any(o.shape[:1] != (None,) for o in self.outputs):
             return None
         once = _work(tuple(node for node in self.body if node is not tops[0]))

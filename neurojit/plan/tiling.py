@@ -15,6 +15,7 @@ from typing import NamedTuple
 from neurojit.plan.cost import SEGMENT, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
+from neurojit.plan.few_rows import COLLIDING, bounded_by_b, extent_of_b, schedule_few_rows
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
@@ -45,6 +46,8 @@ CODE = 0.0001
 than half a per cent, and shorter code compiles sooner and leaves more of the instruction cache to others."""
 K_BLOCK = 6
 """Rows of B that one pass over C runs along: as many streams as the prefetchers of L1 and L2 follow."""
+K_BLOCK_AGAIN = 512
+"""The same for several rows, whose tiles read B again."""
 FAR_ROWS = 1024
 """Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
 
@@ -60,26 +63,33 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
         return _schedule_panels(g, g.b, target)
     if level < Level.O3:
         return _preset(g, target, *PRESETS[level])
+    if bounded_by_b(g, target):
+        return schedule_few_rows(g, target)
     block = k_block(g, target)
-    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or _steps_of_k(g, g.b.row_stride, target)
+    at_once = block if block == K_BLOCK else _steps_of_k(g, g.b.row_stride, target)
+    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else at_once
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
     vectors = g.n // full
     cover, least = None, float("inf")
+    searches: dict[int, _Search] = {}  # by what masks leave of the registers
     for edge, folded in ways_to_end(g, target):
-        masks = sum(
-            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
-        )
-        search = _Search(g, target, masks)
+        masks = 0
+        if not target.isa.mask_registers:
+            partial = (*edge, *segments_rest(folded, size))
+            masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in partial])
+        if masks not in searches:
+            searches[masks] = _Search(g, target, masks)
+        search = searches[masks]
         if search.floor(vectors, edge, folded) * NEAR < least:
             found = search.cover(vectors, edge, folded)
             cost = sum([tile.cost for tile in found])
             if cost < least:
                 cover, least = found, cost
     assert cover is not None
-    columns = []
+    columns, model, adjacent = [], cost_model(target, size), has_adjacent_segments(g)
     for tile, same in groupby(cover):
-        of_tile = search.model.tile(tile.lanes, tile.folded, search.adjacent)
+        of_tile = model.tile(tile.lanes, tile.folded, adjacent)
         lanes = grouped(tile.lanes, g, target.isa)
         by_lanes = of_tile.rows_by_lanes(tile.rows.size)
         columns.append(ColumnBlock(lanes, len(list(same)), tile.rows, tile.folded, of_tile.shared, by_lanes))
@@ -303,15 +313,19 @@ MOST_WITH_EDGE = 4
 
 
 def k_block(g: Gemm, target: Target) -> int:
-    """Whether to pass over C several times: for one row, when B, read down its columns, misses the caches.
+    """Whether to pass over C several times: for one row, if B misses the caches down its columns.
 
-    With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
+    With more rows the wider reuse of each line of B outweighs the passes over C (so on Zen 4). But where
+    rows of B meet in few sets of L2, fewer at a time are found there again: 5% for 4 to 16 rows on Zen 5.
     """
     size = ELEMENT_SIZE[g.dtype]
-    far = (
-        g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
-    )
-    return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
+    assert g.k is not None
+    of_b, row = extent_of_b(g), abs(g.b.row_stride) * size
+    if g.m > 1:
+        again = of_b > target.caches.l2.size and row % COLLIDING == 0 and g.k > K_BLOCK_AGAIN
+        return equal_share(g.k, K_BLOCK_AGAIN, UNROLL) if again else 0
+    far = g.k >= 2 * K_BLOCK and of_b > target.caches.l2.size // 2
+    return K_BLOCK if far and row >= FAR_ROWS else 0
 
 
 def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -> int:

@@ -21,7 +21,7 @@ from neurojit.planner.pointwise import LIMITS
 from neurojit.planner.reductions import axes_of
 from neurojit.planner.tensors import HELD, Buffer, View, lanes_of
 
-COMBINED = {"sum": "add", "mean": "add", "matmul": "add", "max": "max", "min": "min"}
+COMBINED = {"sum": "add", "mean": "add", "matmul": "add", "cumsum": "add", "max": "max", "min": "min"}
 ON_INTEGERS = {"add": "iadd", "max": "imax", "min": "imin"}
 NOTHING = {"add": 0.0, "max": float("-inf"), "min": float("inf")}
 WORD = 8
@@ -39,14 +39,18 @@ class AcrossRows(Lowering):
             counter = Buffer(0, number._replace(space="counter"))
             self.numbered[id(op)] = View(counter, (1,), (1,), 0, "i32")
 
-    def _first_values(self, op: Op) -> None:
-        """Before the loop: the first carried values, or what changes no value that is combined with it."""
+    def _first_values(self, op: Op, again: bool) -> None:
+        """Before the loop: the first carried values, or what changes no value that is combined with it.
+
+        again: only its rows are needed, since an earlier loop has left what it gives in the end."""
         if op.name == "scan":
-            places = [self._targets(result)[0] for result in op.results if not result.type.is_dynamic]
+            finals = [result for result in op.results if not result.type.is_dynamic]
+            places = [self._fresh(result) if again else self._targets(result)[0] for result in finals]
             for value, place in zip(op.operands, places, strict=False):
                 self._copy(self.view(value), place, f"start of {value}")
         else:
-            places = [View.of(op.result.type.static_shape(0), HELD[op.result.type.element])]
+            row = op.result.type.shape[1:] if op.name == "cumsum" else op.result.type.static_shape(0)
+            places = [View.of(row, HELD[op.result.type.element])]  # type: ignore[arg-type]
             build = Builder()
             element, operation = op.result.type.element, COMBINED[op.name]
             if element in LIMITS:
@@ -63,6 +67,9 @@ class AcrossRows(Lowering):
     def _combine(self, op: Op, part: View) -> None:
         """In the loop: the part of these rows is taken in."""
         (place,) = self.places[id(op)]
+        if op.name == "cumsum":
+            self._run_on(op, part, place)
+            return
         operation = COMBINED[op.name]
         operation = ON_INTEGERS[operation] if place.element == "i32" else operation
         self._merge(operation, place, part, place, str(op.result))
@@ -76,6 +83,8 @@ class AcrossRows(Lowering):
                 self._made(result, place, self._targets(result)[1:])
             return
         (place,) = places
+        if op.name == "cumsum":
+            return
         if op.name == "mean":
             extent = View(Buffer(0, Place("frame", 0, WORD * EXTENT_WORD)), (1,), (1,), 0, "i32")
             count = self._numbers(extent, place.element)
@@ -87,6 +96,19 @@ class AcrossRows(Lowering):
         if op.result.type.element == "bf16" and op.name not in ("max", "min"):
             self._apply(lambda b, x: b.apply("round_bf16", x), place, place, str(op.result))
         self._hand(op.result, place)
+
+    def _run_on(self, op: Op, part: View, place: View) -> None:
+        """The running sums of these rows go on from those of the last row before, and leave their own
+        last."""
+        operation = "iadd" if place.element == "i32" else "add"
+        self._merge(operation, part, place.spread(part.shape), part, str(op.result))
+        if op.result.type.element == "bf16":
+            self._apply(lambda b, x: b.apply("round_bf16", x), part, part, str(op.result))
+        last = part.sliced(0, part.shape[0] - 1, part.shape[0], 1)
+        self._copy(replace(last, shape=place.shape, strides=last.strides[1:]), place, f"last of {op.result}")
+        for other in self.destinations.get(op.result, []):
+            if other.element == part.element and other is not part:
+                self._copy(part, other, str(op.result))
 
     def _merge(self, operation: str, x: View, y: View, target: View, name: str) -> None:
         """target = operation(x, y), elementwise."""

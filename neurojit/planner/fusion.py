@@ -140,7 +140,7 @@ def _product(
             other = right if left is product.result else left
             if not groups.is_known(other) or not _add(product, other):
                 break
-        elif user.name in FUNCTIONS and not is_inverted(user):
+        elif user.name in FUNCTIONS and not is_degenerate(user):
             product.activation = activation_of(user)
         else:
             break
@@ -149,9 +149,11 @@ def _product(
     return product
 
 
-def is_inverted(op: Op) -> bool:
-    """Whether it is a clamp whose low limit is above the high one: first low, then high, which is no function
-    that kernels have."""
+def is_degenerate(op: Op) -> bool:
+    """Whether it is a clamp whose low limit is above the high one, or a leaky_relu of 0, which is NaN where
+    its argument is infinite: functions that kernels have not, and that are selections instead."""
+    if op.name == "leaky_relu":
+        return not op.attributes["alpha"]
     return op.name == "clamp" and bool(op.attributes["low"] > op.attributes["high"])  # type: ignore[operator]
 
 

@@ -53,7 +53,8 @@ class _Network(AcrossRows):
         self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
     ) -> None:
         super().__init__(function, target, most, schedule)
-        self.phase = _phases(self.groups)
+        self.stages, self.known = _stages(self.groups)
+        self.in_order = False
 
     def plan(self) -> ProgramPlan:
         f = self.function
@@ -64,15 +65,11 @@ class _Network(AcrossRows):
             if not value.type.is_dynamic:
                 self.views[value] = self._widened(value, self._external(value, Place("input", number)))
         self._static_destinations(states)
-        phases: tuple[list[Group], ...] = ([], [], [])
-        for made in self.groups:
-            phases[self.phase[id(made)]].append(made)
-        late = {value for made in phases[2] for op in made.ops for value in op.results}
-        carrying = across_rows(phases[1], late)
-        self._lower(phases[0])
-        if dynamic:
-            self._lower_rows(phases[1], carrying)
-        self._lower(phases[2])
+        for stage in range(1 + self._last_stage):
+            at = [made for made in self.groups if self.stages[id(made)] == stage]
+            self._lower([made for made in at if not _is_dynamic(made)])
+            if dynamic:
+                self._lower_rows(stage, [made for made in at if _is_dynamic(made)])
         self._copy_rest()
         if f.asserts:
             self.drafts.begin_last()
@@ -90,7 +87,7 @@ class _Network(AcrossRows):
             state_bytes,
             len(f.asserts),
             last,
-            bool(carrying or self.numbered),
+            self.in_order,
         )
         ways = self.directives.ways(plan.shared_rows is not None)
         self.directives.check_obeyed()
@@ -137,13 +134,15 @@ class _Network(AcrossRows):
 
     def _overwrites(self, write: Op) -> bool:
         """Whether a state's next value may be stored as soon as it is known. Not before an assert that could
-        fail."""
+        fail, nor where rows are gone through again."""
+        if self._last_stage:
+            return False
         reads = {
             op.result
             for op in self.function.block.walk()
             if op.name == "state_read" and op.attributes["name"] == write.attributes["name"]
         }
-        ordered = sorted(self.groups, key=lambda made: self.phase[id(made)])  # as they are lowered
+        ordered = sorted(self.groups, key=_is_dynamic)  # as they are lowered
         handed = set(self.function.outputs)
         held_so = write.operands[0].type.element not in NARROW
         return (
@@ -152,24 +151,40 @@ class _Network(AcrossRows):
 
     # Rows, outputs, state -------------------------------------------------------------------------
 
-    def _lower_rows(self, dynamic: list[Group], carrying: list[Op]) -> None:
-        """The dynamic groups, once for each part's height."""
+    @property
+    def _last_stage(self) -> int:
+        return max(self.stages.values(), default=0)
+
+    def _lower_rows(self, stage: int, asked: list[Group]) -> None:
+        """The dynamic groups of one stage, and those of earlier ones whose rows they need, once for each
+        part's height."""
+        dynamic = self._with_needed(asked)
+        results = [
+            (number, value)
+            for number, value in enumerate(self.function.outputs)
+            if value.type.is_dynamic and self.known.get(value, 0) == stage
+        ]
+        if not dynamic and not results:
+            return
+        carrying = across_rows(dynamic)
+        own = {id(op) for made in asked for op in made.ops}
         for op in carrying:
-            self._first_values(op)
+            self._first_values(op, again=id(op) not in own)
         ends = {value for op in carrying for value in op.results if not value.type.is_dynamic}
+        needed = {value for made in dynamic for op in made.ops for value in operands_of(op)}
+        needed.update(value for _, value in results)
         static_views, around = dict(self.views), self.destinations
         static_destinations = {value: of for value, of in around.items() if value not in ends}
         with self.drafts.loop(None) as rows:
             moving: dict[Value, Buffer] = {}
             for number, value in enumerate(self.function.parameters):
-                if value.type.is_dynamic:
+                if value in needed and value.type.is_dynamic:
                     start = Buffer(0, Place("input", number))
                     moving[value] = self.drafts.cursor(rows, (start, 0), row_bytes(value.type))
             outputs: list[tuple[Value, Buffer]] = []
-            for number, value in enumerate(self.function.outputs):
-                if value.type.is_dynamic:
-                    start = Buffer(0, Place("output", number))
-                    outputs.append((value, self.drafts.cursor(rows, (start, 0), row_bytes(value.type))))
+            for number, value in results:
+                start = Buffer(0, Place("output", number))
+                outputs.append((value, self.drafts.cursor(rows, (start, 0), row_bytes(value.type))))
             for op in (op for made in dynamic for op in made.ops):
                 self._number(rows, op)
             for height in self.directives.heights(heights_for(dynamic, self.target)):
@@ -186,7 +201,22 @@ class _Network(AcrossRows):
         self.extent = 0
         self.views, self.destinations = static_views, around
         for op in carrying:
-            self._last_values(op)
+            if id(op) in own:
+                self._last_values(op)
+        self.in_order |= bool(carrying or self.numbered)
+        self.places, self.numbered = {}, {}
+
+    def _with_needed(self, asked: list[Group]) -> list[Group]:
+        """These dynamic groups, and all whose rows they need, in order."""
+        makers = {v: made for made in self.groups if _is_dynamic(made) for op in made.ops for v in op.results}
+        needed, to_do = {id(made) for made in asked}, list(asked)
+        while to_do:
+            for value in (v for op in to_do.pop().ops for v in operands_of(op) if v.type.is_dynamic):
+                made = makers.get(value)
+                if made is not None and id(made) not in needed:
+                    needed.add(id(made))
+                    to_do.append(made)
+        return [made for made in self.groups if id(made) in needed]
 
     def _copy_rest(self, dynamic: bool = False) -> None:
         """Outputs that no kernel wrote: inputs, weights, views, and what the caller takes as another type."""
@@ -209,18 +239,18 @@ def row_bytes(type_: TensorType) -> int:
     return type_.count(1) * ELEMENTS[type_.element].size
 
 
-def _phases(groups: list[Group]) -> dict[int, int]:
-    """0: what is computed once, before the rows of the dynamic extent; 1: for each part of them; 2: once,
-    from what the rows gave."""
-    phases: dict[int, int] = {}
-    of_rows: set[Value] = set()
+def _stages(groups: list[Group]) -> tuple[dict[int, int], dict[Value, int]]:
+    """(of each group by its id, and from which on a value is known). A stage is what has no rows, then the
+    rows of the dynamic extent; what all rows give in the end is known to the next stage."""
+    stages: dict[int, int] = {}
+    known: dict[Value, int] = {}
     for made in groups:
-        late = any(value in of_rows for op in made.ops for value in operands_of(op))
-        phases[id(made)] = phase = 1 if _is_dynamic(made) else 2 if late else 0
-        if phase:
-            of_rows.update(value for op in made.ops for value in op.results)
-    return phases
+        stage = max((known.get(value, 0) for op in made.ops for value in operands_of(op)), default=0)
+        stages[id(made)] = stage
+        for value in (value for op in made.ops for value in op.results):
+            known[value] = stage + (_is_dynamic(made) and not value.type.is_dynamic)
+    return stages, known
 
 
 def _is_dynamic(made: Group) -> bool:
-    return any(value.type.is_dynamic for op in made.ops for value in (*op.operands, *op.results))
+    return any(value.type.is_dynamic for op in made.ops for value in (*operands_of(op), *op.results))

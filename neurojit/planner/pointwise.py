@@ -13,7 +13,7 @@ from neurojit.ir.types import round_bf16
 from neurojit.plan.epilogue import FUNCTIONS
 from neurojit.plan.expression import Builder
 from neurojit.plan.map import Access, Map
-from neurojit.planner.fusion import Pointwise, activation_of, is_inverted
+from neurojit.planner.fusion import Pointwise, activation_of, is_degenerate
 from neurojit.planner.tensors import View
 
 OPERATIONS = {
@@ -87,14 +87,22 @@ def node_of(build: Builder, op: Op, operands: list[int]) -> int:
         parameters = activation_of(op).parameters
         if element == "bf16":
             parameters = tuple(float(round_bf16(value)) for value in parameters)  # type: ignore[arg-type]
-        if is_inverted(op):
-            (x,), (low, high) = operands, map(build.constant, parameters)
-            rest = build.apply("select", build.apply(">", x, high), high, x)
-            return build.apply("select", build.apply("<", x, low), low, rest)
+        if is_degenerate(op):
+            return _selected(build, op.name, operands[0], parameters)
         node = build.apply(op.name, *operands, parameters=parameters)
     else:
         node = build.apply(OPERATIONS[op.name], *operands)
     return build.apply("round_bf16", node) if result == "bf16" and op.name not in KEEPS_BF16 else node
+
+
+def _selected(build: Builder, name: str, x: int, parameters: tuple[float, ...]) -> int:
+    """A degenerate function, as it is meant."""
+    if name == "leaky_relu":
+        scaled = build.apply("mul", x, build.constant(parameters[0]))
+        return build.apply("select", build.apply("<", x, build.constant(0.0)), scaled, x)
+    low, high = map(build.constant, parameters)
+    rest = build.apply("select", build.apply(">", x, high), high, x)
+    return build.apply("select", build.apply("<", x, low), low, rest)
 
 
 def _integers(build: Builder, name: str, element: str, operands: list[int]) -> int:

@@ -2,7 +2,7 @@
 
 Most ops keep rows apart. Some carry something from row to row, and take the rows in order: a scan along them
 hands its carried values on, a sum over them adds each part to what there is. What they give in the end is
-there only after the last row, so nothing that is computed for each row may need it.
+known only after the last row; what needs it in every row goes through the rows once more.
 """
 
 from __future__ import annotations
@@ -25,21 +25,16 @@ def heights_for(groups: list[Group], target: Target) -> tuple[int, ...]:
     return ROW_HEIGHTS if any(isinstance(made, Product) for made in groups) else (16, 1)
 
 
-def across_rows(groups: list[Group], late: set[Value]) -> list[Op]:
-    """The ops of dynamic groups that carry something from row to row, in order. late: what is computed from
-    what they give in the end.
+def across_rows(groups: list[Group]) -> list[Op]:
+    """The ops of dynamic groups that carry something from row to row, in order.
 
-    UnplannedError: an op that mixes the rows in another way, or needs in a row what only all rows give."""
+    UnplannedError: an op that mixes the rows in another way."""
     carrying: list[Op] = []
-    ends = set(late)
     for op in (op for made in groups for op in made.ops):
         if _carries(op):
             carrying.append(op)
-            ends.update(value for value in op.results if not value.type.is_dynamic)
         elif not _keeps_rows(op) or _is_mixed_within(op):
             raise UnplannedError(f"{op}: {op.name} mixes rows of the dynamic extent; give it a static one")
-        if any(value in ends for value in operands_of(op)):
-            raise UnplannedError(f"{op}: {op.name} needs for each row what only all rows of the extent give")
     return carrying
 
 
@@ -52,7 +47,7 @@ def operands_of(op: Op) -> Iterable[Value]:
 
 
 def _carries(op: Op) -> bool:
-    """Whether it takes rows in order, and hands on what has a static type."""
+    """Whether it takes rows in order, and hands on what has a static type, or running sums."""
     dynamic = [value.type.is_dynamic for value in op.operands]
     if op.name == "scan":
         carried = int(op.attributes["carried"])  # type: ignore[arg-type]
@@ -61,6 +56,8 @@ def _carries(op: Op) -> bool:
         return along and not any(dynamic[:carried]) and not op.attributes["reverse"] and not inside
     if op.name == "matmul":
         return all(dynamic) and op.operands[0].type.rank == op.operands[1].type.rank == 2 and adds_rows(op)
+    if op.name == "cumsum":
+        return op.attributes["axis"] == 0
     return op.name in SUMMED_UP and dynamic[0] and 0 in op.attributes["axes"]  # type: ignore[operator]
 
 

@@ -18,6 +18,7 @@ Sources, by the letter that each row names:
   D  AMD Software Optimization Guides: family 17h (55723, 56305), 19h (56665, 57647), 1Ah (58455)
   N  Arm Software Optimization Guides of the named core
   F  Fujitsu, A64FX Microarchitecture Manual
+  L  LLVM 19's scheduling models, where a core has one of its own: tests/target/test_pipes.py asks llvm-mca
   J  Dougall Johnson, Apple M1 Firestorm Microarchitecture
   M  measured by us: chains and independent streams of one instruction, clock from a chain of adds
 Where sources differ or are silent the lower throughput stands here.
@@ -51,8 +52,8 @@ class Pipes:
     """fma_pipes: FMAs started in a cycle at the widths that take one slot. fma_slots: pipe-cycles one
     FMA takes. fma_latency: cycles from accumulator to accumulator. loads_per_cycle, stores_per_cycle:
     vector loads that hit L1, and stores. free_shuffles: shuffles within 128 bits that start in a cycle beside
-    as many FMAs as can; 0 where each takes the place of one. A width the CPU does not have counts as its
-    split halves.
+    as many FMAs as can; 0 where each takes the place of one. l2_line_cycles: to bring 64 bytes from L2 to
+    L1, in a stream. A width the CPU does not have counts as its split halves.
     source: letters of the list at the top of this file, or "assumed".
     """
 
@@ -64,6 +65,7 @@ class Pipes:
     stores_per_cycle: PerWidth
     source: str
     free_shuffles: PerWidth = PerWidth(1, 1, 0.5)
+    l2_line_cycles: float = 2.0
 
     def fma_per_cycle(self, bits: int) -> float:
         """FMA instructions of that width that a core starts in a cycle."""
@@ -88,14 +90,15 @@ def _x86(
     stores: tuple[float, float, float],
     pipes: int = 2,
     shuffles: tuple[float, float, float] | None = None,
+    l2_line: float = 2.0,
 ) -> Pipes:
     if shuffles is None:  # Intel's second 512-bit FMA unit is on the port that shuffles; else one is free
         shuffles = (1, 1, 0 if slots[2] == 1 else 0.5)
     of_memory = PerWidth(*loads), PerWidth(*stores)
-    return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles))
+    return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles), l2_line)
 
 
-def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: int = 1) -> Pipes:
+def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: float = 1) -> Pipes:
     # 128-bit vectors; SVE registers are wider on a few of these cores, and not used yet.
     return Pipes(
         name,
@@ -149,31 +152,38 @@ PIPES: tuple[Pipes, ...] = (
     # Zen 5: four pipes shuffle within 128 bits, two of them beside the FMA pipes; shuffles across 128 bits,
     # and loads that repeat more than an element, take one of two pipes, of which one multiplies.
     _x86(
-        *("Zen 5", "A D M"), latency=4, slots=(1, 1, 1), loads=(2, 2, 2), stores=(1, 1, 1), shuffles=(2, 2, 2)
+        "Zen 5",
+        "A D M",
+        latency=4,
+        slots=(1, 1, 1),
+        loads=(2, 2, 2),
+        stores=(1, 1, 1),
+        shuffles=(2, 2, 2),
+        l2_line=1.0,
     ),
     _x86("Zen 5 mobile", "A D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     # Arm. fma_latency is that of a whole FMLA; Arm's cores forward late into the accumulator, which
     # makes a chain of FMLAs 2 cycles a step there. 4 is what a schedule may rely on.
-    _neon("Cortex-A53", "assumed", pipes=1, latency=8, loads=1),
-    _neon("Cortex-A55", "N", pipes=1, latency=8, loads=1),
+    _neon("Cortex-A53", "L", pipes=1, latency=10, loads=1),
+    _neon("Cortex-A55", "N L", pipes=1, latency=8, loads=1),
     # These two do half of a 128-bit FMA in each of their pipes.
-    _neon("Cortex-A57", "N", pipes=1, latency=10, loads=1),
-    _neon("Cortex-A72", "N", pipes=1, latency=7, loads=1),
+    _neon("Cortex-A57", "L", pipes=1, latency=10, loads=1, stores=0.5),
+    _neon("Cortex-A72", "assumed", pipes=1, latency=7, loads=1, stores=0.5),
     _neon("Cortex-A76", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A77", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A78", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-X1", "N", pipes=4, latency=4, loads=3, stores=2),
     _neon("Cortex-X2", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-X3", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-X4", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-A710", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N1", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N2", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N3", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse V1", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Neoverse V2", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Neoverse V3", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("A64FX", "F", pipes=2, latency=9, loads=2),
+    _neon("Cortex-X3", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-X4", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-A710", "assumed", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse N1", "N L", pipes=2, latency=4, loads=2),
+    _neon("Neoverse N2", "N L", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse N3", "assumed", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse V1", "N L", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Neoverse V2", "N L", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Neoverse V3", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("A64FX", "F L", pipes=2, latency=9, loads=2),
     _neon("Apple M1 (Firestorm)", "J", pipes=4, latency=4, loads=3, stores=2),
     _neon("Apple M2 (Avalanche)", "J", pipes=4, latency=4, loads=3, stores=2),
     _neon("Apple M3", "assumed", pipes=4, latency=4, loads=3, stores=2),

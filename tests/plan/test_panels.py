@@ -54,7 +54,7 @@ def test_parts_cover_c_in_whole_panels(storage: str, isa: str, m: int, n: int, k
     strips = cut_panels(g)
     if strips is None:
         return
-    rows, columns = strips
+    rows, columns, _ = strips
     assert sum(height * tiles for height, tiles in rows.groups) == m
     assert sum(width * tiles for width, tiles in columns.groups) == n
     assert columns.tiles == 1 or columns.size % g.b.width == 0
@@ -79,6 +79,11 @@ def test_what_multiplies_small_numbers_where() -> None:
     assert rounded_storage("bf16", avx512, {"avx512_bf16"}) == "bf16 pairs"
     assert rounded_storage("bf16", avx512, {"avx512_vnni"}) == "bf16 wide"
     assert rounded_storage("bf16", avx2, {"avx512_bf16"}) == "bf16 wide"
+    neon = TARGETS["neon"].isa
+    assert rounded_storage("int8", neon, {"asimddp"}) == "int8 signed"
+    assert rounded_storage("bf16", neon, {"bf16"}) == "bf16 pairs"
+    assert rounded_storage("int8", neon, {"asimd"}) == "int8 words"
+    assert rounded_storage("bf16", neon, {"asimddp"}) == "bf16 wide"
 
 
 @pytest.mark.parametrize("storage", ROUNDED)
