@@ -21,7 +21,7 @@ SHARED = frozenset(
 """Steps whose constant may come from a register."""
 
 
-class Group(Vector):
+class Group(Vector):  # type: ignore[misc]  # final for machines, which never see a group
     """Vectors of equal lanes. Its register is those of all, to be exchanged with another group's."""
 
     __slots__ = ("members",)

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from typing import Literal, final
 
 
+@final
 class Vector:
     """A vector register, seen at `width` bits, holding `lanes` elements."""
 
