@@ -5,7 +5,9 @@ A new op fails here until it has a case and kernels, or stands in INTERPRETED wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -492,3 +494,14 @@ def test_threads_give_the_first_assert_of_the_text() -> None:
                 x_bad[later, 60] = 11
                 with pytest.raises(AssertFailedError, match="first"):
                     program(x_bad)
+
+
+def test_the_example_of_the_language_runs_natively(isa: str) -> None:
+    text = (Path(__file__).parents[1] / "docs/tensorlang.md").read_text()
+    for example in re.findall(r"```mlir\n(.*?)```", text, re.S):
+        module = nj.parse(example)
+        module = Module(module.name, module.functions)  # the planner's own schedule, which suits any machine
+        weights = {name: arrays(1, t.shape, t.element) for name, t in module.main.weights.items()}  # type: ignore[misc]
+        program = nj.compile(module, weights)
+        assert program.compiled, program.explain()
+        assert "one native function" in program.explain()
