@@ -385,6 +385,22 @@ def test_what_needs_all_rows_at_once_is_interpreted(case: Case, reason: str) -> 
     compare(function, program(*inputs), inputs, {})
 
 
+def test_float32_arrays_are_rounded_to_bf16(isa: str) -> None:
+    b = Builder("main")
+    x = b.parameter("x", "tensor<3x5xbf16>")
+    function = b.build(b.add(x, b.weight(name="w", type="tensor<5xbf16>")))
+    wide, w = (
+        np.random.default_rng(seed).standard_normal(n).astype("f4") for seed, n in ((1, (3, 5)), (2, 5))
+    )
+    program = nj.compile(Module("ops", (function,)), {"w": w})
+    assert program.compiled, program.explain()
+    rounded = to_element(wide, "bf16")
+    np.testing.assert_array_equal(program(wide), program(in_memory(rounded, "bf16")))
+    compare(function, program(wide), [rounded], {"w": to_element(w, "bf16")})
+    with pytest.raises(TypeError, match="expected uint16, got float64"):
+        program(wide.astype(np.float64))
+
+
 def test_degenerate_functions_are_selections(isa: str) -> None:
     b = Builder("main")
     x = b.parameter("x", "tensor<7xf32>")
