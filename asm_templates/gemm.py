@@ -222,11 +222,11 @@ def _tile_in_segments(
         tile.load(c)
     unroll = ceil_div(schedule.unroll, tile.steps_at_once) * tile.steps_at_once
     moved = _depth(m, g, schedule, unroll, height, block, (a, b), tile.steps)
-    tile.forget_a()
     if beside is None:
         tile.store(c)
         tile.release()
     else:
+        tile.forget_a()
         store_tile(m, g, tile.rows, tile.columns, c, None, beside)
         tile.release()
         activate_tile(m, g, height, tile.columns, c, None)

@@ -71,6 +71,18 @@ class _Body:
         assert columns is not None
         self.extent, self.columns = extent, columns
         self.lanes = schedule.lanes or m.widest_lanes
+        self.steps = kept_between(self.program, self.differs)
+        if not schedule.in_registers:
+            self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
+        self._plans: dict[tuple[tuple[int, ...], frozenset[int]], Evaluation] = {}
+
+    def plan(self, wanted: tuple[int, ...], known: Iterable[int]) -> Evaluation:
+        """How to compute nodes of the expression, which is the same in every row."""
+        key = wanted, frozenset(known)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = evaluate_in_order(self.e, *key)
+        return plan
 
     def emit(self, rows: Pointer | None) -> None:
         m, g = self.m, self.g
@@ -163,9 +175,7 @@ class _Row:
         self.of, self.m, self.e, self.place = of, of.m, of.e, place
         self.values: dict[int, Vector] = {}  # what is the same along the row
         self.kept: dict[int, dict[int, Vector]] = {}  # number of a vector -> what earlier passes computed
-        self.steps = kept_between(of.program, of.differs)
-        if not of.schedule.in_registers:
-            self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
+        self.steps = of.steps
 
     def begin(self, p: int) -> int:
         """Start pass p. Returns how many vectors one trip of its loop takes."""
@@ -186,7 +196,7 @@ class _Row:
         asked = tuple(self.e.operands(r)[0] for r in reductions)
         stored = tuple(node for node, _ in of.program.passes[p].stores)
         self.fresh = fresh
-        self.plan = evaluate_in_order(self.e, (*asked, *stored, *fresh), {*self.values, *self.before})
+        self.plan = of.plan((*asked, *stored, *fresh), (*self.values, *self.before))
         return max([len(a.vectors) for a in self.now.values()] or [self._unrolling()])
 
     def _unrolling(self) -> int:
@@ -262,7 +272,7 @@ class _Row:
         m = self.m
         wanted = tuple(sorted(at for at in nodes if at not in self.values))
         if wanted:
-            plan: Evaluation = evaluate_in_order(self.e, wanted, self.values)
+            plan = self.of.plan(wanted, self.values)
             evaluator = Evaluator(m, self.e, plan, self.of.streams, self.place, self.values)
             self.values.update(evaluator.results(wanted))
         for at in nodes if spread else ():

@@ -27,6 +27,8 @@ from neurojit.asm_templates.segments import SEGMENT
 from neurojit.plan.cut import ceil_div
 from neurojit.plan.gemm import ColumnBlock, Gemm, Matrix
 
+NONE: Iterator[tuple[int, list[Vector]]] = iter(())
+
 
 def vectors_of_a_row(m: Machine, block: ColumnBlock) -> tuple[int, ...]:
     """Lanes of the vectors that a row of a tile is stored in: those of folded columns are segments."""
@@ -47,6 +49,7 @@ class SegmentTile:
             )
         assert g.c.row_stride is not None
         self.columns = vectors_of_a_row(m, block)
+        self.has_a = True
         self.by_lanes = min(block.by_lanes, height) if block.lanes else 0
         # A register of A stands beside the accumulators of its rows, so that both move on together.
         self.spread = m.zero_tile(self.by_lanes, block.lanes, 1) if self.by_lanes else []
@@ -55,6 +58,9 @@ class SegmentTile:
         self.folds = len(self.columns) - len(block.lanes)
         groups = ceil_div(height, m.segments) if self.folds else 0
         self.folded = m.zero_tile(groups, (m.widest_lanes,) * self.folds, 1) if groups else []
+        whole, self.rest = divmod(height, m.segments) if groups else (0, 0)
+        self.whole = self.folded[:whole] if self.rest else self.folded
+        """The groups of folded rows that are full; of `rest` rows is one more."""
 
     # k ------------------------------------------------------------------------------------------------
 
@@ -75,24 +81,25 @@ class SegmentTile:
 
     def _group(self, at_a: tuple[Pointer, int], at_b: tuple[Pointer, int], lanes: range) -> None:
         """The steps of one segment of each row, of which `lanes` are to be taken."""
-        (a, offset), (b, b_offset) = at_a, at_b
+        (a, offset), size, first = at_a, self.m.element.size, lanes.start
         self._load_segments(a, offset)
-        for step, lane in enumerate(lanes):
-            at = b, b_offset + self._b(step)
+        with self.m.steps_of_segments(len(lanes), {a: size, at_b[0]: self._b(1)}):
             if self.block.lanes:
-                self._step_of_vectors(a, offset + lane * self.m.element.size, at, lane)
+                self._step_of_vectors(a, offset + first * size, at_b, first)
             if self.folds:
-                self._step_of_folded(at, lane)
+                self._step_of_folded(at_b, first)
 
     def _load_segments(self, a: Pointer, offset: int) -> None:
         m, down = self.m, self.g.a.row_stride * self.m.element.size
         for i, row in self._each(self.spread, {a: down}):
             m.repeat_segment(self.steps_at_once, a, offset + i * down, into=row[-1])
-        whole, rest = divmod(self.height, m.segments)
-        for i, row in self._each(self.folded[:whole], {a: m.segments * down}):
-            m.load_segments(row[-1], m.segments, a, offset + i * m.segments * down, down)
-        if rest and self.folded:
-            m.load_segments(self.folded[whole][-1], rest, a, offset + whole * m.segments * down, down)
+        if self.whole:
+            group = m.segments * down
+            for i, row in m.rows(self.whole, {a: group}):
+                m.load_segments(row[-1], m.segments, a, offset + i * group, down)
+        if self.rest:
+            last = (self.height - self.rest) * down
+            m.load_segments(self.folded[-1][-1], self.rest, a, offset + last, down)
 
     def _step_of_vectors(self, a: Pointer, offset: int, at_b: tuple[Pointer, int], lane: int) -> None:
         """One step of the columns that are not folded."""
@@ -129,7 +136,7 @@ class SegmentTile:
         m.drop(*of_b)
 
     def _each(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
-        return self.m.rows(tile, steps) if tile else iter(())
+        return self.m.rows(tile, steps) if tile else NONE
 
     # C ------------------------------------------------------------------------------------------------
 
@@ -151,7 +158,8 @@ class SegmentTile:
                 offset += lanes * m.element.size
 
     def forget_a(self) -> None:
-        """Give back the registers of A: the sums are complete."""
+        """Give back the registers of A, for an epilogue: the sums are complete."""
+        self.has_a = False
         for tile in (self.spread, self.folded):
             self.m.drop(*[row[-1] for row in tile])
 
@@ -165,11 +173,10 @@ class SegmentTile:
                     m.store(vector, c, offset)
                     offset += lanes * m.element.size
             first += len(tile)
-        whole, rest = divmod(self.height, m.segments)
-        for i, row in self._each(self.folded[:whole], {c: m.segments * down}):
+        for i, row in self._each(self.whole, {c: m.segments * down}):
             self._store_folded(row, m.segments, c, i * m.segments * down)
-        if rest and self.folded:
-            self._store_folded(self.folded[whole], rest, c, whole * m.segments * down)
+        if self.rest:
+            self._store_folded(self.folded[-1], self.rest, c, (self.height - self.rest) * down)
 
     def _store_folded(self, row: list[Vector], count: int, c: Pointer, offset: int) -> None:
         """The segments of a group of `count` rows."""
@@ -207,12 +214,14 @@ class SegmentTile:
             self.m.drop(*segments)
 
     def release(self) -> None:
-        """Give back the accumulators."""
-        of_row = len(self.block.lanes)
-        self.m.drop(
-            *[vector for tile in (self.spread, self.alone) for row in tile for vector in row[:of_row]]
-        )
-        self.m.drop(*[vector for row in self.folded for vector in row[:-1]])
+        """Give back all registers, but for those of A that went before."""
+        for tile, of_row in ((self.spread, len(self.block.lanes)), (self.folded, self.folds)):
+            if tile and self.has_a:
+                self.m.drop_tile(tile)
+            elif tile:
+                self.m.drop(*[vector for row in tile for vector in row[:of_row]])
+        if self.alone:
+            self.m.drop_tile(self.alone)
 
     def _row(self, i: int) -> tuple[list[Vector], list[Vector]]:
         """The vectors of row i, and the accumulators that hold its folded columns."""

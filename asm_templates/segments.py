@@ -8,6 +8,8 @@ element after the other is spread over its segment. A machine may have none of t
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from neurojit.asm_templates.arithmetic import Pointer, Vector
 from neurojit.asm_templates.lanes import Lanes
 
@@ -32,6 +34,10 @@ class Segments(Lanes):
     def repeat_segment(self, lanes: int, pointer: Pointer, offset: int, into: Vector | None = None) -> Vector:
         """The first `lanes` elements of every segment are those in memory, of which no others are read."""
         self._lacks("repeat_segment")
+
+    def steps_of_segments(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
+        """As `repeat`; the n-th time `spread_in_segments` takes n lanes further."""
+        self._lacks("steps_of_segments")
 
     def spread_in_segments(self, a: Vector, lane: int) -> Vector:
         """A fresh vector: element `lane` of each segment in all of that segment."""

@@ -44,6 +44,7 @@ PARTS = {
     "linear": Part("linear", {}),
     "programs": Part("programs", {}),
     "compiling": Part("compiling", {}),
+    "compile": Part("compile_stages", {}),
     "latencies": Part("latencies", {}),
     "crowd": Part("crowd", {}),
     "programs_c_to_c": Part("programs_c_to_c", {}),

@@ -2,7 +2,8 @@
 
 Every call is timed alone, which adds what reading the clock takes. neurojit is called 100,000 times (in the
 short form 3,000), of each peer the quickest way as often, or for three seconds. What the slowest calls show
-is mostly the system: whoever else wants the core.
+is mostly the system: whoever else wants the core. Where a way to call takes two calls at a time (a state that
+goes back and forth), half of their time counts.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows,
             .displacement = names_label ? 0 : r.displacement,
             .label = names_label ? r.displacement : -1,
             .has_immediate = r.has_immediate,
-            .immediate = r.immediate,
+            .immediate = r.immediate + (r.form == moved.form ? (int64_t)n * moved.immediate : 0),
         };
         if (r.address != NJ_ADDRESS_NONE && !names_label) o.displacement += n * shift[r.base];
         for (int k = 0; k < rows[r.form].registers; k++)

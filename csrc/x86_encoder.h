@@ -49,16 +49,19 @@ nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id
 nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
                              const nj_operands *operands, const uint8_t *bytes, size_t length);
 
-/* Vector registers first .. first + count - 1, which move by `step`. */
+/* Vector registers first .. first + count - 1, which move by `step`, and the immediate of every
+ * instruction of `form` by `immediate`; -1: of none. */
 typedef struct {
     int first, count, step;
+    int form, immediate;
 } nj_x86_moved;
 
 /* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
  * displacement from base register r grows by n * shift[r], and the vector registers of `moved` are
- * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. What is
- * at a label stays what it is; branches, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing is emitted, and
- * code->fault tells the limit that was passed. */
+ * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. Immediates
+ * of one form grow by n * immediate: elements taken from a register one after the other. What is at a
+ * label stays what it is; branches, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure
+ * nothing is emitted, and code->fault tells the limit that was passed. */
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
                              const int64_t shift[16], nj_x86_moved moved);
 

@@ -143,7 +143,7 @@ class X86Machine(RegisterArguments):
         return _SkipUnless(self, counter, bound)
 
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
-        return ONCE if times == 1 else _Repeat(self, times, steps)
+        return ONCE if times == 1 else Repetition(self, times, steps)
 
     copies_code = True
 
@@ -233,13 +233,18 @@ class _SkipUnless(AbstractContextManager[None]):
             self.machine.buffer.bind(self.past)
 
 
-class _Repeat(AbstractContextManager[None]):
-    def __init__(self, machine: X86Machine, times: int, steps: dict[Pointer, int]) -> None:
+class Repetition(AbstractContextManager[None]):
+    """immediate: by how much those of the instructions of `form` grow each time."""
+
+    def __init__(
+        self, machine: X86Machine, times: int, steps: dict[Pointer, int], form: int = -1, immediate: int = 0
+    ) -> None:
         self.buffer, self.times, self.steps = machine.buffer, times, steps
+        self.form, self.immediate = form, immediate
 
     def __enter__(self) -> None:
         self.first = self.buffer.mark
 
     def __exit__(self, *exception: object) -> None:
         if exception[0] is None:
-            self.buffer.repeat(self.first, self.times - 1, self.steps)
+            self.buffer.repeat(self.first, self.times - 1, self.steps, 0, 0, self.form, self.immediate)

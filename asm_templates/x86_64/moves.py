@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
-from neurojit.asm_templates.machine import InMemory, Operand, Pointer, Tile, Vector
+from neurojit.asm_templates.machine import InMemory, Operand, Pointer, Scalar, Tile, Vector
 from neurojit.asm_templates.x86_64.core import X86Machine
 
 
 class EvenTile(Sequence[list[Vector]]):
     """Rows of accumulators with the same lanes, one row's registers behind the other's."""
 
-    __slots__ = ("columns", "first", "height", "registers")
+    __slots__ = ("columns", "first", "height", "in_one_run", "registers")
 
     def __init__(self, height: int, columns: list[tuple[int, int]], registers: list[int]) -> None:
         """columns: (lanes, width of the register in bits)."""
@@ -25,11 +25,8 @@ class EvenTile(Sequence[list[Vector]]):
         self.registers = registers
         self.columns = columns
         self.first = [Vector(register, *of) for register, of in zip(registers, columns, strict=False)]
-
-    @property
-    def in_one_run(self) -> bool:
-        """Whether no register between them is in other use."""
-        return self.registers[-1] - self.registers[0] == len(self.registers) - 1
+        # whether no register between them is in other use
+        self.in_one_run = len(registers) > 0 and registers[-1] - registers[0] == len(registers) - 1
 
     def __len__(self) -> int:
         return self.height
@@ -39,6 +36,8 @@ class EvenTile(Sequence[list[Vector]]):
             start, stop, _ = row.indices(self.height)
             registers = self.registers[start * len(self.columns) : stop * len(self.columns)]
             return EvenTile(stop - start, self.columns, registers)
+        if row == -1:
+            row = self.height - 1
         if not 0 <= row < self.height:
             raise IndexError(row)
         registers = self.registers[row * len(self.columns) :]
@@ -108,6 +107,11 @@ class X86Moves(X86Machine):
         yield 0, tile.first
         if tile.height > 1:
             self.buffer.repeat(first, tile.height - 1, steps, tile.registers[0], len(tile.columns))
+
+    def drop(self, *operands: Scalar) -> None:
+        for operand in operands:  # there are no lanes here
+            if type(operand) is Vector:
+                self.vectors.give(operand.register)
 
     def drop_tile(self, tile: Tile) -> None:
         if type(tile) is EvenTile:

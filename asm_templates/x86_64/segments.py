@@ -6,11 +6,14 @@ What crosses segments, repeated loads included, takes a pipe that they need; it 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from neurojit.asm_templates.arithmetic import Pointer, Vector
+from neurojit.asm_templates.machine import ONCE
 from neurojit.asm_templates.segments import SEGMENT
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
+from neurojit.asm_templates.x86_64.core import Repetition
 
 SPREAD_SINGLE = (0x00, 0x55, 0xAA, 0xFF)  # vpermilps: two bits for each of four elements
 SPREAD_DOUBLE = (0x00, 0xFF)  # vpermilpd: a bit for each element
@@ -58,6 +61,10 @@ class X86Segments(X86Arithmetic):
             self.buffer.imm(form, where, target.register, part.register, part.register)
             self.drop(part)
         return target
+
+    def steps_of_segments(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
+        first, second, *_ = SPREAD_SINGLE if self.element.size == 4 else SPREAD_DOUBLE
+        return ONCE if times == 1 else Repetition(self, times, steps, self.p.spread, second - first)
 
     def spread_in_segments(self, a: Vector, lane: int) -> Vector:
         target = self._wide(None)

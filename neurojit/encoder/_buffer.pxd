@@ -125,7 +125,7 @@ cdef extern from "x86_encoder.h":
         NJ_X86_BRANCH
 
     ctypedef struct nj_x86_moved:
-        int first, count, step
+        int first, count, step, form, immediate
 
     nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands)
     nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id,

@@ -77,7 +77,14 @@ class X86Buffer(CodeBuffer):
     ) -> None: ...
     def copy(self, first: int, last: int) -> None: ...
     def repeat(
-        self, first: int, times: int, shifts: dict[int, int], register: int = 0, registers: int = 0
+        self,
+        first: int,
+        times: int,
+        shifts: dict[int, int],
+        register: int = 0,
+        registers: int = 0,
+        form: int = -1,
+        immediate: int = 0,
     ) -> None: ...
 
 class WordRows:

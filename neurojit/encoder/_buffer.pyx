@@ -333,16 +333,19 @@ cdef class X86Buffer(CodeBuffer):
             self.refuse(status, form, &operands)
         return 0
 
-    def repeat(self, size_t first, int times, dict shifts not None, int register=0, int registers=0):
+    def repeat(self, size_t first, int times, dict shifts not None, int register=0, int registers=0,
+               int form=-1, int immediate=0):
         """Emits the instructions from `mark` `first` on again, `times` times.
 
         shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
         n times so much. Of the vector registers, those `registers` from `register` on are n times
-        `registers` further. EncodeError, and nothing is emitted, for branches, padding and data, a displacement
-        beyond 32 bits, or a register beyond the last. What is at a label stays what it is."""
+        `registers` further. Immediates of `form` grow by n times `immediate`. EncodeError, and nothing is
+        emitted, for branches, padding and data, a displacement beyond 32 bits, an immediate beyond its own,
+        or a register beyond the last. What is at a label stays what it is."""
         cdef int64_t shift[16]
         cdef nj_x86_moved moved
         moved.first, moved.count, moved.step = register, registers, registers
+        moved.form, moved.immediate = form, immediate
         memset(shift, 0, sizeof(shift))
         for base, distance in shifts.items():
             if not 0 <= base < 16:

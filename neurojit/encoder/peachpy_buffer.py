@@ -97,7 +97,14 @@ class PeachPyBuffer(X86Buffer):
         self._encode(form, (), ADDRESS_BRANCH, None, label)
 
     def repeat(
-        self, first: int, times: int, shifts: dict[int, int], register: int = 0, registers: int = 0
+        self,
+        first: int,
+        times: int,
+        shifts: dict[int, int],
+        register: int = 0,
+        registers: int = 0,
+        form: int = -1,
+        immediate: int = 0,
     ) -> None:
         body = [Record(*record) for record in self.records()[first:]]
         moved = range(register, register + registers)
@@ -108,10 +115,12 @@ class PeachPyBuffer(X86Buffer):
                     number + n * registers if kind in VECTORS and number in moved else number
                     for number, (kind, _) in zip(record.registers, kinds, strict=True)
                 )
-                self._emit_again(record, numbers, n * shifts.get(record.base, 0))
+                grown = n * immediate if record.form == form else 0
+                self._emit_again(record, numbers, n * shifts.get(record.base, 0), grown)
 
-    def _emit_again(self, record: Record, registers: tuple[int, ...], shift: int) -> None:
-        form, value = record.form, record.immediate
+    def _emit_again(self, record: Record, registers: tuple[int, ...], shift: int, grown: int) -> None:
+        form = record.form
+        value = None if record.immediate is None else record.immediate + grown
         displacement = record.displacement + shift
         if record.address == ADDRESS_NONE:
             if value is None:

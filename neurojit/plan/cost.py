@@ -58,15 +58,16 @@ class TileCost:
     `shared`, and how many `rows_by_lanes`."""
 
     __slots__ = (
-        "_at_once", "_fma_pipes", "_free_shuffles", "_loads", "_loads_per_row", "_most_rows_by_lanes",
-        "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "folds", "latency",
-        "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
+        "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row",
+        "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "folds",
+        "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
     )  # fmt: skip
 
     def __init__(
         self, lanes: tuple[int, ...], folded: int, adjacent: bool, size: int, target: Target
     ) -> None:
         pipes, isa = target.pipes, target.isa
+        self._known: dict[int, tuple[float, float]] = {}
         self.slots_per_row = self._loads = self.stores_per_row = 0.0
         for count in lanes:
             width = register_bits(count * size)
@@ -133,6 +134,13 @@ class TileCost:
 
     def cycles(self, height: int, k: int) -> float:
         """Of one tile."""
+        known = self._known.get(height)
+        if known is None:
+            known = self._known[height] = self._step_and_once(height)
+        return k * known[0] + known[1]
+
+    def _step_and_once(self, height: int) -> tuple[float, float]:
+        """Cycles of a step of k, and of a tile once."""
         step = self.slots(height)
         if step < self.latency:
             step = self.latency
@@ -152,7 +160,7 @@ class TileCost:
             step += LOADS_SEEN * loads**4 / step**3
         stores = height * self.stores_per_row
         late = 2 * (stores - self._stores_hidden) if stores > self._stores_hidden and not self.folds else 0.0
-        return k * max(step, loads) + stores * STORES_SEEN + late + TILE_CYCLES
+        return max(step, loads), stores * STORES_SEEN + late + TILE_CYCLES
 
     def least(self, m: int, k: int) -> float:
         """Cycles that tiles of m rows in all take at least, however they are cut: arithmetic and stores."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from neurojit.plan.expression import (
     REDUCTIONS,
@@ -324,33 +325,50 @@ def _side_by_side(g: Reduce, schedule: ReduceSchedule, vectors: int, lanes: int,
     room = isa.vector_registers - (SPARE if (g.shape[-1] or 1) % lanes else 0)
     costs = _costs(g.expression, g.expression.along_row(g.spread))
     work = vectors * (4 + max(costs[at] for at in range(len(costs))))
+    passes: dict[bool, list[_Pass]] = {}
     for rows in ROWS:
         if count is None or count % rows or rows * work > MOST_SIDE_BY_SIDE:
             continue
         for in_registers in (True, False) if schedule.in_registers else (False,):
-            kept = vectors if in_registers else 0
-            needed = registers_needed(g, row_program(g, hold=not in_registers), kept, lanes, rows)
-            if needed <= room:
+            if in_registers not in passes:
+                passes[in_registers] = _of_passes(g, row_program(g, hold=not in_registers), lanes)
+            if _most_registers(passes[in_registers], vectors if in_registers else 0, rows) <= room:
                 return ReduceSchedule(in_registers, rows=rows)
     return schedule
 
 
 def registers_needed(g: Reduce, program: RowProgram, vectors: int, lanes: int, rows: int = 1) -> int:
     """Vector registers that so many rows side by side take at most, so many vectors of each being kept."""
-    e = program.expression
+    return _most_registers(_of_passes(g, program, lanes), vectors, rows)
+
+
+class _Pass(NamedTuple):
+    """What one pass takes: values kept of each vector, before or after it; of each row; beside all rows."""
+
+    kept: int
+    of_row: int
+    beside: int
+
+
+def _of_passes(g: Reduce, program: RowProgram, lanes: int) -> list[_Pass]:
+    e, found = program.expression, []
     spread = frozenset(i for i, a in enumerate((*g.inputs, *g.outputs)) if a.strides[g.along] == 0)
     differs = e.along_row(spread)
-    most, kept = 0, frozenset[int]()
+    same = tuple(at for at in range(len(e.nodes)) if not differs[at])
+    kept = frozenset[int]()
     for p, wanted, keeps in kept_between(program, differs):
         row_values = sum(not differs[at] for at in used_by(e, wanted, differs))
         accumulators = sum(
             program.partial_lanes[r] // lanes * (1 + _is_ordered(e, r)) for r in program.passes[p].reductions
         )
-        plan = evaluate_in_order(e, wanted, (*kept, *(at for at in range(len(e.nodes)) if not differs[at])))
-        row = max(len(kept), len(keeps)) * vectors + row_values + accumulators
-        most = max(most, rows * row + 2 + plan.registers)
+        plan = evaluate_in_order(e, wanted, (*kept, *same))
+        found.append(_Pass(max(len(kept), len(keeps)), row_values + accumulators, 2 + plan.registers))
         kept = keeps
-    return most
+    return found
+
+
+def _most_registers(passes: list[_Pass], vectors: int, rows: int) -> int:
+    return max((rows * (p.kept * vectors + p.of_row) + p.beside for p in passes), default=0)
 
 
 def _is_ordered(e: Expression, at: int) -> bool:

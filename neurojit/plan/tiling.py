@@ -66,20 +66,24 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
     full = target.isa.widest // 8 // size
     vectors = g.n // full
     cover, least = None, float("inf")
+    searches: dict[int, _Search] = {}  # by what masks leave of the registers
     for edge, folded in ways_to_end(g, target):
-        masks = sum(
-            [lanes * size not in (4, 8, 16, 32, 64) for lanes in (*edge, *segments_rest(folded, size))]
-        )
-        search = _Search(g, target, masks)
+        masks = 0
+        if not target.isa.mask_registers:
+            partial = (*edge, *segments_rest(folded, size))
+            masks = sum([lanes * size not in (4, 8, 16, 32, 64) for lanes in partial])
+        if masks not in searches:
+            searches[masks] = _Search(g, target, masks)
+        search = searches[masks]
         if search.floor(vectors, edge, folded) * NEAR < least:
             found = search.cover(vectors, edge, folded)
             cost = sum([tile.cost for tile in found])
             if cost < least:
                 cover, least = found, cost
     assert cover is not None
-    columns = []
+    columns, model, adjacent = [], cost_model(target, size), has_adjacent_segments(g)
     for tile, same in groupby(cover):
-        of_tile = search.model.tile(tile.lanes, tile.folded, search.adjacent)
+        of_tile = model.tile(tile.lanes, tile.folded, adjacent)
         lanes = grouped(tile.lanes, g, target.isa)
         by_lanes = of_tile.rows_by_lanes(tile.rows.size)
         columns.append(ColumnBlock(lanes, len(list(same)), tile.rows, tile.folded, of_tile.shared, by_lanes))

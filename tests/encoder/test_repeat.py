@@ -65,6 +65,31 @@ def test_the_registers_of_a_row_become_those_of_the_next(encoder: str) -> None:
     assert rows.finish() == expected.finish()
 
 
+@pytest.mark.parametrize("encoder", encoders())
+def test_immediates_of_one_form_grow(encoder: str) -> None:
+    """Element after element of a register."""
+    spread, other = forms["vpermilps zmm, zmm, imm8"], forms["vshuff32x4 zmm, zmm, zmm, imm8"]
+    expected, repeated = new_buffer(encoder), new_buffer(encoder)
+    for buffer, times in ((repeated, 1), (expected, 4)):
+        for n in range(times):
+            buffer.imm(spread, 0x55 * n, 1, 2)
+            buffer.imm(other, 1, 1, 2, 2)
+            buffer.mem(FMA, A, 4 * n, 3, 1)
+    repeated.repeat(0, 3, {A: 4}, form=spread, immediate=0x55)
+    assert listing(repeated) == listing(expected)
+    assert repeated.finish() == expected.finish()
+
+
+def test_an_immediate_beyond_its_field_emits_nothing() -> None:
+    buffer = new_buffer()
+    spread = forms["vpermilps zmm, zmm, imm8"]
+    buffer.imm(spread, 0, 1, 2)
+    size, mark = buffer.size, buffer.mark
+    with pytest.raises(EncodeError, match="immediate=340, expected 0 to 255"):
+        buffer.repeat(0, 4, {}, form=spread, immediate=0x55)
+    assert (buffer.size, buffer.mark) == (size, mark)
+
+
 def test_a_register_beyond_the_last_emits_nothing() -> None:
     buffer = new_buffer()
     buffer.mem(FMA, A, 0, 4, 31)
