@@ -74,7 +74,9 @@ class Call(NamedTuple):
         """What the op's row in the table says, in the wide precision."""
         meaning = OPS[self.op.name].meaning
         assert meaning is not None
-        return np.asarray(meaning(*(operand.value for operand in self.operands), **self.attributes))
+        value = np.asarray(meaning(*(operand.value for operand in self.operands), **self.attributes))
+        element = self.op.result.type.element
+        return to_element(value, element) if ELEMENTS[element].kind == "int" else value
 
     def rounded(self, magnitude: Array, roundings: float = 1.0) -> Array:
         """What so many roundings of numbers of this magnitude cost at most. Where that reaches beyond the
