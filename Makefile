@@ -12,7 +12,7 @@ export PEACHPY_PATH
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-slow test-arm64 test-pythons bench bench-short bench-pytest lint typecheck wheel encodings peachpy clean
+.PHONY: help demo test test-slow test-arm64 test-riscv64 test-pythons bench bench-short bench-pytest lint typecheck wheel encodings peachpy clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,15 +27,21 @@ test: $(VENV)/.has-test peachpy  ## the tests
 test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none
 
-# The tests in an AArch64 Python, emulated: tests/arm64/prepare.py has what that takes. All of them need half an
-# hour there, so these are chosen: products, layers, programs, functions, kernels, memory, slots, the ABI.
+# The tests in a Python of another architecture, emulated: tests/emulated/prepare.py has what that takes. All of
+# them need most of an hour there, so these are chosen: products, layers, programs, functions, kernels, memory,
+# slots, the ABI.
 ARM64_TESTS ?= $(addprefix tests/,test_matmul.py test_dense.py test_program.py test_compiler.py test_info.py \
   test_matmul_memory.py $(addprefix asm_templates/test_,math.py gemm_abi.py gemv_kernels.py map.py) \
   $(addprefix runtime/test_,abi_check_aarch64.py executable_memory.py code.py slots.py))
-ARM64_PYTEST = build/arm64/python -m pytest -p no:cacheprovider -n $(shell nproc) --dist worksteal -rs
-test-arm64: $(VENV)/.has-dev  ## chosen tests on AArch64, under qemu-user (all: ARM64_TESTS=tests; needs qemu and a cross compiler)
-	$(PY) tests/arm64/prepare.py
-	$(ARM64_PYTEST) $(ARM64_TESTS)
+EMULATED_PYTEST = -m pytest -p no:cacheprovider -n $(shell nproc) --dist worksteal -rs
+test-arm64: $(VENV)/.has-dev  ## chosen tests on AArch64, emulated by qemu-user (all: ARM64_TESTS=tests)
+	$(PY) tests/emulated/prepare.py arm64
+	build/arm64/python $(EMULATED_PYTEST) $(ARM64_TESTS)
+
+RISCV64_TESTS ?= $(addprefix tests/,test_info.py asm_templates/test_bodies.py asm_templates/test_gemv_kernels.py)
+test-riscv64: $(VENV)/.has-dev  ## chosen tests on RISC-V with V, likewise (all kernels: RISCV64_TESTS=tests/asm_templates)
+	$(PY) tests/emulated/prepare.py riscv64
+	build/riscv64/python $(EMULATED_PYTEST) $(RISCV64_TESTS)
 
 BENCH = $(PY) benchmarks/bench.py --json build/bench/bench.json --pictures build/bench
 bench: $(VENV)/.has-bench  ## every figure beside its goal, against NumPy, LIBXSMM and what else is installed

@@ -323,10 +323,11 @@ class Machine(Arithmetic, Segments):
         group of steps at this address, the one numbered `part`. `lanes` fill a register."""
         raise StorageError(f"this machine does not widen {storage} weights; keep them in {self.element.name}")
 
-    def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
+    def dot(self, storage: str, accumulator: Vector, scalar: Scalar, vector: Vector) -> None:
         """accumulator += scalar * vector, of small numbers in 32-bit lanes: see neurojit.plan.panels.
 
-        Of integers exactly; of bf16 rounded as the CPU does."""
+        Of integers exactly; of bf16 rounded as the CPU does. The scalar is a vector, or a lane
+        where there are `scalars`."""
         raise StorageError(f"this machine does not multiply {storage}; give nj.pack no activations")
 
     @abstractmethod

@@ -67,7 +67,6 @@ def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, of
 def multiply(m: Machine, b: RightOperand, accumulator: Vector, of_a: Scalar, of_b: Operand) -> None:
     """accumulator += A's element times B's."""
     if isinstance(b, Panels) and b.is_dot:
-        assert isinstance(of_a, Vector)
         assert isinstance(of_b, Vector)
         m.dot(b.storage, accumulator, of_a, of_b)
     else:

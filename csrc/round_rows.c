@@ -37,9 +37,10 @@ static inline int32_t rounded(float x, float inverse)
     return bits - 0x4b400000;
 }
 
-static inline void to_bytes(uint8_t *to, const float *x, int64_t count, float inverse)
+/* offset: what is added to each integer. */
+static inline void to_bytes(uint8_t *to, const float *x, int64_t count, float inverse, int32_t offset)
 {
-    for (int64_t i = 0; i < count; i++) to[i] = (uint8_t)(rounded(x[i], inverse) + 128);
+    for (int64_t i = 0; i < count; i++) to[i] = (uint8_t)(rounded(x[i], inverse) + offset);
 }
 
 static inline void to_words(int16_t *to, const float *x, int64_t count, float inverse)
@@ -122,7 +123,7 @@ static inline void round_to_bf16(void *to, const float *from, int64_t k, int64_t
             scale = 0;                                                                                       \
             inverse = 0;                                                                                     \
         }                                                                                                    \
-        const int64_t padded = (k + 3) / 4 * 4, size = format == NJ_ROWS_OF_BYTES ? 1 : 2;                   \
+        const int64_t padded = (k + 3) / 4 * 4, size = format == NJ_ROWS_OF_WORDS ? 2 : 1;                   \
         for (int64_t i = 0; i < padded; i += PIECE) {                                                        \
             const int64_t left = k - i, count = left < PIECE ? left : PIECE;                                 \
             const int64_t whole = (count + 3) / 4 * 4;                                                       \
@@ -131,8 +132,8 @@ static inline void round_to_bf16(void *to, const float *from, int64_t k, int64_t
                 x = gather(piece, from + i * stride, count, stride);                                         \
             }                                                                                                \
             if (bits >= BITS_OF_INFINITY) memset(piece, 0, sizeof piece);                                    \
-            if (format == NJ_ROWS_OF_BYTES) {                                                                \
-                to_bytes((uint8_t *)to + i, x, whole, inverse);                                              \
+            if (format != NJ_ROWS_OF_WORDS) {                                                                \
+                to_bytes((uint8_t *)to + i, x, whole, inverse, format == NJ_ROWS_OF_BYTES ? 128 : 0);        \
             } else {                                                                                         \
                 to_words((int16_t *)to + i, x, whole, inverse);                                              \
             }                                                                                                \

@@ -14,11 +14,13 @@
  *
  *   bytes   q + 128, as vpdpbusd takes its unsigned operand; the kernel takes off 128 times the weights' sum
  *
- *   words   q of steps 0, 2, 1, 3 as 16-bit integers, as two vpmaddwd take them
+ *   signed  q, as sdot takes it
+ *
+ *   words   q of steps 0, 2, 1, 3 as 16-bit integers, as two vpmaddwd or their like take them
  *
  * and of a row of bf16, in groups of two:
  *
- *   pairs   its 16 bits, as vdpbf16ps takes them
+ *   pairs   its 16 bits, as vdpbf16ps and bfdot take them
  *
  *   wide    the same number as a float32, for multiply-adds
  *
@@ -32,7 +34,7 @@
 
 #include "code.h"
 
-enum { NJ_ROWS_OF_BYTES, NJ_ROWS_OF_WORDS, NJ_ROWS_OF_PAIRS, NJ_ROWS_OF_WIDE };
+enum { NJ_ROWS_OF_BYTES, NJ_ROWS_OF_SIGNED, NJ_ROWS_OF_WORDS, NJ_ROWS_OF_PAIRS, NJ_ROWS_OF_WIDE };
 
 typedef struct nj_rounded_product {
     int64_t m, k;

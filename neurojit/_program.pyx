@@ -194,9 +194,11 @@ cdef class Program:
         `schedule` gives. TensorLangError, with the place: it is not legal, or this machine cannot obey it."""
         return self.contract.rescheduled(schedule)
 
-    def listing(self):
-        """The machine code: offset, bytes, mnemonics, with the step of the program each part belongs to."""
-        return self.contract.listing()
+    def listing(self, target=None):
+        """The machine code: offset, bytes, mnemonics, with the step of the program each part belongs to.
+
+        target: an ISA's name, such as "aarch64-neon", for the code that another machine would get."""
+        return self.contract.listing(target)
 
     def explain(self):
         """What each kernel computes, how, and why; what is interpreted, and for what reason."""

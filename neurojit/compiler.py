@@ -15,10 +15,8 @@ compiles a key; the others are answered by NumPy until the kernel is there.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
-from neurojit.config import CONFIG
 from neurojit.errors import ExecutableMemoryError, NeurojitError
 from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
@@ -28,7 +26,7 @@ from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.panels import Panels
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
-from neurojit.product_codegen import emit_gemm, emit_gemv, list_gemm
+from neurojit.product_codegen import dump, emit_gemm, emit_gemv, gemm_buffer, gemv_buffer
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
 from neurojit.runtime._blocked import (
     call_micro_kernel,
@@ -192,8 +190,7 @@ def _publish_blocked(
 def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
     schedule = schedule_gemm(g, target, level)
-    if "asm" in CONFIG.dump:
-        sys.stderr.write(f"; {g}\n{list_gemm(g, schedule, target.isa)}")
+    dump(g, lambda: gemm_buffer(g, schedule, target.isa))
     kernel = Code.map(emit_gemm(g, schedule, target.isa), release_gil=release_gil)
     assert g.k is not None and g.c.row_stride is not None
 
@@ -206,7 +203,9 @@ def compile_gemm(g: Gemm, target: Target, release_gil: bool = False, level: Leve
 
 def compile_gemv(g: Gemv, target: Target, release_gil: bool = False, level: Level = Level.O3) -> Code:
     """A validated kernel, not yet published. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemv(g, schedule_gemv(g, target, level), target.isa), release_gil=release_gil)
+    schedule = schedule_gemv(g, target, level)
+    dump(g, lambda: gemv_buffer(g, schedule, target.isa))
+    kernel = Code.map(emit_gemv(g, schedule, target.isa), release_gil=release_gil)
 
     def run(a: Array, x: Array, y: Array, *others: Array) -> int:
         return kernel.call((*_buffers(g.swapped, a, x, y), *(other.ctypes.data for other in others)))
@@ -233,7 +232,9 @@ def micro_kernel(g: Gemm, target: Target) -> Code:
 
 def compile_micro_kernel(g: Gemm, target: Target) -> Code:
     """A validated micro-kernel, the caller's. Raises ExecutableMemoryError or ValidationError."""
-    kernel = Code.map(emit_gemm(g, one_tile(g, target), target.isa))
+    tile = one_tile(g, target)
+    dump(g, lambda: gemm_buffer(g, tile, target.isa))
+    kernel = Code.map(emit_gemm(g, tile, target.isa))
     item = ELEMENT_SIZE[g.dtype]
     for depth in (1, 7, 24):  # below, between and at multiples of the unrolling
         c_row_stride = g.n + 3

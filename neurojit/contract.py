@@ -31,14 +31,13 @@ from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
 from neurojit.planner.decompose import decompose
-from neurojit.planner.fusion import MOST_FUSED
 from neurojit.planner.hoist import hoist
 from neurojit.planner.schedule_text import schedule_text
 from neurojit.planner.tensors import UnplannedError
-from neurojit.program_compiler import publish_program
+from neurojit.program_compiler import FUSED, planned_program, publish_program
 from neurojit.program_file import Path, Saved, write_program
 from neurojit.runtime import Slot
-from neurojit.target import host_choice, host_target
+from neurojit.target import host, host_choice, host_target, target_for
 from neurojit.weight_block import aligned, constants_of, packed
 
 Array = np.ndarray[Any, Any]
@@ -46,8 +45,6 @@ Array = np.ndarray[Any, Any]
 GIL_WORTH_RELEASING = 500_000
 """Multiply-adds of about 10 us: below, giving up the GIL costs more than it gives."""
 NEVER = 1 << 62
-FUSED = (MOST_FUSED, 16, 6, 2, 1)
-"""Elementwise ops in one kernel, at most: the first that finds registers enough."""
 
 
 class Contract:
@@ -378,7 +375,10 @@ class Contract:
         made.restore(self.states)
         return made.program()
 
-    def listing(self) -> str:
+    def listing(self, target: str | None = None) -> str:
+        """target: an ISA's name, of any architecture; None for this machine's."""
+        if target is not None:
+            return planned_program(self.function, target_for(target, host()), self.given).listing()
         if self.plan is None:
             return f"no machine code: {self.reason}\n"
         return list_program(self.plan, host_target().isa)

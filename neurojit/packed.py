@@ -46,17 +46,18 @@ def pack(w: Any, storage: str | None = None, activations: str | None = None) -> 
     max|x| / 127, and integers are multiplied: |error of x[i, k]| <= 0.501 scale[i], so that of x @ w is at
     most sum |x[i, k]| scale[j] / 2 + 0.501 scale[i] sum |w[k, j]| + 0.251 K scale[i] scale[j], and three
     roundings. Rows below 3.8e-37 count as zero; rows with NaN or infinities give NaN. The sums are exact, so
-    the bits are the same on every machine here too: vpdpbusd does them where the CPU has it, else vpmaddwd.
+    the bits are the same on every machine here too: vpdpbusd or sdot does them where the CPU has one, else
+    products of words.
 
     activations "bf16" with bf16 weights: the numbers of x are rounded as those of w are (|error| <= |x| / 256
     and so on), which alone moves x @ w by at most sum |x[i, k]| |w[k, j]| / 256. Here bits differ between
-    machines, though not with the number of threads: vdpbf16ps, where the CPU has it, rounds sums of two
-    products in a way of its own, and takes numbers below 2^-126 for zero; elsewhere the product is that of
-    the rounded numbers in float32, as above. With either the error beside the exact sum of products of the
+    machines, though not with the number of threads: vdpbf16ps or bfdot, where the CPU has it, rounds sums of
+    two products in a way of its own, and takes numbers below 2^-126 for zero; elsewhere the product is that
+    of the rounded numbers in float32, as above. With either the error beside the exact sum of products of the
     rounded numbers is at most (K + 1) 2^-23 / (1 - (K + 1) 2^-23) of the sum of their magnitudes, plus the
     terms with a factor below 2^-126, plus 3 K 2^-126; where that sum leaves float32, the result may too.
-    (Rounding: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3; the instruction:
-    Intel's SDM, vol. 2.)
+    (Rounding: Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3; the instructions:
+    Intel's SDM, vol. 2; Arm ARM, BFDOT.)
 
     The result owns a copy. Raises TypeError for other dtypes; ValueError for other than two dimensions, for
     unknown storage or activations, for more than 131072 rows with activations in int8 or 4194304 with bf16,

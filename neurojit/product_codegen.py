@@ -7,6 +7,8 @@ one ISA, and its first product should wait for nothing else.
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
 from typing import Any, cast
 
 from neurojit.asm_templates import gemm as gemm_template
@@ -23,7 +25,7 @@ MACHINES = {
     "x86_64-avx2": ("neurojit.asm_templates.x86_64.avx2", "Avx2Machine"),
     "x86_64-avx512": ("neurojit.asm_templates.x86_64.avx512", "Avx512Machine"),
     "aarch64-neon": ("neurojit.asm_templates.aarch64.neon", "NeonMachine"),
-    "riscv64-rvv": ("neurojit.asm_templates.riscv64.lanes", "RvvMachine"),
+    "riscv64-rvv": ("neurojit.asm_templates.riscv64.machine", "RvvMachine"),
 }
 """ISA -> where its vector machine stands: module and class."""
 
@@ -40,6 +42,16 @@ def list_gemm(g: Gemm, schedule: GemmSchedule, isa: Isa) -> str:
     buffer = gemm_buffer(g, schedule, isa)
     buffer.finish()
     return listing(buffer)
+
+
+def dump(g: object, buffer: Callable[[], CodeBuffer]) -> None:
+    """Print a kernel, emitted anew, where NEUROJIT_DUMP asks for it."""
+    if "asm" in CONFIG.dump:
+        from neurojit.encoder.listing import listing
+
+        emitted = buffer()
+        emitted.finish()
+        sys.stderr.write(f"; {g}\n{listing(emitted)}")
 
 
 def emit_gemv(g: Gemv, schedule: GemvSchedule, isa: Isa, encoder: str = CONFIG.encoder) -> bytes:

@@ -45,18 +45,28 @@ def compile(
     KeyError for a weight that is missing or unknown, TypeError and ValueError for one that does not fit. What
     no kernel computes yet is interpreted: `program.compiled` tells, and `program.explain()` says why.
     """
+    module, own = _module("compile", thing, input_type)
+    if schedule is not None and module.functions:
+        module = replace(module, schedules=(parse_schedule(schedule, module.main),))
+    checked = checked_weights(module, {**own, **(weights or {})}) if module.functions else {}
+    return Contract(run(module), checked).program()
+
+
+def module_to_plan(thing: Any, input_type: TensorType | str | None = None) -> Module:
+    """What `compile` would plan for the same: the module that the passes make. Errors as there."""
+    return run(_module("emit", thing, input_type)[0])
+
+
+def _module(caller: str, thing: Any, input_type: TensorType | str | None) -> tuple[Module, Mapping[str, Any]]:
+    """The module of a network, and weights that its layers hold."""
     if isinstance(thing, (Layer, list)):
-        thing, own = module_of(thing if isinstance(thing, list) else [thing], input_type=input_type)
-        weights = {**own, **(weights or {})}
-    elif isinstance(thing, str):
-        thing = parse(thing)
-    elif not isinstance(thing, Module):
+        return module_of(thing if isinstance(thing, list) else [thing], input_type=input_type)
+    if isinstance(thing, str):
+        return parse(thing), {}
+    if not isinstance(thing, Module):
         kind = type(thing).__name__
-        raise TypeError(f"compile: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
-    if schedule is not None and thing.functions:
-        thing = replace(thing, schedules=(parse_schedule(schedule, thing.main),))
-    checked = checked_weights(thing, weights or {}) if thing.functions else {}
-    return Contract(run(thing), checked).program()
+        raise TypeError(f"{caller}: {kind}: expected a TensorLang text, a Module, a layer or a list of them")
+    return thing, {}
 
 
 def load(path: Path) -> Program:

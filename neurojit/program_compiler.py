@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from neurojit._program import call_code
-from neurojit.codegen import emit_program
+from neurojit.codegen import Note, emit_program, machine_class, program_buffer
+from neurojit.encoder import CodeBuffer
+from neurojit.encoder.listing import listing
 from neurojit.errors import ExecutableMemoryError, NeurojitError, RegisterPressureError
-from neurojit.ir.structure import Function
+from neurojit.ir.structure import Function, ScheduleText
 from neurojit.plan.program import STATE_WORD, WEIGHTS_WORD, ProgramPlan
+from neurojit.planner import plan_program
+from neurojit.planner.decompose import decompose
+from neurojit.planner.directives import NOTHING
+from neurojit.planner.fusion import MOST_FUSED
+from neurojit.planner.hoist import hoist
 from neurojit.program_validation import validate_program
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
 from neurojit.target import Target
@@ -24,6 +32,39 @@ from neurojit.weight_block import Array, aligned, constants_of, packed
 
 counts = {"programs": 0, "nanoseconds": 0}
 """What was compiled in this process, and the time it took, validation included."""
+
+
+FUSED = (MOST_FUSED, 16, 6, 2, 1)
+"""Elementwise ops in one kernel, at most: the first that finds registers enough."""
+
+
+class PlannedProgram(NamedTuple):
+    """A program on paper, for a machine that need not be here. code: what is emitted for it."""
+
+    plan: ProgramPlan
+    code: bytes
+    buffer: CodeBuffer
+    notes: list[Note]
+
+    def listing(self) -> str:
+        return listing(self.buffer, self.notes)
+
+
+def planned_program(function: Function, target: Target, schedule: ScheduleText = NOTHING) -> PlannedProgram:
+    """A function as it would be compiled for the target. UnplannedError: no kernel computes some of it;
+    UnknownIsaError: nothing is emitted for the target; TensorLangError: it cannot obey the schedule."""
+    machine_class(target.isa)  # there is one, or this raises
+    planned = function if schedule.steps else hoist(decompose(function), target)
+    for most in FUSED:
+        plan = plan_program(planned, target, most, schedule)
+        try:
+            buffer, notes = program_buffer(plan, target.isa)
+        except RegisterPressureError:
+            if most == FUSED[-1]:
+                raise
+        else:
+            return PlannedProgram(plan, buffer.finish(), buffer, notes)
+    raise AssertionError("FUSED has a last number")
 
 
 def publish_program(plan: ProgramPlan, function: Function, target: Target) -> tuple[Slot | None, str]:

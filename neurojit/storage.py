@@ -21,7 +21,8 @@ UNSIGNED = 128
 """What makes an int8 an unsigned byte."""
 TYPES = {
     "f32": np.float32, "f64": np.float64, "bf16": np.uint16,
-    "int8": np.int8, "int8 bytes": np.int8, "int8 words": np.int8,
+    "int8": np.int8, "int8 bytes": np.int8, "int8 signed": np.int8,
+    "int8 words": np.int8,
     "bf16 pairs": np.uint16, "bf16 wide": np.uint16,
 }  # fmt: skip
 """Of stored elements in NumPy; bf16 as its bits."""
@@ -132,9 +133,9 @@ class Bounded(NamedTuple):
 
 
 def products_of_bf16(rows: Stored, weights: Stored) -> Bounded:
-    """vdpbf16ps adds two exact products to a float32 in an order of its own, takes numbers below 2^-126 for
-    zero, and makes zeros of results below it. So K + 1 roundings at most on the way of each product, to
-    whichever neighbour, the terms that may count as zero, and three results a step that may.
+    """vdpbf16ps and bfdot add two exact products to a float32 in orders of their own, take numbers below
+    2^-126 for zero, and make zeros of results below it. So K + 1 roundings at most on the way of each
+    product, to whichever neighbour, the terms that may count as zero, and three results a step that may.
 
     The rule is that of running error analysis: Higham, Accuracy and Stability of Numerical Algorithms, 2nd
     ed., chapter 3. The bound is infinite where sums of magnitudes leave float32."""
@@ -163,6 +164,8 @@ def lay_out_rows(rows: Stored, panels: Panels) -> Array:
         return memory
     if panels.storage == "int8 bytes":
         integers = (padded.astype(np.int16) + UNSIGNED).astype(np.uint8)
+    elif panels.storage == "int8 signed":
+        integers = padded.view(np.uint8)
     else:
         words = np.ascontiguousarray(padded.reshape(m, -1, 4)[:, :, [0, 2, 1, 3]], np.int16)
         integers = words.reshape(m, -1).view(np.uint8)

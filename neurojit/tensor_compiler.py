@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurojit.codegen import TensorKernel, emit_map, emit_tensor_kernel
+from neurojit.codegen import TensorKernel, emit_map, emit_tensor_kernel, tensor_buffer
 from neurojit.errors import NeurojitError
 from neurojit.expressions import apply_function
 from neurojit.plan.cast import Cast
@@ -15,6 +15,7 @@ from neurojit.plan.epilogue import Activation
 from neurojit.plan.gather import Gather
 from neurojit.plan.map import Map
 from neurojit.plan.random import Random
+from neurojit.product_codegen import dump
 from neurojit.row_validation import validate_cast, validate_gather, validate_random, validate_rows
 from neurojit.runtime import Code, executable_memory
 from neurojit.runtime._blocked import keep_mapped
@@ -31,9 +32,9 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
         if host_choice().isa.name == "none" or executable_memory().closed:
             return None
         try:
-            kernel = Code.map(
-                emit_map(Map.of_functions(dtype, (activation,)), host_target().isa), release_gil=True
-            )
+            g = Map.of_functions(dtype, (activation,))
+            dump(g, lambda: tensor_buffer(g, host_target().isa))
+            kernel = Code.map(emit_map(g, host_target().isa), release_gil=True)
 
             def run(x: Array, y: Array) -> int:
                 return kernel.call((x.ctypes.data, y.ctypes.data), y.size)
@@ -49,6 +50,7 @@ def map_kernel(dtype: str, activation: Activation) -> Code | None:
 def compile_tensor_kernel(g: TensorKernel, target: Target, release_gil: bool = False) -> Code:
     """A validated kernel over tensors, not yet published. Raises ExecutableMemoryError, ValidationError, or
     RegisterPressureError where too many values are alive at a time."""
+    dump(g, lambda: tensor_buffer(g, target.isa))
     kernel = Code.map(emit_tensor_kernel(g, target.isa), release_gil=release_gil)
     what = f"{type(g).__name__.lower()} {g.dtype} on {target.isa.name}"
     if isinstance(g, Gather):

@@ -11,7 +11,7 @@ import platform
 import struct
 
 # machine: where it is in glibc's fenv_t; its control bits; what a new process has there.
-PLACES = {"x86_64": (28, 0xFFC0, 0x1F80), "aarch64": (0, 0xFFFFFFFF, 0)}
+PLACES = {"x86_64": (28, 0xFFC0, 0x1F80), "aarch64": (0, 0xFFFFFFFF, 0), "riscv64": (0, 0xE0, 0)}
 PLACE, CONTROL_BITS, DEFAULT = PLACES.get(platform.machine(), PLACES["x86_64"])
 
 _fegetenv = ctypes.CDLL("libm.so.6").fegetenv

@@ -1,4 +1,4 @@
-"""Kernels of a few bytes, by hand, each with its assembly: for x86-64 and AArch64, under the same names."""
+"""Kernels of a few bytes, by hand, each with its assembly: for every architecture, under the same names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import platform
 import struct
 
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
-KNOWN = ("x86_64", "aarch64")
-IS_X86 = MACHINE == "x86_64"
+KNOWN = ("x86_64", "aarch64", "riscv64")
 
 
 def words(*text: str) -> bytes:
@@ -17,8 +16,12 @@ def words(*text: str) -> bytes:
 
 def returns(value: int) -> bytes:
     """A kernel whose result is `value` as 32 unsigned bits."""
-    if IS_X86:  # endbr64; mov eax, value; ret
+    if MACHINE == "x86_64":  # endbr64; mov eax, value; ret
         return b"\xf3\x0f\x1e\xfa\xb8" + struct.pack("<i", value) + b"\xc3"
+    if MACHINE == "riscv64":  # lui a0, upper; addiw a0, a0, rest; slli a0, a0, 32; srli a0, a0, 32; ret
+        upper = (value & 0xFFFFFFFF) + 0x800 >> 12 & 0xFFFFF
+        rest = f"{(value & 0xFFF) << 20 | 0x5051B:x}"
+        return words(f"{upper << 12 | 0x537:x}", rest, "02051513 02055513 00008067")
     low, high = value & 0xFFFF, value >> 16 & 0xFFFF
     # bti c; mov w0, low; movk w0, high, lsl 16; ret
     return words("d503245f", f"{0x52800000 | low << 5:x}", f"{0x72A00000 | high << 5:x}", "d65f03c0")
@@ -69,7 +72,27 @@ AARCH64 = {
     # ldr x4, [x0, 40]; ldr x3, [x0, 32]; ldr x2, [x0, 24]; ldr x1, [x0, 16]; ldr x0, [x0, 8]; nop to 32 bytes
     "FROM_BUFFERS": words("f9401404 f9401003 f9400c02 f9400801 f9400400 d503201f d503201f d503201f"),
 }
-KERNELS = X86_64 if IS_X86 else AARCH64
+RISCV64 = {
+    "RETURNS_N": words("00058513 00008067"),  # mv a0, a1; ret
+    "RETURNS_FIRST_OF_CONTEXT": words("00053503 00053503 00008067"),  # ld a0, 0(a0); ld a0, 0(a0); ret
+    "RETURNS_ADDRESS_OF_CONTEXT": words("00053503 00008067"),  # ld a0, 0(a0); ret
+    # ld a2, 8(a0); li a3, 1; amoadd.w.aqrl zero, a3, (a2); again: lw a3, 4(a2); fence rw, rw; beqz a3, again;
+    # li a0, 7; ret
+    "WAITS": words("00853603 00100693 06d6202f 00462683 0330000f fe068ce3 00700513 00008067"),
+    # ld a2, 8(a0); li a3, 1; amoadd.w.aqrl zero, a3, (a2); again: j again
+    "NEVER_RETURNS": words("00853603 00100693 06d6202f 0000006f"),
+    "ILLEGAL": words("00000000"),  # by definition
+    "READS_NULL": words("00003503 00008067"),  # ld a0, 0(zero); ret
+    "TRAP": b"\x00",
+    "NOP": words("00000013"),
+    "RETURN": words("00008067"),
+    "STORES_BEHIND_C": words("01853283 3f800337 0262ae23"),  # ld t0, 24(a0); lui t1, 1.0; sw t1, 60(t0)
+    "STORES_TO_A": words("00853283 3f800337 0062a023"),  # ld t0, 8(a0); lui t1, 1.0; sw t1, 0(t0)
+    "SPOILS": words("00700493"),  # li s1, 7
+    # ld a4, 40(a0); ld a3, 32(a0); ld a2, 24(a0); ld a1, 16(a0); ld a0, 8(a0); nop to 32 bytes
+    "FROM_BUFFERS": words("02853703 02053683 01853603 01053583 00853503 00000013 00000013 00000013"),
+}
+KERNELS = {"x86_64": X86_64, "aarch64": AARCH64, "riscv64": RISCV64}.get(MACHINE, X86_64)
 
 RETURNS_N = KERNELS["RETURNS_N"]
 RETURNS_FIRST_OF_CONTEXT = KERNELS["RETURNS_FIRST_OF_CONTEXT"]
@@ -91,22 +114,24 @@ TRAP = KERNELS["TRAP"]
 NOP = KERNELS["NOP"]
 RETURN = KERNELS["RETURN"]
 
-# What every kernel opens with and ends in, by architecture.
+# What every kernel opens with and ends in, by architecture. RISC-V's open with a jump.
 ENTRY = {"x86_64": X86_64["ENTRY"], "aarch64": AARCH64["ENTRY"]}
-LAST = {"x86_64": X86_64["RETURN"], "aarch64": AARCH64["RETURN"]}
+LAST = {"x86_64": X86_64["RETURN"], "aarch64": AARCH64["RETURN"], "riscv64": RISCV64["RETURN"]}
 
 # In front of a kernel: a store of 1.0 at byte 60 of buffers[3]; at buffers[1]; to a register of the caller's.
 STORES_BEHIND_C = KERNELS["STORES_BEHIND_C"]
 STORES_TO_A = KERNELS["STORES_TO_A"]
 SPOILS = KERNELS["SPOILS"]
-SPOILED = "rbx" if IS_X86 else "x19"
+SPOILED = {"x86_64": "rbx", "aarch64": "x19", "riscv64": "s1"}.get(MACHINE, "")
 
 # In front of a micro-kernel: buffers[1] to [5] are its arguments.
 FROM_BUFFERS = KERNELS["FROM_BUFFERS"]
 
 # Control words of floating-point arithmetic that a kernel may be called with; 0: this thread's own.
+FLUSH_TO_ZERO = {"x86_64": 0x9FC0, "aarch64": 1 << 24}  # RISC-V has no such mode
+ROUND_UP = {"x86_64": 0x5F80, "aarch64": 1 << 22, "riscv64": 3 << 5}
 FLOAT_CONTROL = {
     "this thread's": 0,
-    "flush to zero": 0x9FC0 if IS_X86 else 1 << 24,
-    "round up": 0x5F80 if IS_X86 else 1 << 22,
+    **({"flush to zero": FLUSH_TO_ZERO[MACHINE]} if MACHINE in FLUSH_TO_ZERO else {}),
+    **({"round up": ROUND_UP[MACHINE]} if MACHINE in ROUND_UP else {}),
 }

@@ -1,7 +1,8 @@
 """C programs and libraries of the tests: compiled for the machine that runs the tests, which may be emulated.
 
-`make test-arm64` names a cross compiler in NEUROJIT_TEST_CC and, in NEUROJIT_TEST_RUN, what runs a program of
-that machine; otherwise it is this machine's own compiler, and programs run by themselves.
+`make test-arm64` and `make test-riscv64` name a cross compiler in NEUROJIT_TEST_CC and, in NEUROJIT_TEST_RUN,
+what runs a program of that machine; otherwise it is this machine's own compiler, and programs run by
+themselves.
 """
 
 from __future__ import annotations

@@ -32,10 +32,6 @@ TARGETS: dict[str, Target] = {isa.option: target_for(isa.name, host()) for isa i
 """To plan and emit for. Only `runnable_isas` may be run."""
 
 
-WIDENING_ISAS = [name for name in runnable_isas() if TARGETS[name].isa.architecture == "x86_64"]
-"""Those whose machine widens bf16 and int8 weights; NEON's does not yet."""
-
-
 # Numbers ---------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operands import LAYOUTS, NUMBERS, WIDENING_ISAS, plain, runnable_isas, special
+from operands import LAYOUTS, NUMBERS, plain, runnable_isas, special
 from oracle import assert_same_bits
 
 import neurojit as nj
@@ -22,10 +22,7 @@ from neurojit.storage import from_bf16, product_of_integers, products_of_bf16, r
 SHAPES = [(1, 1), (7, 5), (64, 64), (33, 130), (100, 65), (257, 300)]
 ROWS = (1, 2, 3, 6, 16, 50, 200)
 ROUNDED = {"int8 x int8": "int8", "bf16 x bf16": "bf16"}
-widened = pytest.mark.skipif(
-    bool(runnable_isas()) and not WIDENING_ISAS, reason="NEON's machine does not widen bf16 and int8 yet"
-)
-STORAGES = (None, *(pytest.param(name, marks=widened) for name in ("bf16", "int8", *ROUNDED)))
+STORAGES = (None, "bf16", "int8", *ROUNDED)
 emitted = pytest.mark.skipif(not runnable_isas(), reason="nothing is emitted on this machine")
 
 
@@ -208,7 +205,6 @@ def test_the_stated_error(shape: tuple[int, int, int], storage: str) -> None:
     assert (np.abs(y - x @ weights) > 0).any()
 
 
-@widened
 def test_special_weights_are_kept() -> None:
     weights, x = special(1, (20, 30)), plain(2, (4, 20))
     with np.errstate(all="ignore"):
@@ -433,7 +429,7 @@ def test_rows_that_are_not_finite() -> None:
     assert np.isfinite(y[[0, 4]]).all()
 
 
-@pytest.mark.skipif(not WIDENING_ISAS, reason="no machine here multiplies integers yet")
+@emitted
 @pytest.mark.parametrize("storage", ["int8", "bf16"])
 def test_row_16_no_scratch_for_rounded_rows(storage: str) -> None:
     from neurojit.runtime._blocked import inject_scratch_failure

@@ -16,8 +16,8 @@ UPPER_HALF = 16
 BEYOND_INTEGERS, LEAST_INTEGER = 2.0**31, -(1 << 31)
 
 
-class RvvMachine(RvvArithmetic):
-    """The whole machine: see `rvv` for its head."""
+class RvvLanes(RvvArithmetic):
+    """See the module's head."""
 
     def upper(self, a: Vector) -> Vector:
         lanes, group = a.lanes // 2, self.group_of(a.lanes)

@@ -8,7 +8,7 @@ pair (vdpbf16ps).
 
 from __future__ import annotations
 
-from neurojit.asm_templates.arithmetic import InMemory
+from neurojit.asm_templates.arithmetic import InMemory, Scalar
 from neurojit.asm_templates.machine import Pointer, Vector
 from neurojit.asm_templates.x86_64.arithmetic import X86Arithmetic
 from neurojit.encoder import forms
@@ -38,7 +38,8 @@ class X86Widening(X86Arithmetic):
             return self._load_words(part, lanes, pointer, offset)
         return self._load_bf16(part, lanes, pointer, offset)
 
-    def dot(self, storage: str, accumulator: Vector, scalar: Vector, vector: Vector) -> None:
+    def dot(self, storage: str, accumulator: Vector, scalar: Scalar, vector: Vector) -> None:
+        assert type(scalar) is Vector
         shape, width = "V, V, V", accumulator.width
         if storage == "bf16 pairs":  # EVEX alone has this one
             form = forms["vdpbf16ps " + shape.replace("V", self.registers[width])]

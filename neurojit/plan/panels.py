@@ -39,14 +39,15 @@ STORAGES = {
     "bf16": Storage(2, 2, "f32"),
     "int8": Storage(1, 1, "f32"),
     "int8 bytes": Storage(4, 1, "f32"),
+    "int8 signed": Storage(4, 1, "f32"),
     "int8 words": Storage(2, 2, "f32"),
     "bf16 pairs": Storage(4, 1, "f32"),
     "bf16 wide": Storage(2, 2, "f32"),
 }
-"""The last four are for activations that are rounded too. A lane of int8 has four steps of k: bytes, one
-step of a kernel by vpdpbusd; or words, two by vpmaddwd, of the even bytes and of the odd ones. A lane of bf16
-has two: one step by vdpbf16ps; or two by multiply-adds, as bf16 alone. To a kernel these are its steps:
-`depth` counts them."""
+"""The last five are for activations that are rounded too. A lane of int8 has four steps of k: bytes, one
+step of a kernel by vpdpbusd, or signed ones, by sdot; or words, two by vpmaddwd or its like, of the even
+bytes and of the odd ones. A lane of bf16 has two: one step by vdpbf16ps or bfdot; or two by multiply-adds, as
+bf16 alone. To a kernel these are its steps: `depth` counts them."""
 
 
 class Rounded(NamedTuple):
@@ -58,6 +59,7 @@ class Rounded(NamedTuple):
 
 ROUNDED = {
     "int8 bytes": Rounded(4, 1),
+    "int8 signed": Rounded(4, 1),
     "int8 words": Rounded(4, 2),
     "bf16 pairs": Rounded(2, 1),
     "bf16 wide": Rounded(2, 2),
@@ -103,7 +105,7 @@ class Panels(NamedTuple):
     def is_widened(self) -> bool:
         """Whether elements are stored in another type than they are multiplied in."""
         whole = STORAGES[self.storage].element == self.storage
-        return not whole and self.storage not in ("int8 bytes", "bf16 pairs")
+        return not whole and self.storage not in ("int8 bytes", "int8 signed", "bf16 pairs")
 
     @property
     def is_scaled(self) -> bool:
@@ -189,11 +191,19 @@ class Panels(NamedTuple):
 
 
 def rounded_storage(activations: str, isa: Isa, features: Collection[str]) -> str:
-    """How weights lie for activations rounded to int8 or bf16: for vpdpbusd and vdpbf16ps where the CPU has
-    them in all widths."""
-    if activations == "bf16":
-        return "bf16 pairs" if isa.mask_registers and "avx512_bf16" in features else "bf16 wide"
-    return "int8 bytes" if isa.mask_registers and "avx512_vnni" in features else "int8 words"
+    """How weights lie for activations rounded to int8 or bf16: for the instruction that multiplies them where
+    the CPU has it in all widths."""
+    for storage, isa_name, feature in NATIVE[activations]:
+        if isa.name == isa_name and feature in features:
+            return storage
+    return "bf16 wide" if activations == "bf16" else "int8 words"
+
+
+NATIVE = {
+    "int8": (("int8 bytes", "x86_64-avx512", "avx512_vnni"), ("int8 signed", "aarch64-neon", "asimddp")),
+    "bf16": (("bf16 pairs", "x86_64-avx512", "avx512_bf16"), ("bf16 pairs", "aarch64-neon", "bf16")),
+}
+"""Storage types for an instruction: (storage, ISA, feature)."""
 
 
 def panel_width(dtype: str, isa: Isa) -> int:

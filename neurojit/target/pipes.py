@@ -18,6 +18,7 @@ Sources, by the letter that each row names:
   D  AMD Software Optimization Guides: family 17h (55723, 56305), 19h (56665, 57647), 1Ah (58455)
   N  Arm Software Optimization Guides of the named core
   F  Fujitsu, A64FX Microarchitecture Manual
+  L  LLVM 19's scheduling models, where a core has one of its own: tests/target/test_pipes.py asks llvm-mca
   J  Dougall Johnson, Apple M1 Firestorm Microarchitecture
   M  measured by us: chains and independent streams of one instruction, clock from a chain of adds
 Where sources differ or are silent the lower throughput stands here.
@@ -95,7 +96,7 @@ def _x86(
     return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles))
 
 
-def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: int = 1) -> Pipes:
+def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: float = 1) -> Pipes:
     # 128-bit vectors; SVE registers are wider on a few of these cores, and not used yet.
     return Pipes(
         name,
@@ -154,26 +155,26 @@ PIPES: tuple[Pipes, ...] = (
     _x86("Zen 5 mobile", "A D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     # Arm. fma_latency is that of a whole FMLA; Arm's cores forward late into the accumulator, which
     # makes a chain of FMLAs 2 cycles a step there. 4 is what a schedule may rely on.
-    _neon("Cortex-A53", "assumed", pipes=1, latency=8, loads=1),
-    _neon("Cortex-A55", "N", pipes=1, latency=8, loads=1),
+    _neon("Cortex-A53", "L", pipes=1, latency=10, loads=1),
+    _neon("Cortex-A55", "N L", pipes=1, latency=8, loads=1),
     # These two do half of a 128-bit FMA in each of their pipes.
-    _neon("Cortex-A57", "N", pipes=1, latency=10, loads=1),
-    _neon("Cortex-A72", "N", pipes=1, latency=7, loads=1),
+    _neon("Cortex-A57", "L", pipes=1, latency=10, loads=1, stores=0.5),
+    _neon("Cortex-A72", "assumed", pipes=1, latency=7, loads=1, stores=0.5),
     _neon("Cortex-A76", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A77", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-A78", "N", pipes=2, latency=4, loads=2, stores=2),
     _neon("Cortex-X1", "N", pipes=4, latency=4, loads=3, stores=2),
     _neon("Cortex-X2", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-X3", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-X4", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Cortex-A710", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N1", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N2", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse N3", "N", pipes=2, latency=4, loads=2, stores=2),
-    _neon("Neoverse V1", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Neoverse V2", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("Neoverse V3", "N", pipes=4, latency=4, loads=3, stores=2),
-    _neon("A64FX", "F", pipes=2, latency=9, loads=2),
+    _neon("Cortex-X3", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-X4", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Cortex-A710", "assumed", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse N1", "N L", pipes=2, latency=4, loads=2),
+    _neon("Neoverse N2", "N L", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse N3", "assumed", pipes=2, latency=4, loads=2, stores=2),
+    _neon("Neoverse V1", "N L", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Neoverse V2", "N L", pipes=4, latency=4, loads=3, stores=2),
+    _neon("Neoverse V3", "assumed", pipes=4, latency=4, loads=3, stores=2),
+    _neon("A64FX", "F L", pipes=2, latency=9, loads=2),
     _neon("Apple M1 (Firestorm)", "J", pipes=4, latency=4, loads=3, stores=2),
     _neon("Apple M2 (Avalanche)", "J", pipes=4, latency=4, loads=3, stores=2),
     _neon("Apple M3", "assumed", pipes=4, latency=4, loads=3, stores=2),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import NUMBERS, TARGETS, WIDENING_ISAS, Array, plain
+from operands import NUMBERS, TARGETS, Array, plain, runnable_isas
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
@@ -32,12 +32,13 @@ from neurojit.storage import (
 from neurojit.target import host
 from neurojit.validation import validate_gemm
 
-LAYOUTS = [(isa, "bf16 wide") for isa in WIDENING_ISAS]
-if (
-    "avx512" in WIDENING_ISAS
-    and rounded_storage("bf16", TARGETS["avx512"].isa, host().allowed) == "bf16 pairs"
-):
-    LAYOUTS.append(("avx512", "bf16 pairs"))
+LAYOUTS = [(isa, "bf16 wide") for isa in runnable_isas()]
+LAYOUTS += [
+    (isa, native)
+    for isa in runnable_isas()
+    if (native := rounded_storage("bf16", TARGETS[isa].isa, host().allowed)) != "bf16 wide"
+]
+"""And for the instruction that this CPU may have."""
 pytestmark = pytest.mark.parametrize(("isa", "storage"), LAYOUTS)
 
 FENCES = [Fence(1 << 17) for _ in range(3)]

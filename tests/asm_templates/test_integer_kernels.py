@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import TARGETS, WIDENING_ISAS, plain
+from operands import TARGETS, plain, runnable_isas
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
@@ -23,12 +23,13 @@ from neurojit.storage import Stored, lay_out, lay_out_rows, product_of_integers,
 from neurojit.target import host
 from neurojit.validation import validate_gemm
 
-LAYOUTS = [(isa, "int8 words") for isa in WIDENING_ISAS]
-if (
-    "avx512" in WIDENING_ISAS
-    and rounded_storage("int8", TARGETS["avx512"].isa, host().allowed) == "int8 bytes"
-):
-    LAYOUTS.append(("avx512", "int8 bytes"))
+LAYOUTS = [(isa, "int8 words") for isa in runnable_isas()]
+LAYOUTS += [
+    (isa, native)
+    for isa in runnable_isas()
+    if (native := rounded_storage("int8", TARGETS[isa].isa, host().allowed)) != "int8 words"
+]
+"""And for the instruction that this CPU may have."""
 pytestmark = pytest.mark.parametrize(("isa", "storage"), LAYOUTS)
 
 FENCES = [Fence(1 << 17) for _ in range(3)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fence import SIDES, Fence
-from operands import DTYPES, NUMBERS, TARGETS, WIDENING_ISAS, Array, plain
+from operands import DTYPES, NUMBERS, TARGETS, Array, plain, runnable_isas
 from oracle import assert_same_bits
 from test_gemm_guard_pages import all_pairs
 
@@ -25,7 +25,7 @@ from neurojit.storage import lay_out, store, widen
 from neurojit.validation import validate_gemm
 
 WIDENED = [storage for storage in STORAGES if storage not in ROUNDED]
-pytestmark = [pytest.mark.parametrize("isa", WIDENING_ISAS), pytest.mark.parametrize("storage", WIDENED)]
+pytestmark = [pytest.mark.parametrize("isa", runnable_isas()), pytest.mark.parametrize("storage", WIDENED)]
 
 FENCES = [Fence(1 << 17) for _ in range(3)]
 SIZES = (*range(1, 18), 20, 31, 32, 33, 47, 48, 63, 64, 65, 80, 100, 127, 128, 129, 200)

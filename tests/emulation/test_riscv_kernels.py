@@ -17,6 +17,7 @@ from neurojit.plan.epilogue import FUNCTIONS, Activation, Epilogue
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix, Output
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.map import Map
+from neurojit.plan.panels import NATIVE, STORAGES, Panels, panel_width
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.target import Target, target_for
 from neurojit.validation import validate_gemm, validate_gemv, validate_map
@@ -76,6 +77,19 @@ def test_epilogues(riscv64, bits, dtype, name):
         Epilogue(beta=-1.5, bias="column", residual=30, activation=activation),
     ):
         check_gemm(riscv64(bits), Gemm.contiguous(dtype, 7, 21, 5, epilogue), bits)
+
+
+@pytest.mark.parametrize(
+    "storage", sorted({*STORAGES} - {storage for of in NATIVE.values() for storage, *_ in of})
+)
+@pytest.mark.parametrize("n", [1, 5, 16, 37, 70])
+def test_packed_weights(riscv64, bits, dtype, storage, n):
+    if STORAGES[storage].element != dtype:
+        pytest.skip(f"{storage} is widened to another type")
+    for m, k in ((1, 19), (2, 4), (5, 3), (13, 33)):
+        panels = Panels.of(storage, k, panel_width(dtype, target(bits).isa))
+        row = panels.row_bytes // ELEMENT_SIZE[dtype] if panels.is_rounded else k
+        check_gemm(riscv64(bits), Gemm(dtype, m, n, panels.depth, Matrix(row), panels, Output(n)), bits)
 
 
 @pytest.mark.parametrize("accumulate", [False, True])

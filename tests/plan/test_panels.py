@@ -79,6 +79,11 @@ def test_what_multiplies_small_numbers_where() -> None:
     assert rounded_storage("bf16", avx512, {"avx512_bf16"}) == "bf16 pairs"
     assert rounded_storage("bf16", avx512, {"avx512_vnni"}) == "bf16 wide"
     assert rounded_storage("bf16", avx2, {"avx512_bf16"}) == "bf16 wide"
+    neon = TARGETS["neon"].isa
+    assert rounded_storage("int8", neon, {"asimddp"}) == "int8 signed"
+    assert rounded_storage("bf16", neon, {"bf16"}) == "bf16 pairs"
+    assert rounded_storage("int8", neon, {"asimd"}) == "int8 words"
+    assert rounded_storage("bf16", neon, {"asimddp"}) == "bf16 wide"
 
 
 @pytest.mark.parametrize("storage", ROUNDED)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from operands import WIDENING_ISAS, plain, runnable_isas
+from operands import plain, runnable_isas
 
 import neurojit as nj
 
 pytestmark = pytest.mark.skipif(not runnable_isas(), reason="nothing is emitted on this machine")
 
 
-needs_widening = pytest.mark.skipif(not WIDENING_ISAS, reason="no machine here widens weights yet")
-
-
-@needs_widening
 @pytest.mark.parametrize(("storage", "bound"), [(None, "L3"), ("bf16", "L3"), ("int8", "widening")])
 def test_packed_weights(storage: str | None, bound: str) -> None:
     w = nj.pack(np.zeros((1024, 1024), np.float32), storage)
@@ -31,7 +27,6 @@ def test_packed_weights(storage: str | None, bound: str) -> None:
     assert many.predicted > one.predicted
 
 
-@needs_widening
 def test_packed_weights_measured() -> None:
     measured = nj.explain_matmul(plain(1, (2, 3, 64)), nj.pack(plain(2, (64, 64)), "bf16"))
     assert measured.measured is not None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+
 import pytest
 
 from neurojit.target.microarchitecture import AMD, APPLE_FAMILIES, ARM_PARTS, INTEL
@@ -55,3 +59,37 @@ def test_no_model_number_is_claimed_twice():
     for table in (INTEL, AMD):
         claims = [(d.family, m, s) for d in table for m in d.models for s in d.steppings]
         assert len(set(claims)) == len(claims)
+
+
+MODELLED = {row.name: row.name.lower().replace(" ", "-") for row in PIPES if "L" in row.source.split()}
+"""Rows that name LLVM as a source, and its name for the core."""
+
+
+def cycles(instructions: list[str], cpu: str) -> float:
+    """Of the instructions, over and over, by LLVM's model of the core."""
+    command = ["llvm-mca-19", "-mtriple=aarch64", f"-mcpu={cpu}", "-iterations=100"]
+    done = subprocess.run(command, input="\n".join(instructions), capture_output=True, text=True, check=True)
+    total = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    assert total is not None
+    return int(total[1]) / 100
+
+
+@pytest.mark.skipif(shutil.which("llvm-mca-19") is None, reason="not installed: llvm-mca-19")
+@pytest.mark.parametrize("name", MODELLED)
+def test_no_row_promises_more_than_llvms_model(name):
+    row, cpu, some = pipes_of(name, "aarch64"), MODELLED[name], range(32)
+    fmas = cycles([f"fmla v{n}.4s, v{n}.4s, v{n}.s[0]" for n in some], cpu)
+    chain = cycles(["fmla v0.4s, v0.4s, v2.s[0]"] * 8, cpu)
+    loads = cycles([f"ldr q{n}, [x{n % 8}, #{16 * n}]" for n in some], cpu)
+    stores = cycles([f"str q{n}, [x0, #{16 * n}]" for n in some], cpu)
+    assert row.fma_per_cycle(128) <= 1.05 * len(some) / fmas
+    assert row.fma_latency >= chain / 8 - 0.05
+    assert row.loads_per_cycle[128] <= 1.05 * len(some) / loads
+    assert row.stores_per_cycle[128] <= 1.05 * len(some) / stores
+
+
+def test_what_has_no_source_says_so():
+    assert {row.name for row in PIPES if row.source == "assumed"} == {
+        *("Cortex-A72", "Cortex-X3", "Cortex-X4", "Cortex-A710", "Neoverse N3", "Neoverse V3"),
+        *("Apple M3", "Apple M4"),
+    }
