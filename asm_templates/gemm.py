@@ -303,7 +303,8 @@ def _group(
 ) -> None:
     """The steps of a group, or those that are left: their elements of B lie side by side."""
     height, at_once = len(accumulators), m.scalars_at_once
-    step = _step_by_columns if height < len(block.lanes) else _step_by_rows
+    wide = height < len(block.lanes) or m.vectors.free <= len(block.lanes) > SPARE
+    step = _step_by_columns if wide else _step_by_rows
     if at_once > 1 and g.a.row_stride == 1 and m.vectors.free >= ceil_div(height, at_once) + SPARE:
         step = _step_by_lanes
     a, offset = at_a

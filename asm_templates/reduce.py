@@ -83,6 +83,7 @@ class _Body:
         if not schedule.in_registers:
             self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
         self._plans: dict[tuple[tuple[int, ...], frozenset[int]], Evaluation] = {}
+        self._needed: dict[tuple[tuple[int, ...], frozenset[int]], set[int]] = {}
 
     def plan(self, wanted: tuple[int, ...], known: Iterable[int]) -> Evaluation:
         """How to compute nodes of the expression, which is the same in every row."""
@@ -91,6 +92,16 @@ class _Body:
         if plan is None:
             plan = self._plans[key] = evaluate_in_order(self.e, *key)
         return plan
+
+    def needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
+        """The values of a row that an evaluation of the nodes `wanted` reads, where those kept are there."""
+        key = wanted, frozenset(kept)
+        if key not in self._needed:
+            nodes = used_by(self.e, wanted, self.differs, key[1])
+            self._needed[key] = {
+                at for at in nodes if not self.differs[at] and not isinstance(self.e.nodes[at], Constant)
+            }
+        return self._needed[key]
 
     def emit(self, rows: Pointer | None) -> None:
         m, g = self.m, self.g
@@ -192,7 +203,7 @@ class _Row:
         self.before = self.steps[p - 1][2] if p else frozenset[int]()
         _, wanted, self.keeps = self.steps[p]
         reductions = of.program.passes[p].reductions
-        self._compute(self._needed(wanted, self.before), spread=not of.g.down)
+        self._compute(of.needed(wanted, self.before), spread=not of.g.down)
         self.now: dict[int, Accumulator] = {}
         lanes = self.place.lanes if of.g.down else of.lanes
         for r in reductions:
@@ -242,7 +253,7 @@ class _Row:
         for r, a in self.now.items():
             self.values[r] = a.finish()
         later = [
-            self._needed(wanted, keeps)
+            self.of.needed(wanted, keeps)
             for (_, wanted, _), (_, _, keeps) in zip(
                 self.steps[self.p + 1 :], self.steps[self.p :], strict=False
             )
@@ -260,11 +271,6 @@ class _Row:
         self.m.drop(*self.values.values())
 
     # Values of the row ------------------------------------------------------------------------------
-
-    def _needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
-        """The values that an evaluation of the nodes `wanted` reads, where those kept are there."""
-        nodes = used_by(self.e, wanted, self.of.differs, kept)
-        return {at for at in nodes if not self.of.differs[at] and not isinstance(self.e.nodes[at], Constant)}
 
     def _sources(self, nodes: set[int]) -> set[int]:
         """Which of the values at hand these nodes are, or are computed from."""

@@ -59,7 +59,8 @@ def load(
 def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, offset: int) -> Scalar:
     """An element of A as `multiply` takes it, for the vectors of one row."""
     lanes = max(block.lanes)
-    if block.shared or (isinstance(b, Panels) and b.is_dot):
+    shared = block.shared and m.vectors.free > 1  # the last register is for what it multiplies
+    if shared or (isinstance(b, Panels) and b.is_dot):
         return m.broadcast(lanes, pointer, offset)
     return m.scalar(lanes, pointer, offset, len(block.lanes))
 

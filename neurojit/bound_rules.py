@@ -68,6 +68,17 @@ class Call(NamedTuple):
     operands: list[Bounded]
     attributes: dict[str, Any]
     u: float
+    sizes: dict[int, Array | None]
+
+    def size(self, number: int) -> Array:
+        """The magnitudes of an operand, which for weights are found once."""
+        value = self.operands[number].value
+        if id(value) not in self.sizes:
+            return np.abs(value)
+        known = self.sizes[id(value)]
+        if known is None:
+            known = self.sizes[id(value)] = np.abs(value)
+        return known
 
     @property
     def value(self) -> Array:
@@ -98,14 +109,15 @@ WIDE = 1 + 2.0**-20
 
 def _matmul(c: Call) -> Bounded:
     (a, ea), (b, eb) = c.operands
+    of_a, of_b = c.size(0), c.size(1)
     if c.attributes["transpose_a"]:
-        a, ea = np.swapaxes(a, -1, -2), np.swapaxes(ea, -1, -2)
+        a, ea, of_a = (np.swapaxes(x, -1, -2) for x in (a, ea, of_a))
     if c.attributes["transpose_b"]:
-        b, eb = np.swapaxes(b, -1, -2), np.swapaxes(eb, -1, -2)
+        b, eb, of_b = (np.swapaxes(x, -1, -2) for x in (b, eb, of_b))
     if a.dtype.kind == "i":
         unsure = product(1.0 * (ea > 0), np.ones_like(eb)) + product(np.ones_like(ea), 1.0 * (eb > 0))
         return Bounded(c.value, np.where(unsure > 0, np.inf, 0.0))
-    value, of_a, of_b = product(a, b), np.abs(a), np.abs(b)
+    value = product(a, b)
     greatest_b = of_b if is_zero(eb) else of_b + eb
     size = product(of_a if is_zero(ea) else of_a + ea, greatest_b)
     error = c.rounded(size, a.shape[-1] + 1)

@@ -55,6 +55,8 @@ class Bounds:
         self.function, self.extent = function, extent
         self.steps: dict[Op, _Step] = {}
         self.fixed: dict[Op, Bounded] = {}
+        self.sizes: dict[int, Array | None] = {}
+        """Magnitudes of weights and constants by the array's id, once they were asked for."""
         for op in function.block.walk():
             if op.name == "weight":
                 self.fixed[op] = exact(weights[str(op.attributes["name"])])
@@ -62,6 +64,7 @@ class Bounds:
                 value = op.attributes["value"]
                 assert isinstance(value, Dense)
                 self.fixed[op] = exact(value.array)
+        self.sizes |= {id(fixed.value): None for fixed in self.fixed.values()}
 
     def of(self, inputs: Iterable[Array], states: Mapping[str, Array]) -> Expected:
         """What a call gives, with bounds."""
@@ -138,8 +141,13 @@ class _Walk:
         step = self.asked.steps.get(op)
         if step is None:
             step = self.asked.steps[op] = self._step(op, operands)
-        result = step.rule(Call(op, operands, step.attributes, step.u))
-        return [_without_nan(*_unless_unknown(op, operands, result))]
+        value, error = step.rule(Call(op, operands, step.attributes, step.u, self.asked.sizes))
+        if not math.isfinite(np.add.reduce(value, axis=None)):  # a sum tells sooner than all elements
+            value, error = _unless_unknown(op, operands, value, error)
+            error = np.where(np.isfinite(value), error, 0.0)  # infinities and NaN have none
+        if math.isnan(np.add.reduce(error, axis=None)):  # what is not known is infinite
+            error = np.where(np.isnan(error), np.inf, error)
+        return [Bounded(value, error)]
 
     def _step(self, op: Op, operands: list[Bounded]) -> _Step:
         rule = RULES.get(op.name)
@@ -208,12 +216,12 @@ _SPECIAL: dict[str, Callable[[_Walk, Op], list[Bounded]]] = {
 }
 
 
-def _unless_unknown(op: Op, operands: list[Bounded], result: Bounded) -> Bounded:
+def _unless_unknown(op: Op, operands: list[Bounded], value: Array, error: Array) -> Bounded:
     """An operand of which nothing is known may be NaN, so then nothing is known where the result is infinite
     or NaN, in an elementwise op there where the operand is. What goes elsewhere takes its error along."""
-    value, lowering = result.value, OPS[op.name].lowering
-    if lowering in ("view", "move") or math.isfinite(np.add.reduce(value, axis=None)):
-        return result
+    lowering = OPS[op.name].lowering
+    if lowering in ("view", "move"):
+        return Bounded(value, error)
     unknown = ~np.isfinite(value)
     doubts = [np.isinf(error) for _, error in operands]
     if lowering == "map":
@@ -222,14 +230,5 @@ def _unless_unknown(op: Op, operands: list[Bounded], result: Bounded) -> Bounded
             for_each |= doubt
         unknown &= for_each
     elif not any(doubt.any() for doubt in doubts):
-        return result
-    return unless(unknown, *result)
-
-
-def _without_nan(value: Array, error: Array) -> Bounded:
-    """Infinities and NaN have no error; elsewhere an error that is not known is infinite."""
-    if not math.isfinite(np.add.reduce(value, axis=None)):  # a sum tells sooner than all elements
-        error = np.where(np.isfinite(value), error, 0.0)
-    if math.isnan(np.add.reduce(error, axis=None)):
-        error = np.where(np.isnan(error), np.inf, error)
-    return Bounded(value, error)
+        return Bounded(value, error)
+    return unless(unknown, value, error)

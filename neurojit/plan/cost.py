@@ -36,15 +36,15 @@ CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 FOLD_LOADS = 1.5
 """Loads that a segment of A costs: every second one crosses a cache line somewhere."""
-LOADS_SEEN = 0.035
+LOADS_SEEN = 0.06
 """What is seen of loads that take as long as the multiply-adds; far less, the less they take. On Zen 5."""
 LOADS_ROOM = 0.92
 """The part of the multiply-adds' time that loads may take before rows are given their scalars by lanes: on
 Zen 5, 512 bits, 17 loads beside 16 multiply-adds reach 88%, 14 99%."""
 OVERLAP_LOST = 0.6
 """What is not hidden when arithmetic and reading take as long; less the more they differ."""
-L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
-"""Cycles to bring one line to L1 in a stream: 115 and 77 GB/s at 3.6 GHz."""
+L3_LINE_CYCLES = 3.0
+"""Cycles to bring one line to L1 in a stream: 77 GB/s at 3.6 GHz."""
 LINE = 64
 SEGMENT = 16
 """Bytes of a segment of folded columns."""
@@ -213,7 +213,8 @@ class Traffic:
         if self.none:
             return
         within_l2 = of_a + of_b + of_c <= l2
-        self.a = of_a / LINE * (L2_LINE_CYCLES if within_l2 else L3_LINE_CYCLES) if of_a > l1 else 0.0
+        self.l2_line = target.pipes.l2_line_cycles
+        self.a = of_a / LINE * (self.l2_line if within_l2 else L3_LINE_CYCLES) if of_a > l1 else 0.0
         self.a_misses = g.m * g.k  # where every broadcast misses
         self.a_rows, self.b_rows = self._rows_in_l1(g.a.row_stride), self._rows_in_l1(g.b.row_stride)
         self.b_from = "L1" if of_b <= l1 else "L2" if within_l2 else "L3" if of_b <= l2 else "far"
@@ -225,7 +226,7 @@ class Traffic:
             width = columns * self.size
             panel, lines = self.depth * width, width / LINE
             if self.b_from == "L2":
-                line = L2_LINE_CYCLES * (1 + 0.3 / lines)
+                line = self.l2_line * (1 + 0.3 / lines)
             elif self.b_from == "L3":
                 line = L3_LINE_CYCLES * (1 + 1 / lines)
             else:  # a line of each row, pages apart, costs six times what a stream does

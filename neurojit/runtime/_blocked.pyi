@@ -13,11 +13,12 @@ def publish_blocked(
     keeps_c: bool = False,
 ) -> None: ...
 def strips_code(
-    strips: tuple[tuple[int, ...], tuple[int, ...]],
+    strips: tuple[tuple[int, ...], tuple[int, ...], bool],
     steps: tuple[tuple[int, int], ...],
     kernels: tuple[Code | None, ...],
     work: int,
     member_work: int,
+    whole: Code | None = None,
 ) -> Code: ...
 def rounded_code(
     shape: tuple[int, int],
