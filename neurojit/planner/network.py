@@ -243,10 +243,10 @@ def row_bytes(type_: TensorType) -> int:
 
 
 def _stages(groups: list[Group], dynamic: set[int]) -> tuple[dict[int, int], dict[Value, int]]:
-    """(of each group by its id, and from which on a value is known). dynamic: the ids of those that have rows.
+    """(of each group by its id, and from which on a value is known). dynamic: ids of those that have rows.
 
-    A stage is what has no rows, then the rows of the dynamic extent; what all rows give in the end is known to
-    the next stage."""
+    A stage is what has no rows, then the rows of the dynamic extent; what all rows give in the end is known
+    to the next stage."""
     stages: dict[int, int] = {}
     known: dict[Value, int] = {}
     for made in groups:
