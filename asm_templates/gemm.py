@@ -303,7 +303,8 @@ def _group(
 ) -> None:
     """The steps of a group, or those that are left: their elements of B lie side by side."""
     height, at_once = len(accumulators), m.scalars_at_once
-    step = _step_by_columns if height < len(block.lanes) else _step_by_rows
+    wide = height < len(block.lanes) or m.vectors.free <= len(block.lanes) > SPARE
+    step = _step_by_columns if wide else _step_by_rows
     if at_once > 1 and g.a.row_stride == 1 and m.vectors.free >= ceil_div(height, at_once) + SPARE:
         step = _step_by_lanes
     a, offset = at_a
@@ -349,7 +350,7 @@ def _step_by_columns(
     """A column of A in registers; the vectors of B pass through one."""
     height = len(accumulators)
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
-    scalars = [right_operand.scalar(m, g.b, block, a, offset + i * a_row) for i in range(height)]
+    scalars = [right_operand.scalar(m, g.b, block, a, offset + i * a_row, 1) for i in range(height)]
     _multiply_columns(m, g, accumulators, block, scalars, at_b, part)
     m.drop(*scalars)
 

@@ -53,6 +53,14 @@ def body(
     _Body(m, g.side_by_side(schedule.rows), schedule, operands).emit(rows)
 
 
+MOST_CHAINS, BESIDE_A_CHAIN = 4, 7
+"""Of a position: vectors that take elements in turn, and registers for each, its temporaries among them."""
+
+
+def is_position(node: Apply) -> bool:
+    return node.op in ("reduce_argmax", "reduce_argmin")
+
+
 class _Body:
     """One kernel in the course of being emitted."""
 
@@ -75,6 +83,7 @@ class _Body:
         if not schedule.in_registers:
             self.steps = [(p, wanted, frozenset()) for p, wanted, _ in self.steps]
         self._plans: dict[tuple[tuple[int, ...], frozenset[int]], Evaluation] = {}
+        self._needed: dict[tuple[tuple[int, ...], frozenset[int]], set[int]] = {}
 
     def plan(self, wanted: tuple[int, ...], known: Iterable[int]) -> Evaluation:
         """How to compute nodes of the expression, which is the same in every row."""
@@ -83,6 +92,16 @@ class _Body:
         if plan is None:
             plan = self._plans[key] = evaluate_in_order(self.e, *key)
         return plan
+
+    def needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
+        """The values of a row that an evaluation of the nodes `wanted` reads, where those kept are there."""
+        key = wanted, frozenset(kept)
+        if key not in self._needed:
+            nodes = used_by(self.e, wanted, self.differs, key[1])
+            self._needed[key] = {
+                at for at in nodes if not self.differs[at] and not isinstance(self.e.nodes[at], Constant)
+            }
+        return self._needed[key]
 
     def emit(self, rows: Pointer | None) -> None:
         m, g = self.m, self.g
@@ -184,13 +203,15 @@ class _Row:
         self.before = self.steps[p - 1][2] if p else frozenset[int]()
         _, wanted, self.keeps = self.steps[p]
         reductions = of.program.passes[p].reductions
-        self._compute(self._needed(wanted, self.before), spread=not of.g.down)
+        self._compute(of.needed(wanted, self.before), spread=not of.g.down)
         self.now: dict[int, Accumulator] = {}
         lanes = self.place.lanes if of.g.down else of.lanes
         for r in reductions:
             node = self.e.nodes[r]
             assert isinstance(node, Apply)
             partials = max(1, of.program.partial_lanes[r] // lanes)
+            if is_position(node) and not of.schedule.in_registers:  # exact in any order: chains hide latency
+                partials = max(partials, min(MOST_CHAINS, self.m.vectors.free // BESIDE_A_CHAIN))
             self.now[r] = accumulator(self.m, node.op, lanes, partials, not of.g.down, of.extent)
         fresh = tuple(self.keeps - self.before)
         asked = tuple(self.e.operands(r)[0] for r in reductions)
@@ -232,7 +253,7 @@ class _Row:
         for r, a in self.now.items():
             self.values[r] = a.finish()
         later = [
-            self._needed(wanted, keeps)
+            self.of.needed(wanted, keeps)
             for (_, wanted, _), (_, _, keeps) in zip(
                 self.steps[self.p + 1 :], self.steps[self.p :], strict=False
             )
@@ -250,11 +271,6 @@ class _Row:
         self.m.drop(*self.values.values())
 
     # Values of the row ------------------------------------------------------------------------------
-
-    def _needed(self, wanted: tuple[int, ...], kept: Iterable[int]) -> set[int]:
-        """The values that an evaluation of the nodes `wanted` reads, where those kept are there."""
-        nodes = used_by(self.e, wanted, self.of.differs, kept)
-        return {at for at in nodes if not self.of.differs[at] and not isinstance(self.e.nodes[at], Constant)}
 
     def _sources(self, nodes: set[int]) -> set[int]:
         """Which of the values at hand these nodes are, or are computed from."""

@@ -31,7 +31,7 @@ import json, sys, time
 sys.path.insert(0, {folder!r})
 import {peer} as peer
 from compiling import before, networks
-print(json.dumps(peer.compile_ms(before()[{number}], networks()[{number}])))
+print(json.dumps(peer.compile_ms(before()[{number}], networks()[{number}], {any_batch})))
 """
 
 
@@ -47,10 +47,12 @@ def before() -> list[Network]:
 
 def measure(short: bool) -> dict[str, Any]:
     print("\nCompiling a network, ms, the least of several processes; peers: until the first result")
-    print(f"{'':28}{'neurojit':>10}{'goal':>14}{'ORT session':>13}{'torch.compile':>15}")
+    print(f"{'':28}{'neurojit':>10}{'goal':>14}{'one shape':>11}{'ORT session':>13}{'torch.compile':>15}")
     rows, goals = [], []
     for number, (network, goal_ms) in enumerate(zip(networks(), GOALS_MS, strict=True)):
-        ms = {"neurojit": least("whole_networks", number, 3 if short else 9)}
+        processes = 3 if short else 9
+        ms = {"neurojit": least("whole_networks", number, processes, any_batch=True)}
+        ms["exact"] = least("whole_networks", number, processes)
         if onnx_peer.available:
             ms["ORT"] = least("onnx_peer", number, 3)
         if torch_peer.available and torch_peer.has_compiler and not short:
@@ -59,17 +61,17 @@ def measure(short: bool) -> dict[str, Any]:
         goals.append(goal)
         rows.append({"network": network.name, "ms": ms})
         peers = "".join(
-            f"{ms[name]:>{width}.1f}" if name in ms else f"{'-':>{width}}"
-            for name, width in (("ORT", 13), ("torch", 15))
+            f"{ms[name]:>{width}.2f}" if name in ms else f"{'-':>{width}}"
+            for name, width in (("exact", 11), ("ORT", 13), ("torch", 15))
         )
         print(f"{network.name:28}{ms['neurojit']:>10.2f}{goal.mark:>14}{peers}", flush=True)
     print_goals(goals)
     return {"rows": rows, "goals": [goal.as_json() for goal in goals]}
 
 
-def least(peer: str, number: int, processes: int) -> float:
+def least(peer: str, number: int, processes: int, any_batch: bool = False) -> float:
     """Milliseconds; CalledProcessError where a process fails."""
-    script = CHILD.format(folder=str(Path(__file__).parent), peer=peer, number=number)
+    script = CHILD.format(folder=str(Path(__file__).parent), peer=peer, number=number, any_batch=any_batch)
     environment = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     times = []
     for _ in range(processes):

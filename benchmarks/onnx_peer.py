@@ -45,7 +45,7 @@ def calls_of(network: Network, threads: int = 1) -> dict[str, Call]:
     return found
 
 
-def compile_ms(before: Network, network: Network) -> float:
+def compile_ms(before: Network, network: Network, _any_batch: bool) -> float:
     """Milliseconds from a model to its first result, after another."""
 
     def first_result(network: Network) -> float:

@@ -1,9 +1,10 @@
 """Whole networks from Python: a compiled program against ONNX Runtime and PyTorch, one thread, float32.
 
 All contenders have the same weights; their results are compared before anything is timed. neurojit is
-called with `out` (`program(x, y)`). Of ONNX Runtime the better of `run` and IO binding counts (and of
-attention as ops and as one fused op); of PyTorch the module as it is called, beside it traced and compiled.
-Then the machine code of each program against the cache that it has to stay in.
+compiled for the shape at hand, as the peers are, and called with `out` (`program(x, y)`). Of ONNX Runtime the
+better of `run` and IO binding counts (and of attention as ops and as one fused op); of PyTorch the module as
+it is called, beside it traced and compiled. Then the machine code of each program against the cache that it
+has to stay in.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from contest import Contender, take_turns
 from goals import Goal, print_goals
 from whole_networks import STEPS, Network, flat, gru, lstm, mlp
 
-import neurojit as nj
 from neurojit import nn
 from neurojit.codegen import emit_program
 from neurojit.ir.layer import Array
@@ -45,7 +44,7 @@ class Native:
     """A program's code and memory, to be called from C."""
 
     def __init__(self, loops: ctypes.CDLL, network: Network) -> None:
-        program = nj.compile(network.layers)
+        program = network.program()
         contract = program.contract
         plan = contract.plan
         assert plan is not None, contract.reason

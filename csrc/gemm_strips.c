@@ -31,6 +31,11 @@ int64_t nj_gemm_strips_run(void *const *buffers, int64_t n)
     (void)n;
     const nj_gemm_strips *p = buffers[0];
     const int members = nj_pool_reserve(nj_members_worth((double)p->work, p->member_work));
+    if (members == 1 && p->whole != NULL) {
+        void *of_whole[4 + NJ_MOST_BESIDE] = {p->whole->context};
+        for (int i = 1; i <= p->operands; i++) of_whole[i] = buffers[i];
+        return p->whole->entry(of_whole, 0);
+    }
     const int64_t down = p->rows.count[0] + p->rows.count[1];
     const int64_t across = p->columns.count[0] + p->columns.count[1];
     nj_pool_share(run_part, (void *)buffers, down * across, members);

@@ -37,13 +37,35 @@ typedef struct {
     void (*unit)(void *job, int64_t u);
     void *job;
     int64_t units;
-    atomic_llong next;
+    int members;
+    atomic_llong next;   /* of many units, the one to be taken next */
+    atomic_ullong taken; /* of few, a bit for each that was */
 } shared_units;
+
+enum { FEW_UNITS = 64 };
+
+/* Few units: each member begins at its share and goes round. So of a series of like jobs a core finds what it
+ * read in its own caches, and takes another's only when it is through with its own. */
+static void take_own_units_first(shared_units *shared, int member)
+{
+    const int64_t units = shared->units, first = units * member / shared->members;
+    for (int64_t i = 0; i < units; i++) {
+        const int64_t u = first + i < units ? first + i : first + i - units;
+        const uint64_t bit = UINT64_C(1) << u;
+        if (!(atomic_load_explicit(&shared->taken, memory_order_relaxed) & bit) &&
+            !(atomic_fetch_or_explicit(&shared->taken, bit, memory_order_relaxed) & bit)) {
+            shared->unit(shared->job, u);
+        }
+    }
+}
 
 static void take_units(void *argument, int member)
 {
-    (void)member;
     shared_units *shared = argument;
+    if (shared->units <= FEW_UNITS) {
+        take_own_units_first(shared, member);
+        return;
+    }
     int64_t u;
     while ((u = atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed)) < shared->units) {
         shared->unit(shared->job, u);
@@ -52,7 +74,7 @@ static void take_units(void *argument, int member)
 
 void nj_pool_share(void (*unit)(void *job, int64_t u), void *job, int64_t units, int members)
 {
-    shared_units shared = {unit, job, units, 0};
+    shared_units shared = {unit, job, units, members, 0, 0};
     nj_pool_run(take_units, &shared, members);
 }
 

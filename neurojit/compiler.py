@@ -18,13 +18,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neurojit.errors import ExecutableMemoryError, NeurojitError
-from neurojit.plan.blocking import MEMBER_WORK, Blocking, Strips, cut_panels, cut_strips, one_tile
+from neurojit.plan.blocking import (
+    MEMBER_WORK,
+    ROW_MEMBER_WORK,
+    RUN_BYTES,
+    UNIT_ROWS,
+    Blocking,
+    Strips,
+    cut_panels,
+    cut_row,
+    cut_strips,
+    one_tile,
+    row_member_work,
+)
 from neurojit.plan.epilogue import NO_EPILOGUE, Epilogue
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm
+from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix
 from neurojit.plan.gemv import Gemv, schedule_gemv
 from neurojit.plan.level import LEVEL, Key, Level
 from neurojit.plan.panels import Panels
-from neurojit.plan.product import Product, plan_product
+from neurojit.plan.product import IN_PLACE_ROWS, Product, plan_product
 from neurojit.plan.tiling import schedule_gemm
 from neurojit.product_codegen import dump, emit_gemm, emit_gemv, gemm_buffer, gemv_buffer
 from neurojit.runtime import SLOTS, Code, Slot, clock_ns, executable_memory, keep_within_cache
@@ -108,14 +120,8 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
     elif isinstance(plan, Gemm) and level < Level.O3:
         SLOTS.publish(slot, compile_gemm(plan, target, release_gil, level))
         counts["kernels"] += 1
-    elif isinstance(plan, Gemm):
-        # One row reads B once, in long runs along its rows, which strips of columns would cut short.
-        in_one = p.m == 1 or plan.swapped
-        strips = None if in_one else cut_strips(p.dtype, p.m, p.n, p.work)
-        SLOTS.publish(slot, _compile_strips(plan, strips, p.b_column * p.element_size, target, release_gil))
-        counts["kernels"] += 1
-    elif isinstance(plan, Gemv):
-        SLOTS.publish(slot, compile_gemv(plan, target, release_gil, level))
+    elif isinstance(plan, (Gemm, Gemv)):
+        SLOTS.publish(slot, _compile_in_place(p, plan, target, release_gil, level))
         counts["kernels"] += 1
     else:
         _publish_blocked(slot, p, plan, epilogue, target, release_gil)
@@ -126,7 +132,9 @@ def _compile(slot: Slot, p: Product, epilogue: Epilogue, target: Target, level: 
 def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release_gil: bool) -> Code:
     """A product with packed weights; some round the activations before it."""
     # Strips are whole panels, so a column's share of one is as good as where it lies.
-    product = _compile_strips(g, cut_panels(g), panels.panel_bytes // panels.width, target, release_gil)
+    member_work = row_member_work(panels) if p.m == 1 else MEMBER_WORK
+    of_column = panels.panel_bytes // panels.width
+    product = _compile_strips(g, cut_panels(g), of_column, target, release_gil, member_work)
     if not panels.is_rounded:
         return product
     row, besides = (panels.row_bytes, panels.row_format), g.epilogue.buffers
@@ -134,28 +142,59 @@ def _compile_packed(p: Product, g: Gemm, panels: Panels, target: Target, release
     return rounded_code(shape, strides, row, besides, product, release_gil)
 
 
+def _compile_in_place(p: Product, g: Gemm | Gemv, target: Target, release_gil: bool, level: Level) -> Code:
+    """A product that reads its operands where they lie, in strips where threads are to share it."""
+    size, of_row = p.element_size, p.work >= 2 * ROW_MEMBER_WORK and level == Level.O3
+    if isinstance(g, Gemv):
+        strips = cut_row(g.m, g.k * size, UNIT_ROWS) if of_row else None
+        return _compile_gemv_strips(g, strips, target, release_gil, level)
+    assert g.k is not None
+    if g.m > 1:
+        return _compile_strips(g, cut_strips(p.dtype, p.m, p.n, p.work), size, target, release_gil)
+    strips = cut_row(g.n, g.k * size, RUN_BYTES // size) if of_row else None
+    return _compile_strips(g, strips, size, target, release_gil, ROW_MEMBER_WORK)
+
+
 def _compile_strips(
-    g: Gemm, strips: Strips | None, of_column: int, target: Target, release_gil: bool
+    g: Gemm,
+    strips: Strips | None,
+    of_column: int,
+    target: Target,
+    release_gil: bool,
+    member_work: int = MEMBER_WORK,
 ) -> Code:
     """A product read in place: one kernel, or strips that threads share and a kernel for each size of them.
-    of_column: bytes from one column of B to the next."""
+    of_column: bytes from one column of B to the next. member_work: multiply-adds worth one more thread."""
     if strips is None:
         return compile_gemm(g, target, release_gil)
     size = ELEMENT_SIZE[g.dtype]
     assert g.c.row_stride is not None
     assert g.k is not None
-    steps = (
-        (g.a.row_stride * size, 0),
-        (0, of_column),
-        (g.c.row_stride * size, size),
-        *g.epilogue.steps(size),
-    )
+    a, b = (g.a.row_stride * size, 0), (0, of_column)
+    operands = (b, a) if g.swapped else (a, b)
+    steps = (*operands, (g.c.row_stride * size, size), *g.epilogue.steps(size))
     kernels = tuple(
         compile_gemm(replace(g, m=height, n=width), target) if height and width else None
         for height in strips.rows.sizes
         for width in strips.columns.sizes
     )
-    return strips_code((strips.rows, strips.columns), steps, kernels, g.m * g.n * g.k, MEMBER_WORK)
+    whole = compile_gemm(g, target) if g.m <= IN_PLACE_ROWS and isinstance(g.b, Matrix) else None
+    return strips_code(strips, steps, kernels, g.m * g.n * g.k, member_work, whole)
+
+
+def _compile_gemv_strips(
+    g: Gemv, strips: Strips | None, target: Target, release_gil: bool, level: Level
+) -> Code:
+    """The same where the matrix is read along its rows, of which a strip has some."""
+    if strips is None:
+        return compile_gemv(g, target, release_gil, level)
+    size = ELEMENT_SIZE[g.dtype]
+    a, x = (0, g.a_row_stride * size), (0, 0)
+    steps = (*((x, a) if g.swapped else (a, x)), (0, size), *g.epilogue.steps(size))
+    kernels = [
+        compile_gemv(replace(g, m=height), target) if height else None for height in strips.columns.sizes
+    ]
+    return strips_code(strips, steps, (*kernels, None, None), g.m * g.k, ROW_MEMBER_WORK)
 
 
 def _publish_blocked(

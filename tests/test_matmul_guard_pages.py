@@ -85,6 +85,18 @@ def test_row_27_the_blocked_driver(m: int, n: int, k: int, dtype: str, strides: 
 
 @needs_kernels
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("b_order", ["c", "f"])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 517, 507), (519, 1, 505), (2, 1031, 253), (3, 253, 1031)])
+def test_row_27_strips_on_threads(m: int, n: int, k: int, b_order: str, side: str) -> None:
+    """The last strip, and each thread's own, end where their operands do."""
+    for threads in (1, 3):
+        with nj.num_threads(threads):
+            check(m, n, k, "f4", ("c", b_order, "c"), side)
+            check(m, n, k, "f4", ("f", b_order, "apart"), side)
+
+
+@needs_kernels
+@pytest.mark.parametrize("side", SIDES)
 def test_row_27_vectors_and_batches(side: str) -> None:
     for n in range(1, 71):
         v = FENCES[0].hold(plain(1, (n,)), side)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -32,12 +33,12 @@ double peer_time(const char *network, const float *const *weights, const float *
 SCRIPT = """
 import sys, numpy as np
 sys.path.insert(0, {benchmarks!r})
-import neurojit as nj, programs_c_to_c as part
+import programs_c_to_c as part
 loops = part.prepared()
 for network in part.networks():
     native = part.Native(loops, network)
     native.time(1)
-    np.testing.assert_array_equal(native.y, nj.compile(network.layers)(network.input).ravel(), network.name)
+    np.testing.assert_array_equal(native.y, network.program()(network.input).ravel(), network.name)
 peers = [part.Peer({peer!r})]
 ns = {{network.name: part.race(loops, peers, network, 1) for network in part.networks()}}
 print(peers[0].name, [name for name, (_, theirs) in ns.items() if theirs == 1000])
@@ -56,3 +57,24 @@ def test_programs_are_called_from_c_as_from_python(child: Any, tmp_path: Path) -
     done = child(SCRIPT.format(benchmarks=str(BENCHMARKS), peer=str(library)), timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "three loops ['Dense-64']\n"
+
+
+CONTENDERS = """
+import sys
+sys.path.insert(0, {benchmarks!r})
+from programs import contenders_of, rows
+for row in rows():
+    print(row.network.name, sorted(name.split()[0] for name in contenders_of(row.network, compiled=False)))
+"""
+
+
+@pytest.mark.skipif(not runnable_isas(), reason="no kernels for this machine")
+def test_peers_compute_the_same_networks(child: Any) -> None:
+    for package in ("onnx", "onnxruntime", "torch"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"no {package} here")
+    done = child(CONTENDERS.format(benchmarks=str(BENCHMARKS)), timeout=120, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 12
+    assert all(name in line for line in lines for name in ("neurojit", "ORT", "torch"))

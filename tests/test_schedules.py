@@ -80,6 +80,8 @@ def attention() -> Network:
 NETWORKS: dict[str, Any] = {
     "perceptron": lambda: networks.perceptron((16, 32, 20, 8)),
     "perceptron of three": lambda: networks.perceptron((16, 30, 8), 3),
+    "in panels": lambda: networks.perceptron((100, 200, 40)),
+    "one row in panels": lambda: networks.perceptron((64, 100, 8), 1),
     "f64": lambda: networks.perceptron((9, 33, 5), 7, element="f64"),
     "residual": networks.residual_block,
     "recurrent": networks.recurrent,
@@ -156,6 +158,36 @@ def test_tile_and_unroll_and_depth(isa: str) -> None:
     assert (schedule.unroll, schedule.k_block) == (3, 24)  # type: ignore[union-attr]
 
 
+def test_columns_in_segments_and_shared_scalars(isa: str) -> None:
+    """48 columns as 32 and 16 folded ones: four, or two, rows in a register."""
+    lanes = "[16, 16]" if isa == "avx512" else "[8, 8, 8, 8]"
+    height = "[8, 2, 4, 1]" if isa == "avx512" else "[2, 10]"
+    tiles = [
+        f'tile op = "y", rows = {height}, columns = {lanes}',
+        'tile op = "y", rows = [4, 5], columns = [], folded = 16',
+    ]
+    if not TARGETS[isa].isa.has_segments:
+        with pytest.raises(TensorLangError, match="are not taken in segments"):
+            run(*tiles)
+        return
+    program = run(*tiles)
+    assert [b.folded for b in kernel(program, "y").schedule.columns] == [0, 16]  # type: ignore[union-attr]
+    assert nj.compile(scheduled(), WEIGHTS).rescheduled(program.schedule).schedule == program.schedule
+    shared = [tiles[0] + ", shared = true", tiles[1]]
+    if isa == "avx512":
+        assert kernel(run(*shared), "y").schedule.columns[0].shared  # type: ignore[union-attr]
+    else:
+        with pytest.raises(TensorLangError, match="share each element as it is"):
+            run(*shared)
+    for wrong, message in (
+        ([tiles[0] + ", depth = 2", tiles[1] + ", depth = 2"], "not read in segments"),
+        (['tile op = "y", rows = [20, 1], columns = [8], folded = 40'], "in segments needs"),
+        ([*tiles, 'pack op = "y", width = 16'], "no panels"),
+    ):
+        with pytest.raises(TensorLangError, match=message):
+            run(*wrong)
+
+
 def test_vectorize(isa: str) -> None:
     lanes = [bits // 32 for bits in TARGETS[isa].isa.vector_bits if bits >= 128]
     for few in lanes:
@@ -179,6 +211,8 @@ def test_unroll_and_keep(isa: str) -> None:
     assert kernel(program, "v").schedule.side == 0  # type: ignore[union-attr]
     more = ['keep op = "s", registers = true'] if isa == "avx512" else []
     kept = run(*more, 'unroll op = "v", steps = 2', 'keep op = "v", registers = true')
+    beside = run('unroll op = "s", steps = 2', 'keep op = "s", registers = false')
+    assert kernel(beside, "s").schedule.rows == 2  # type: ignore[union-attr]
     assert kernel(kept, "s").schedule.in_registers == bool(more)  # type: ignore[union-attr]
     assert kernel(kept, "v").schedule.side == 2  # type: ignore[union-attr]
 
@@ -340,10 +374,10 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
         "unroll: %t has no kernel of its own that takes this step; name the first of",
     ),
     (
-        ['unroll op = "s", steps = 2'],
+        ['unroll op = "s", steps = 3'],
         "",
-        "2",
-        "goes along its rows, as many vectors at once as sums have parts",
+        "3",
+        "unroll: rows side by side: expected a divisor of 20, got 3",
     ),
     (['keep op = "c", registers = true'], "", "true", "goes down columns, whose sums alone are kept"),
     (['keep op = "u", registers = true'], "", "true", "goes along rows, whose sums are kept"),

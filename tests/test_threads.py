@@ -53,7 +53,9 @@ def in_child(script: str) -> subprocess.CompletedProcess[str]:
 
 SHAPES = [
     (1, 700, 3000),
+    (3, 1100, 700),
     (7, 333, 1500),
+    (13, 1024, 1030),
     (17, 1024, 1024),
     (64, 1024, 1024),
     (128, 128, 128),
@@ -81,6 +83,38 @@ def test_same_bits_for_every_number_of_threads(shape: tuple[int, int, int], orde
         assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
         for rows in (slice(0, 20), slice(-20, None)):  # the reference is slow
             assert_same_bits(results[0][rows], reference(a[rows], b))
+
+
+@pytest.mark.parametrize("order", ["nn", "nt", "tn"])
+@pytest.mark.parametrize("shape", [(1, 700, 500), (1, 33, 9000), (900, 1, 400)], ids=str)
+def test_a_layer_of_one_row_or_column_on_any_number_of_threads(
+    shape: tuple[int, int, int], order: str
+) -> None:
+    """Bias and residual are cut along with C; one thread runs the kernel that is not cut, or all strips."""
+    m, n, k = shape
+    x, w = operands(m, n, k, "f4", order)
+    bias, residual = np.arange(n, dtype="f4"), np.arange(m * n, dtype="f4").reshape(m, n) / 7
+    results = []
+    for threads in (1, 2, 3, 5):
+        with nj.num_threads(threads):
+            out = np.full((m, n), 3, "f4")
+            nj.linear(x, w, bias, "leaky_relu", out=out, alpha=0.5, beta=2.0, residual=residual)
+            results.append(out)
+    sums = np.float32(0.5) * nj.matmul(x, w) + np.float32(6) + bias + residual
+    assert_same_bits(results[0], np.where(sums < 0, np.float32(0.01) * sums, sums))
+    assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
+
+
+@pytest.mark.parametrize("storage", [None, "bf16", "int8"])
+def test_packed_weights_times_one_row_on_any_number_of_threads(storage: str | None) -> None:
+    x, w = operands(1, 1030, 1100)
+    packed = nj.pack(w, storage)
+    results = []
+    for threads in (1, 2, 3, 5):
+        with nj.num_threads(threads):
+            results.append(nj.matmul(x, packed))
+    assert all(results[0].tobytes() == other.tobytes() for other in results[1:])
+    np.testing.assert_allclose(results[0], x @ packed.unpack(), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -143,7 +143,7 @@ class Avx512Machine(Avx512Arithmetic):
             self.buffer.mem(self.f.store[vector.width], pointer, offset, vector.register)
 
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
-        if uses <= MOST_EMBEDDED_USES:
+        if uses <= MOST_EMBEDDED_USES or self.vectors.free < 2:  # the last one is for what it multiplies
             return InMemory(pointer, offset)
         return self.broadcast(lanes, pointer, offset)
 

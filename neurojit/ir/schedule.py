@@ -120,7 +120,9 @@ def _tile(site: Site, p: Mapping[str, Any]) -> None:
         raise MisfitError("rows", f"tiles that cover {m}", str(covered), at="rows")
     if m is not None and len(heights) > MOST_HEIGHTS:
         raise MisfitError("rows", f"at most {MOST_HEIGHTS} heights of tiles", str(len(heights)), at="rows")
-    if not columns:
+    _between("folded", p["folded"], 0, MOST_LANES)
+    _between("by_lanes", p["by_lanes"], 0, MOST_HEIGHT)
+    if not columns and (not p["folded"] or p["by_lanes"] or p["shared"]):
         raise MisfitError("columns", "lanes of at least one vector", "[]", at="columns")
     for lanes in columns:
         _between("columns", lanes, 1, MOST_LANES)
@@ -257,11 +259,14 @@ STEPS = {
                 Attr("columns", "ints"),
                 Attr("count", "int", 1),
                 Attr("depth", "int", 0),
+                Attr("folded", "int", 0),
+                Attr("shared", "bool", False),
+                Attr("by_lanes", "int", 0),
                 _PART,
             ),
             ("gemm",),
             _tile,
-            ("columns", "part"),
+            ("columns", "folded", "part"),
         ),
         StepRow(
             "unroll", (Attr("steps", "int"), _PART), ("gemm", "map", "reduce", "scan"), _unroll, _PER_PART
@@ -290,7 +295,10 @@ STEPS = {
 """name -> row.
 
 tile        rows: pairs of a height and a count, -1 for as many as fit; columns: lanes of the vectors side by
-            side; count: how many such tiles; depth: steps of k in one pass, 0 for all
+            side; count: how many such tiles; depth: steps of k in one pass, 0 for all; folded: columns behind
+            the vectors, several rows of which share a register; shared: a load of an element of the left
+            operand for all vectors of its row; by_lanes: rows that load those elements for several steps at
+            once
 unroll      steps of a loop in one trip
 vectorize   elements in a vector
 pack        an operand's panels are laid out before the first call; width: their columns, -1 for as many as
@@ -450,7 +458,7 @@ def _check_order(function: Function, steps: Iterable[Step]) -> list[Diagnostic]:
 
 def _width(tile: Step) -> int:
     parameters: Mapping[str, Any] = tile.parameters
-    return int(sum(parameters["columns"]) * parameters["count"])
+    return int((sum(parameters["columns"]) + parameters["folded"]) * parameters["count"])
 
 
 def diagnostic_of(one: Step, misfit: MisfitError) -> Diagnostic:

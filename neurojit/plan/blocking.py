@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
-from neurojit.plan.panels import Panels
+from neurojit.plan.panels import STORAGES, Panels
 from neurojit.plan.tiling import UNROLL, grouped
 from neurojit.target import Target
 
@@ -34,8 +34,18 @@ STRIP_WORK = 1 << 18
 """Multiply-adds of a strip of a product that threads share without packing: some microseconds."""
 MOST_STRIPS = 16
 LEAST_STRIP_ROWS = 24
-LEAST_STRIP_COLUMN_BYTES = 256
-"""Four whole cache lines, four of the widest vectors."""
+STRIP_COLUMN_BYTES = 256
+"""Four whole cache lines, four of the widest vectors: a tile."""
+RUN_BYTES = 1024
+"""The same for up to MOST_RUN_ROWS rows, which B bounds: it is read in runs along its rows, the longer the
+sooner."""
+MOST_RUN_ROWS = 3
+ROW_MEMBER_WORK = 1 << 17
+"""Multiply-adds of one row or column that are worth one more thread: each has to fetch an element."""
+ROW_STRIP_BYTES = 1 << 16
+"""Of the matrix, in a strip of a product of one row or column."""
+UNIT_ROWS = 16
+"""Rows that a matrix times a column is cut by."""
 
 
 class Blocking(NamedTuple):
@@ -115,17 +125,36 @@ class Strips(NamedTuple):
 
 
 def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
-    """Strips of some work each and not many, none so low or narrow that A or B is read in vain; or None."""
+    """Strips of some work each and not many, none so low or narrow that A or B is read in vain; or None.
+
+    Columns are cut first: a strip of them reads its part of B once, for all rows, and A passes by as it does
+    for any tile. On Zen 5 512 x 512 x 512 in strips of rows has 73% of the ceiling, of columns 98%."""
     count = min(work // STRIP_WORK, MOST_STRIPS)
     if count < 2:
         return None
-    if m >= 2 * LEAST_STRIP_ROWS:
-        height = max(ceil_div(m, count), LEAST_STRIP_ROWS)
-        return Strips(cut_equally(m, ceil_div(m, height)), Cut(n, 1))
-    width = LEAST_STRIP_COLUMN_BYTES // ELEMENT_SIZE[dtype]
-    if n < 2 * width:
+    width = (RUN_BYTES if m <= MOST_RUN_ROWS else STRIP_COLUMN_BYTES) // ELEMENT_SIZE[dtype]
+    columns = Cut(n, 1)
+    if n >= 2 * width:
+        columns = cut_by(n, equal_share(n, ceil_div(n, count), width))
+    most = m // LEAST_STRIP_ROWS
+    down = max(min(ceil_div(count, columns.tiles), most), 1)
+    if columns.tiles * down % 2 and down < most:
+        down += 1  # two threads take as many parts each
+    return Strips(cut_equally(m, down), columns) if columns.tiles * down > 1 else None
+
+
+def cut_row(n: int, row_bytes: int, unit: int) -> Strips | None:
+    """The same for a product of one row of n elements, each of which reads `row_bytes` of the matrix; or of
+    one column. unit: of elements that share lines, or streams."""
+    count = min(n * row_bytes // ROW_STRIP_BYTES, MOST_STRIPS)
+    if count < 2 or n < 2 * unit:
         return None
-    return Strips(Cut(m, 1), cut_by(n, equal_share(n, ceil_div(n, count), width)))
+    return Strips(Cut(1, 1), cut_by(n, equal_share(n, ceil_div(n, count), unit)))
+
+
+def row_member_work(panels: Panels) -> int:
+    """ROW_MEMBER_WORK of packed weights: the smaller they are stored, the sooner they are fetched."""
+    return ROW_MEMBER_WORK * max(4 // STORAGES[panels.storage].size, 1)
 
 
 PART_WORK = 1 << 22
@@ -141,6 +170,9 @@ def cut_panels(g: Gemm) -> Strips | None:
     assert isinstance(g.b, Panels)
     assert g.k is not None
     work = g.m * g.n * g.k
+    if g.m == 1:
+        shared = work >= 2 * row_member_work(g.b)
+        return cut_row(g.n, g.b.panel_bytes // g.b.width, g.b.width) if shared else None
     if work < 2 * STRIP_WORK:
         return None
     columns, rows = Cut(g.n, 1), Cut(g.m, 1)

@@ -36,15 +36,15 @@ CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 FOLD_LOADS = 1.5
 """Loads that a segment of A costs: every second one crosses a cache line somewhere."""
-LOADS_SEEN = 0.035
+LOADS_SEEN = 0.06
 """What is seen of loads that take as long as the multiply-adds; far less, the less they take. On Zen 5."""
 LOADS_ROOM = 0.92
 """The part of the multiply-adds' time that loads may take before rows are given their scalars by lanes: on
 Zen 5, 512 bits, 17 loads beside 16 multiply-adds reach 88%, 14 99%."""
 OVERLAP_LOST = 0.6
 """What is not hidden when arithmetic and reading take as long; less the more they differ."""
-L2_LINE_CYCLES, L3_LINE_CYCLES = 2.0, 3.0
-"""Cycles to bring one line to L1 in a stream: 115 and 77 GB/s at 3.6 GHz."""
+L3_LINE_CYCLES = 3.0
+"""Cycles to bring one line to L1 in a stream: 77 GB/s at 3.6 GHz."""
 LINE = 64
 SEGMENT = 16
 """Bytes of a segment of folded columns."""
@@ -58,7 +58,7 @@ class TileCost:
     `shared`, and how many `rows_by_lanes`."""
 
     __slots__ = (
-        "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row",
+        "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row", "_loads_seen",
         "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "folds",
         "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class TileCost:
         self, lanes: tuple[int, ...], folded: int, adjacent: bool, size: int, target: Target
     ) -> None:
         pipes, isa = target.pipes, target.isa
+        self._loads_seen = LOADS_SEEN if isa.has_segments else 0.0  # where it was measured
         self._known: dict[int, tuple[float, float]] = {}
         self.slots_per_row = self._loads = self.stores_per_row = 0.0
         for count in lanes:
@@ -157,7 +158,7 @@ class TileCost:
             loads *= LOADS_LOST
         else:
             loads *= LOADS_LOST
-            step += LOADS_SEEN * loads**4 / step**3
+            step += self._loads_seen * loads**4 / step**3
         stores = height * self.stores_per_row
         late = 2 * (stores - self._stores_hidden) if stores > self._stores_hidden and not self.folds else 0.0
         return max(step, loads), stores * STORES_SEEN + late + TILE_CYCLES
@@ -213,7 +214,8 @@ class Traffic:
         if self.none:
             return
         within_l2 = of_a + of_b + of_c <= l2
-        self.a = of_a / LINE * (L2_LINE_CYCLES if within_l2 else L3_LINE_CYCLES) if of_a > l1 else 0.0
+        self.l2_line = target.pipes.l2_line_cycles
+        self.a = of_a / LINE * (self.l2_line if within_l2 else L3_LINE_CYCLES) if of_a > l1 else 0.0
         self.a_misses = g.m * g.k  # where every broadcast misses
         self.a_rows, self.b_rows = self._rows_in_l1(g.a.row_stride), self._rows_in_l1(g.b.row_stride)
         self.b_from = "L1" if of_b <= l1 else "L2" if within_l2 else "L3" if of_b <= l2 else "far"
@@ -225,7 +227,7 @@ class Traffic:
             width = columns * self.size
             panel, lines = self.depth * width, width / LINE
             if self.b_from == "L2":
-                line = L2_LINE_CYCLES * (1 + 0.3 / lines)
+                line = self.l2_line * (1 + 0.3 / lines)
             elif self.b_from == "L3":
                 line = L3_LINE_CYCLES * (1 + 1 / lines)
             else:  # a line of each row, pages apart, costs six times what a stream does

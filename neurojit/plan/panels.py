@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from neurojit.target import Isa
+from neurojit.target import Isa, Target
 
 LINE = 64
 """Bytes that panels are aligned to."""
@@ -204,6 +204,17 @@ NATIVE = {
     "bf16": (("bf16 pairs", "x86_64-avx512", "avx512_bf16"), ("bf16 pairs", "aarch64-neon", "bf16")),
 }
 """Storage types for an instruction: (storage, ISA, feature)."""
+
+
+def suits_panels(dtype: str, k: int, n: int, target: Target) -> bool:
+    """Whether the weights that several rows of a program meet are quicker in panels than row after row.
+
+    A tile goes down the rows of its columns. From L2 that is as many streams as rows, where panels are one.
+    Measured on Zen 5, 1 to 1000 rows: 1.06 to 1.36 times as quick in panels of four vectors, which 16
+    registers have no tall tile for: there they pay from L2 alone, where 4 rows win and lose most."""
+    size = k * n * STORAGES[dtype].size
+    near = target.caches.l1d.size if target.isa.vector_registers >= 32 else target.caches.l2.size
+    return size > near // 2
 
 
 def panel_width(dtype: str, isa: Isa) -> int:

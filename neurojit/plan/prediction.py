@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from neurojit.plan.blocking import Blocking
-from neurojit.plan.cost import L2_LINE_CYCLES, L3_LINE_CYCLES, LINE, Traffic, cost_model
+from neurojit.plan.cost import L3_LINE_CYCLES, LINE, Traffic, cost_model
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule, schedule_gemv
 from neurojit.plan.level import Level
@@ -97,7 +97,8 @@ def _panel_bounds(g: Gemm, panels: Panels, schedule: GemmSchedule, target: Targe
         again += (block.rows.tiles - 1) * block.tiles * block.width / g.n
     lines = g.b_bytes / LINE
     level = _level(g.b_bytes, target)
-    shares[level] = lines * LINE_CYCLES[level] + (again * lines * LINE_CYCLES["L2"] if level != "L1" else 0.0)
+    reading = lines * _line_cycles(level, target)
+    shares[level] = reading + (again * lines * pipes.l2_line_cycles if level != "L1" else 0.0)
     return shares
 
 
@@ -108,7 +109,7 @@ def _gemv_bounds(g: Gemv, schedule: GemvSchedule, target: Target) -> dict[str, f
     loads = size / (widest // 8) / pipes.loads_per_cycle[widest]
     height = schedule.rows.size
     chain = g.k / g.lanes * pipes.fma_latency * -(-g.m // height)
-    return {"load ports": loads, "FMA latency": chain, level: size / LINE * LINE_CYCLES[level]}
+    return {"load ports": loads, "FMA latency": chain, level: size / LINE * _line_cycles(level, target)}
 
 
 def _blocked_bounds(ideal: float, p: Product, blocks: Blocking) -> dict[str, float]:
@@ -117,7 +118,10 @@ def _blocked_bounds(ideal: float, p: Product, blocks: Blocking) -> dict[str, flo
     return {"FMA ports": ideal / BLOCKED_FRACTION, "memory": reads / LINE * MEMORY_LINE_CYCLES}
 
 
-LINE_CYCLES = {"L1": 1.0, "L2": L2_LINE_CYCLES, "L3": L3_LINE_CYCLES, "memory": MEMORY_LINE_CYCLES}
+def _line_cycles(level: str, target: Target) -> float:
+    """To bring a line from there to L1, in a stream."""
+    of_l2 = target.pipes.l2_line_cycles
+    return {"L1": 1.0, "L2": of_l2, "L3": L3_LINE_CYCLES, "memory": MEMORY_LINE_CYCLES}[level]
 
 
 def _level(size: int, target: Target) -> str:

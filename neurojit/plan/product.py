@@ -70,15 +70,6 @@ ALIASING = 4096  # bytes between rows that put all of them in the same sets of L
 REACH = 1 << 31  # bytes a 32-bit displacement spans
 MOST_READ_SPAN, MOST_WRITTEN_SPAN = 1 << 28, 1 << 26  # bytes: validation lays operands out with these strides
 
-LINE = 64
-FED_LINE_CYCLES = 4.0
-"""Cycles from which a line of B, rows apart, is there when the multiply-adds of a micro-tile want it: what L2
-gives in such a pattern, whoever asks for less."""
-PACKED_ROWS, PACKED_ROWS_FAR = 100, 40
-"""Rows that packing B for is worth it on CPUs whose micro-tile wants more; fewer where B fills half of L2."""
-PACKED_COLUMN_BYTES = 256
-"""Columns for which it is: a panel."""
-
 MOST_PANELS_A_TILE = 8
 
 Kernel = Gemm | Gemv | Blocking
@@ -142,8 +133,6 @@ def _reads_in_place(p: Product, target: Target) -> bool:
     if p.b_column != 1 or p.work > IN_PLACE_WORK:
         return False
     size, l2 = p.element_size, target.caches.l2.size
-    if _outruns_l2(p, target):
-        return False
     if p.m > IN_PLACE_ROWS:
         wide = micro_tile(p.dtype, target)[1] * size >= 256  # four lines of each row of B and more
         most_b, aliasing = (l2 * 5 // 4, ALIASING) if wide else (l2 * 3 // 8, ALIASING // 2)
@@ -154,25 +143,6 @@ def _reads_in_place(p: Product, target: Target) -> bool:
     if p.m > 8 and p.n * size <= 128 and p.a_row * size % ALIASING == 0:
         return False  # a narrow tile is tall: more rows of A than a set of L1 has ways
     return _within_reach(p)
-
-
-def _outruns_l2(p: Product, target: Target) -> bool:
-    """Whether a micro-tile multiplies faster than L2 gives the rows of a B that has left L1, and A has rows
-    enough to pay for packed panels, which L2 gives fast enough.
-
-    Measured on Zen 5, in place against packed, in hundredths of the ceiling: 48 x 256 x 256 94 to 83, 128 x
-    128 x 128 86 to 91, 128 x 256 x 256 88 to 91, 256 x 256 x 256 89 to 93, 512 x 512 x 512 73 to 96; 48 x 512
-    x 512 78 to 80; 512 x 32 x 512 89 to 81.
-    """
-    size = p.element_size
-    mr, nr = micro_tile(p.dtype, target)
-    lanes = target.isa.widest // 8 // size
-    step = mr * nr / lanes / target.pipes.fma_per_cycle(target.isa.widest)
-    if not target.isa.any_offset or step >= FED_LINE_CYCLES * nr * size / LINE:
-        return False
-    of_b = p.k * p.n * size
-    rows = PACKED_ROWS_FAR if of_b > target.caches.l2.size // 2 else PACKED_ROWS
-    return of_b > target.caches.l1d.size and p.m >= rows and p.n * size >= PACKED_COLUMN_BYTES
 
 
 def _within_reach(p: Product) -> bool:

@@ -26,6 +26,7 @@ from neurojit.plan.gather import Gather
 from neurojit.plan.gemm import Gemm, GemmSchedule
 from neurojit.plan.gemv import Gemv, GemvSchedule
 from neurojit.plan.map import Map, MapSchedule
+from neurojit.plan.panels import Panels
 from neurojit.plan.random import Random
 from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.plan.transpose import Transpose, TransposeSchedule
@@ -88,7 +89,8 @@ class Step:
         """The kernel in a line."""
         k = self.kernel
         if isinstance(k, Gemm):
-            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}"
+            panels = f", B in panels of {k.b.width}" if isinstance(k.b, Panels) else ""
+            return f"gemm {k.dtype} {k.m}x{k.n}x{k.k}, {k.epilogue}{panels}"
         if isinstance(k, Gemv):
             return f"gemv {k.dtype} {k.m}x{k.k}"
         if isinstance(k, Check):

@@ -319,8 +319,8 @@ def schedule_reduce(g: Reduce, isa: Isa) -> ReduceSchedule:
 
 def _side_by_side(g: Reduce, schedule: ReduceSchedule, vectors: int, lanes: int, isa: Isa) -> ReduceSchedule:
     """As many rows as there are registers for and code allows; in registers, or else read by each pass."""
-    if any(_is_ordered(g.expression, at) for at in range(len(g.expression.nodes))):
-        return schedule  # whose registers are counted too low for that
+    if picks_positions(g):
+        return schedule
     count = (g.collapsed().shape[:-1] or (1,))[-1]
     room = isa.vector_registers - (SPARE if (g.shape[-1] or 1) % lanes else 0)
     costs = _costs(g.expression, g.expression.along_row(g.spread))
@@ -369,6 +369,11 @@ def _of_passes(g: Reduce, program: RowProgram, lanes: int) -> list[_Pass]:
 
 def _most_registers(passes: list[_Pass], vectors: int, rows: int) -> int:
     return max((rows * (p.kept * vectors + p.of_row) + p.beside for p in passes), default=0)
+
+
+def picks_positions(g: Reduce) -> bool:
+    """Whether a reduction gives a place in the row, for which more registers are counted too low."""
+    return any(_is_ordered(g.expression, at) for at in range(len(g.expression.nodes)))
 
 
 def _is_ordered(e: Expression, at: int) -> bool:

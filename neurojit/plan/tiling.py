@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from neurojit.plan.cost import SEGMENT, TileCost, Traffic, cost_model, overlapped
+from neurojit.plan.cost import LINE, SEGMENT, TileCost, Traffic, cost_model, overlapped
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally, equal_share
 from neurojit.plan.epilogue import SHORT_FUNCTIONS
+from neurojit.plan.few_rows import COLLIDING, bounded_by_b, extent_of_b, schedule_few_rows
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, Matrix
 from neurojit.plan.level import Level
 from neurojit.plan.panels import Panels
@@ -40,11 +41,16 @@ NEAR = 1.025
 """What comes so near to the least that is possible is taken, and nothing better looked for."""
 NEAR_ROWS = 1.01
 """The same of a cut of the rows, of which others are quickly tried: 2 x 24 rows are 3% slower than 3 x 16."""
+KIND = 0.006
+"""What another kind of tile is held to cost on x86-64, as a part of the whole: it is code of its own, to be
+compiled and fetched. On Zen 5, 228 columns in two kinds of tiles are half a per cent faster than in three."""
 CODE = 0.0001
 """What an instruction in the body of a tile is held to cost, as a part of the tile: the model is no better
 than half a per cent, and shorter code compiles sooner and leaves more of the instruction cache to others."""
 K_BLOCK = 6
 """Rows of B that one pass over C runs along: as many streams as the prefetchers of L1 and L2 follow."""
+K_BLOCK_AGAIN = 512
+"""The same for several rows, whose tiles read B again."""
 FAR_ROWS = 1024
 """Bytes between rows of B from which one line of each row, down the rows, defeats the prefetchers."""
 
@@ -60,8 +66,11 @@ def schedule_gemm(g: Gemm, target: Target, level: Level = Level.O3) -> GemmSched
         return _schedule_panels(g, g.b, target)
     if level < Level.O3:
         return _preset(g, target, *PRESETS[level])
+    if bounded_by_b(g, target):
+        return schedule_few_rows(g, target)
     block = k_block(g, target)
-    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else block or _steps_of_k(g, g.b.row_stride, target)
+    at_once = block if block == K_BLOCK else _steps_of_k(g, g.b.row_stride, target)
+    unroll = max(g.k, 1) if g.k <= FULL_UNROLL else at_once
     size = ELEMENT_SIZE[g.dtype]
     full = target.isa.widest // 8 // size
     vectors = g.n // full
@@ -173,8 +182,16 @@ class _Search:
             wide = len(tile.lanes)
             tiles = [tile] * min(ceil_div(vectors - MOST_SEARCHED, wide), vectors // wide)
             few -= len(tiles) * len(tile.lanes)
+        kind = KIND * self.floor(vectors, edge, folded) if self.isa.has_segments else 0.0
         for v in range(1, few + 1):
-            best.append(min([(best[v - w][0] + self.of_width(w).cost, w) for w in widths if w <= v]))
+            costs = []
+            for w in widths:
+                if w <= v:
+                    before, of_last = best[v - w]
+                    costs.append(
+                        (before + self.of_width(w).cost + (kind if of_last not in (0, w) else 0.0), w)
+                    )
+            best.append(min(costs))
         riding, last = 0, None
         if edge or folded:
             least, enough = float("inf"), self.floor(few, edge, folded) * NEAR
@@ -311,15 +328,19 @@ MOST_WITH_EDGE = 4
 
 
 def k_block(g: Gemm, target: Target) -> int:
-    """Whether to pass over C several times: for one row, when B, read down its columns, misses the caches.
+    """Whether to pass over C several times: for one row, if B misses the caches down its columns.
 
-    With more rows the wider reuse of each line of B outweighs the passes over C. Measured on Zen 4.
+    With more rows the wider reuse of each line of B outweighs the passes over C (so on Zen 4). But where
+    rows of B meet in few sets of L2, fewer at a time are found there again: 5% for 4 to 16 rows on Zen 5.
     """
     size = ELEMENT_SIZE[g.dtype]
-    far = (
-        g.m == 1 and g.k is not None and g.k >= 2 * K_BLOCK and g.k * g.n * size > target.caches.l2.size // 2
-    )
-    return K_BLOCK if far and g.b.row_stride * size >= FAR_ROWS else 0
+    assert g.k is not None
+    of_b, row = extent_of_b(g), abs(g.b.row_stride) * size
+    if g.m > 1:
+        again = of_b > target.caches.l2.size and row % COLLIDING == 0 and g.k > K_BLOCK_AGAIN
+        return equal_share(g.k, K_BLOCK_AGAIN, UNROLL) if again else 0
+    far = g.k >= 2 * K_BLOCK and of_b > target.caches.l2.size // 2
+    return K_BLOCK if far and row >= FAR_ROWS else 0
 
 
 def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -> int:
@@ -370,14 +391,21 @@ def _schedule_panels(g: Gemm, panels: Panels, target: Target) -> GemmSchedule:
     return GemmSchedule(tuple(columns), unroll, 0.0, block)
 
 
+LEAST_STRADDLING = 1 << 12
+"""Bytes below which a matrix whose rows straddle cache lines is hardly dearer than one whose rows do not."""
+
+
 def panel_of_one_row(dtype: str, k: int, n: int, target: Target) -> int:
     """Columns of the panels that k x n weights of a program should lie in where one row is multiplied by
     them: as many as a tile has, so that all of them are one stream. 0, for row after row, where that is one
-    already or the weights stay in L1. An LSTM-128 step takes 2.3 us so on Zen 5, and 4.2 row after row."""
+    already or the weights stay in L1, and rows are whole lines: else every load of a long vector takes two.
+    On Zen 5 an LSTM-128 step takes 2.3 us so, and 4.2 row after row; 1 x 1000 x 100 1.8 us and 2.9."""
     isa, size = target.isa, ELEMENT_SIZE[dtype]
     full = isa.widest // 8 // size
     most = max(w for w in ROW_VECTORS if w < _row_vectors(isa, masks=1))
-    if n <= most * full or _is_in_l1(k * n * size, target) or not _reads_in_place(isa):
+    straddles = n * size > LINE and n * size % LINE != 0 and k * n * size >= LEAST_STRADDLING
+    one_stream = n <= most * full or _is_in_l1(k * n * size, target)
+    if (one_stream and not straddles) or not _reads_in_place(isa):
         return 0
     tiles = ceil_div(n, most * full)
     return ceil_div(ceil_div(n, tiles), full) * full

@@ -13,14 +13,30 @@ from dataclasses import replace
 
 from neurojit.ir.schedule import is_in_rows
 from neurojit.ir.structure import Function, Op, ScheduleText, Step, Value
+from neurojit.plan.cost import SEGMENT, cost_model
 from neurojit.plan.cumsum import Cumsum, CumsumSchedule, columns_at_once, schedule_cumsum
 from neurojit.plan.cut import Cut, ceil_div, cut_by
 from neurojit.plan.gemm import ELEMENT_SIZE, ColumnBlock, Gemm, GemmSchedule, register_bits
 from neurojit.plan.map import Map, MapSchedule, schedule_map
 from neurojit.plan.panels import Panels, panel_width
 from neurojit.plan.program import Kernel, Schedule
-from neurojit.plan.reduce import SPARE, Reduce, ReduceSchedule, registers_needed, row_program, schedule_reduce
-from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, UNROLL, max_height, schedule_gemm
+from neurojit.plan.reduce import (
+    SPARE,
+    Reduce,
+    ReduceSchedule,
+    picks_positions,
+    registers_needed,
+    row_program,
+    schedule_reduce,
+)
+from neurojit.plan.tiling import (
+    FULL_UNROLL,
+    MOST_GROUPED,
+    UNROLL,
+    has_adjacent_segments,
+    max_height,
+    schedule_gemm,
+)
 from neurojit.planner.fusing import Fusing, refuse
 from neurojit.target import Target
 
@@ -221,17 +237,45 @@ class Directives:
             cut = cut_by(g.m, min(part, g.m))
         else:
             cut = Cut(*rows[:2]) if len(rows) == 2 else Cut(*rows[:4])
-        return ColumnBlock(lanes, whole(step, "count"), cut)
+        folded, by_lanes = whole(step, "folded"), whole(step, "by_lanes")
+        shared = bool(step.parameters["shared"])
+        block = ColumnBlock(lanes, whole(step, "count"), cut, folded, shared, by_lanes)
+        if block.in_segments:
+            self._check_segments(g, step, "folded" if folded else "by_lanes")
+        if shared and not isa.mask_registers:
+            message = f"multiply-adds of {isa.option} share each element as it is"
+            refuse(step, message, "false", "true", at="shared")
+        return block
+
+    def _check_segments(self, g: Gemm, step: Step, at: str) -> None:
+        """TensorLangError: a machine, or a left operand, that is not read in segments of 128 bits along k."""
+        isa, steps, depth = self.target.isa, SEGMENT // ELEMENT_SIZE[g.dtype], whole(step, "depth")
+        assert g.k is not None
+        if not isa.has_segments:
+            message = f"registers of {isa.option} are not taken in segments"
+            refuse(step, message, "0", str(whole(step, at)), at=at)
+        last = g.k - (g.k - 1) // depth * depth if 0 < depth < g.k else g.k
+        if not has_adjacent_segments(g) or min(last, depth or last) < steps:
+            expected = f"several rows of adjacent elements, {steps} steps of k in every pass, no panels"
+            refuse(step, "the left operand is not read in segments", expected, at=at)
 
     def _check_registers(self, g: Gemm, block: ColumnBlock, masks: int, step: Step) -> None:
         isa = self.target.isa
         full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+        height = max(size for size, _ in block.rows.groups)
+        if block.in_segments:
+            tile = cost_model(self.target, ELEMENT_SIZE[g.dtype]).tile(block.lanes, block.folded, True)
+            needed = tile.registers(height) + min(block.by_lanes, height)
+            have = isa.vector_registers - (0 if isa.mask_registers else masks)
+            if needed > have:
+                message = f"scheduled tile of {height} rows in segments needs {needed} registers"
+                refuse(step, message, f"at most {have}, of {isa.option}", at="rows")
+            return
         vectors = sum(1 << (ceil_div(lanes, full) - 1).bit_length() for lanes in block.lanes)
         if isa.scalars_apart and not g.has_epilogue:
             most = max(1, (isa.vector_registers - vectors) // vectors)
         else:
             most = max_height(isa, vectors, masks)
-        height = max(size for size, _ in block.rows.groups)
         if height > most or vectors + 1 > isa.vector_registers:
             refuse(
                 step,
@@ -264,35 +308,48 @@ class Directives:
         return replace(schedule, unroll=unroll or schedule.unroll, lanes=lanes, prefetch=tuple(ahead))
 
     def reduce(self, op: Op, g: Reduce, part: int) -> ReduceSchedule:
-        isa, name = self.target.isa, op.result.name
-        schedule = schedule_reduce(g, isa)
+        name, chosen = op.result.name, schedule_reduce(g, self.target.isa)
         lanes = self.lanes(name, part, ELEMENT_SIZE[g.dtype])
         unroll, unrolled = self.number("unroll", name, part, "steps")
-        if unrolled is not None and not g.down:
-            refuse(
-                unrolled, f"{op} goes along its rows, as many vectors at once as sums have parts", at="steps"
-            )
-        for step in self.of("keep", name, part):
-            schedule = replace(schedule, in_registers=bool(step.parameters["registers"]))
-            if g.down and schedule.in_registers:
-                refuse(
-                    step,
-                    f"{op} goes down columns, whose sums alone are kept",
-                    "false",
-                    "true",
-                    at="registers",
-                )
-            if schedule.in_registers:
-                width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
-                vectors = ceil_div(g.shape[-1] or 1, width)
-                needed = registers_needed(g, row_program(g, hold=False), vectors, width, schedule.rows)
-                if needed > isa.vector_registers - SPARE:
-                    message = (
-                        f"a row in registers needs {needed + SPARE}, {isa.option} has {isa.vector_registers}"
-                    )
-                    refuse(step, message, "false", "true", at="registers")
-        rows = 1 if lanes else schedule.rows
-        return replace(schedule, columns=unroll or schedule.columns, lanes=lanes, rows=rows)
+        kept = self.of("keep", name, part)
+        in_registers = bool(kept[0].parameters["registers"]) if kept else chosen.in_registers
+        if g.down:
+            if in_registers:
+                message = f"{op} goes down columns, whose sums alone are kept"
+                refuse(kept[0], message, "false", "true", at="registers")
+            return replace(chosen, columns=unroll or chosen.columns, lanes=lanes)
+        rows = unroll or chosen.rows
+        if unrolled is not None:
+            self._check_side_by_side(op, g, rows, unrolled)
+        elif self._registers_lacking(g, in_registers, lanes, rows):
+            rows = 1  # the planner's own, with other vectors or registers than it had in mind
+        lacking = self._registers_lacking(g, in_registers, lanes, rows)
+        if lacking and kept and in_registers:
+            refuse(kept[0], f"a row in registers: {lacking}", "false", "true", at="registers")
+        if lacking and unrolled is not None:
+            refuse(unrolled, f"{rows} rows side by side: {lacking}", "fewer", str(rows), at="steps")
+        return replace(chosen, in_registers=in_registers and not lacking, lanes=lanes, rows=rows)
+
+    def _check_side_by_side(self, op: Op, g: Reduce, rows: int, step: Step) -> None:
+        """TensorLangError: so many rows are not gone through at once."""
+        count = (g.collapsed().shape[:-1] or (1,))[-1]
+        if rows > 1 and (count is None or count % rows):
+            refuse(step, "rows side by side", f"a divisor of {count}", str(rows), at="steps")
+        if rows > 1 and picks_positions(g):
+            refuse(step, f"{op} goes through one row at a time", "1", str(rows), at="steps")
+
+    def _registers_lacking(self, g: Reduce, in_registers: bool, lanes: int, rows: int) -> str:
+        """Which registers rows take that the machine has not, "" if it has them."""
+        isa = self.target.isa
+        width = lanes or isa.widest // 8 // ELEMENT_SIZE[g.dtype]
+        columns = g.shape[-1] or 1
+        if not in_registers and rows == 1:
+            return ""
+        vectors = ceil_div(columns, width) if in_registers else 0
+        needed = registers_needed(g, row_program(g, hold=not in_registers), vectors, width, rows)
+        needed += SPARE if rows == 1 or columns % width else 0
+        have = isa.vector_registers
+        return f"needs {needed}, {isa.option} has {have}" if needed > have else ""
 
     def cumsum(self, op: Op, g: Cumsum, part: int) -> CumsumSchedule:
         isa, name = self.target.isa, op.result.name

@@ -17,7 +17,7 @@ from neurojit.plan.epilogue import Epilogue
 from neurojit.plan.expression import Builder
 from neurojit.plan.gemm import Gemm, Matrix, Output
 from neurojit.plan.map import Access
-from neurojit.plan.panels import Panels
+from neurojit.plan.panels import Panels, panel_width, suits_panels
 from neurojit.plan.reduce import Reduce
 from neurojit.plan.tiling import panel_of_one_row
 from neurojit.planner.copies import Copies
@@ -119,8 +119,7 @@ class Products(Copies):
     def _panels(self, op: Op, m: int) -> Panels | None:
         """The panels that a product's weights lie in, None where they lie row after row.
 
-        Panels of our own choice are for one row alone: where the extent is dynamic, the weights serve several
-        plans, and lie as all of them can read them."""
+        Where the extent is dynamic, the weights serve several plans, and lie in the same panels for all."""
         value = op.operands[1]
         source = self.sources.get(value)
         may = source is not None and value.type.rank == 2 and value.type.element in ("f32", "f64")
@@ -128,11 +127,13 @@ class Products(Copies):
         if not may or width == 0:
             return None
         k, n = value.type.static_shape(0)[:: -1 if op.attributes["transpose_b"] else 1]
-        if width is None:
-            width = (
-                panel_of_one_row(value.type.element, k, n, self.target) if m == 1 and not self.extent else 0
-            )
-        return Panels.of(value.type.element, k, width) if width else None
+        element = value.type.element
+        if width is None and m == 1 and not self.extent:
+            width = panel_of_one_row(element, k, n, self.target)
+        elif width is None:
+            suits = suits_panels(element, k, n, self.target)
+            width = panel_width(element, self.target.isa) if suits else 0
+        return Panels.of(element, k, width) if width else None
 
     def _packed(self, op: Op, panels: Panels) -> View:
         """The weights of a product, in panels; as a view, the place where the first one begins."""

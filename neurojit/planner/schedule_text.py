@@ -18,7 +18,7 @@ from neurojit.plan.map import MapSchedule
 from neurojit.plan.panels import Panels
 from neurojit.plan.program import Loop, Node, ProgramPlan, Rows
 from neurojit.plan.program import Step as Kernel
-from neurojit.plan.reduce import ReduceSchedule
+from neurojit.plan.reduce import Reduce, ReduceSchedule
 from neurojit.planner.fusion import Pointwise
 from neurojit.planner.pointwise import group_inputs
 from neurojit.target import Isa
@@ -77,19 +77,18 @@ class _Speech:
         if isinstance(schedule, GemmSchedule):
             yield from _of_product(name, schedule, at)
             return
-        lanes = self.isa.widest // 8 // ELEMENT_SIZE[kernel.kernel.dtype]
         if isinstance(schedule, MapSchedule):
-            yield step("vectorize", name, lanes=schedule.lanes or lanes, **at)
+            yield step("vectorize", name, lanes=schedule.lanes or self._lanes(kernel), **at)
             yield step("unroll", name, steps=schedule.unroll, **at)
             inputs = self._inputs(kernel) if schedule.prefetch else []
             for number, distance in schedule.prefetch:
                 operand = op.operands.index(inputs[number])
                 yield step("prefetch", name, operand=operand, distance=distance, **at)
         elif isinstance(schedule, ReduceSchedule):
-            yield step("vectorize", name, lanes=schedule.lanes or lanes, **at)
+            yield step("vectorize", name, lanes=schedule.lanes or self._lanes(kernel), **at)
             yield step("keep", name, registers=schedule.in_registers, **at)
-            if schedule.columns > 1:
-                yield step("unroll", name, steps=schedule.columns, **at)
+            down = isinstance(kernel.kernel, Reduce) and kernel.kernel.down
+            yield step("unroll", name, steps=schedule.columns if down else schedule.rows, **at)
         elif isinstance(schedule, CumsumSchedule):
             if not kernel.kernel.down:  # type: ignore[union-attr]
                 yield step("vectorize", name, lanes=schedule.side, **at)
@@ -97,6 +96,10 @@ class _Speech:
                 yield step("unroll", name, steps=schedule.side, **at)
             else:
                 yield step("keep", name, registers=False, **at)
+
+    def _lanes(self, kernel: Kernel) -> int:
+        """Of the ISA's own vectors."""
+        return self.isa.widest // 8 // ELEMENT_SIZE[kernel.kernel.dtype]
 
     def _inputs(self, kernel: Kernel) -> list[Value]:
         """What a map reads, in the order of its inputs."""
@@ -120,6 +123,9 @@ def _of_product(name: str, schedule: GemmSchedule, at: dict[str, int]) -> Iterat
             columns=list(block.lanes),
             count=block.tiles,
             depth=schedule.k_block,
+            folded=block.folded,
+            shared=block.shared,
+            by_lanes=block.by_lanes,
             **at,
         )
     yield step("unroll", name, steps=schedule.unroll, **at)

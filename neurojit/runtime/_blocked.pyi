@@ -18,6 +18,7 @@ def strips_code(
     kernels: tuple[Code | None, ...],
     work: int,
     member_work: int,
+    whole: Code | None = None,
 ) -> Code: ...
 def rounded_code(
     shape: tuple[int, int],

@@ -49,6 +49,7 @@ cdef extern from "gemm_strips.h":
         nj_step step[7]
         int64_t work, member_work
         nj_code *kernel[2][2]
+        nj_code *whole
     int64_t nj_gemm_strips_run(void *const *, int64_t) noexcept nogil
 
 cdef extern from "round_rows.h":
@@ -126,8 +127,9 @@ def publish_blocked(Slot slot not None, tuple fields not None, tuple blocks not 
     [accumulates][rows][columns] for the two sizes of rows and of columns, None where the shape needs none:
     Codes, taken over here, or addresses, which whoever owns them keeps mapped for good.
 
-    With an epilogue, last: the four micro-kernels [rows][columns] for the last block of k. besides: for each operand after C, the bytes from one row of C to the next, and from
-    one column to the next. keeps_c: the epilogue reads C.
+    With an epilogue, last: the four micro-kernels [rows][columns] for the last block of k. besides: for each
+    operand after C, the bytes from one row of C to the next, and from one column to the next. keeps_c: the
+    epilogue reads C.
     """
     cdef BlockedCode *blocked = <BlockedCode *>calloc(1, sizeof(BlockedCode))
     cdef nj_gemm_plan *plan
@@ -176,16 +178,19 @@ cdef void destroy_strips(nj_code *code) noexcept nogil:
         kernel = strips.kernel[i >> 1][i & 1]
         if kernel is not NULL:
             kernel.destroy(kernel)
+    if strips.whole is not NULL:
+        strips.whole.destroy(strips.whole)
     free(code)
 
 
-def strips_code(tuple strips not None, tuple steps not None, tuple kernels not None, int64_t work,
-                int64_t member_work):
+def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t work,
+                int64_t member_work, Code whole=None):
     """A product in strips as a Code, which takes over the strips' kernels.
 
-    strips: the Cuts of rows and columns. steps: for A, B, C and each operand beside C, the bytes from one
+    strips: a Strips (plan/blocking.py). steps: for A, B, C and each operand beside C, the bytes from one
     row of C to the next, and from one column to the next. kernels: a Code for each size of rows and of
-    columns, [rows][columns], or None. work: multiply-adds of the whole.
+    columns, [rows][columns], or None. work: multiply-adds of the whole. whole: a kernel for that, taken over
+    too.
     """
     cdef StripsCode *made = <StripsCode *>calloc(1, sizeof(StripsCode))
     cdef nj_gemm_strips *plan
@@ -205,6 +210,9 @@ def strips_code(tuple strips not None, tuple steps not None, tuple kernels not N
             if kernels[i] is not None:
                 made.code.bytes += (<Code?>kernels[i]).owned().bytes
                 plan.kernel[i >> 1][i & 1] = (<Code>kernels[i]).give_up()
+        if whole is not None:
+            made.code.bytes += whole.owned().bytes
+            plan.whole = whole.give_up()
     except BaseException:
         destroy_strips(&made.code)
         raise

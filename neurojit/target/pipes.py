@@ -52,8 +52,8 @@ class Pipes:
     """fma_pipes: FMAs started in a cycle at the widths that take one slot. fma_slots: pipe-cycles one
     FMA takes. fma_latency: cycles from accumulator to accumulator. loads_per_cycle, stores_per_cycle:
     vector loads that hit L1, and stores. free_shuffles: shuffles within 128 bits that start in a cycle beside
-    as many FMAs as can; 0 where each takes the place of one. A width the CPU does not have counts as its
-    split halves.
+    as many FMAs as can; 0 where each takes the place of one. l2_line_cycles: to bring 64 bytes from L2 to
+    L1, in a stream. A width the CPU does not have counts as its split halves.
     source: letters of the list at the top of this file, or "assumed".
     """
 
@@ -65,6 +65,7 @@ class Pipes:
     stores_per_cycle: PerWidth
     source: str
     free_shuffles: PerWidth = PerWidth(1, 1, 0.5)
+    l2_line_cycles: float = 2.0
 
     def fma_per_cycle(self, bits: int) -> float:
         """FMA instructions of that width that a core starts in a cycle."""
@@ -89,11 +90,12 @@ def _x86(
     stores: tuple[float, float, float],
     pipes: int = 2,
     shuffles: tuple[float, float, float] | None = None,
+    l2_line: float = 2.0,
 ) -> Pipes:
     if shuffles is None:  # Intel's second 512-bit FMA unit is on the port that shuffles; else one is free
         shuffles = (1, 1, 0 if slots[2] == 1 else 0.5)
     of_memory = PerWidth(*loads), PerWidth(*stores)
-    return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles))
+    return Pipes(name, pipes, PerWidth(*slots), latency, *of_memory, source, PerWidth(*shuffles), l2_line)
 
 
 def _neon(name: str, source: str, *, pipes: int, latency: int, loads: int, stores: float = 1) -> Pipes:
@@ -150,7 +152,14 @@ PIPES: tuple[Pipes, ...] = (
     # Zen 5: four pipes shuffle within 128 bits, two of them beside the FMA pipes; shuffles across 128 bits,
     # and loads that repeat more than an element, take one of two pipes, of which one multiplies.
     _x86(
-        *("Zen 5", "A D M"), latency=4, slots=(1, 1, 1), loads=(2, 2, 2), stores=(1, 1, 1), shuffles=(2, 2, 2)
+        "Zen 5",
+        "A D M",
+        latency=4,
+        slots=(1, 1, 1),
+        loads=(2, 2, 2),
+        stores=(1, 1, 1),
+        shuffles=(2, 2, 2),
+        l2_line=1.0,
     ),
     _x86("Zen 5 mobile", "A D", latency=4, slots=(1, 1, 2), loads=(2, 2, 1), stores=(1, 1, 0.5)),
     # Arm. fma_latency is that of a whole FMLA; Arm's cores forward late into the accumulator, which

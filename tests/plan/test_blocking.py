@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,24 +10,13 @@ from neurojit.plan.blocking import (
     LEAST_STRIP_ROWS,
     MOST_KC,
     MOST_STRIPS,
-    Blocking,
     block_gemm,
     cut_strips,
     micro_tile,
 )
 from neurojit.plan.cut import Cut, cut_by, cut_equally, equal_share
-from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, Matrix
-from neurojit.plan.product import Product, plan_product
-from neurojit.target import AVX2, Cache, Caches, target_for
-from neurojit.target.pipes import pipes_of
-
-CACHES = Caches(
-    Cache(1, "data", 32 << 10, ways=8),
-    Cache(1, "instruction", 32 << 10, ways=8),
-    Cache(2, "unified", 1 << 20, ways=8),
-    Cache(3, "unified", 32 << 20, ways=16),
-    "sysfs",
-)
+from neurojit.plan.gemm import ELEMENT_SIZE, Matrix
+from neurojit.target import target_for
 
 EXTENTS = st.integers(1, 20_000)
 
@@ -72,8 +59,7 @@ def test_strips(dtype: str, m: int, n: int, k: int) -> None:
     if strips is None:
         return
     assert (covered(strips.rows), covered(strips.columns)) == (m, n)
-    assert 1 in (strips.rows.tiles, strips.columns.tiles)
-    assert 2 <= strips.rows.tiles * strips.columns.tiles <= MOST_STRIPS + 1
+    assert 2 <= strips.rows.tiles * strips.columns.tiles <= 2 * MOST_STRIPS
     assert strips.rows.tiles == 1 or m >= 2 * LEAST_STRIP_ROWS
 
 
@@ -103,32 +89,3 @@ def test_contiguous_rows_of_a_are_not_packed(isa: str, row: int, column: int, in
     blocks = block_gemm("f32", 5000, 5000, 300, target, Matrix(row, column))
     assert blocks.a_in_place == (in_place and target.isa.any_offset)
     assert (blocks.block_rows == blocks.rows.tiles) == blocks.a_in_place
-
-
-ZEN_5 = replace(target_for("avx512"), pipes=pipes_of("Zen 5", "x86_64"), caches=CACHES)
-ZEN_4 = replace(target_for("avx512"), pipes=pipes_of("Zen 4", "x86_64"), caches=CACHES)
-
-
-@pytest.mark.parametrize(
-    ("shape", "packed"),
-    [
-        ((256, 256, 256), True),
-        ((512, 512, 512), True),
-        ((128, 128, 128), True),
-        ((96, 96, 96), False),
-        ((64, 256, 256), False),
-        ((48, 512, 512), True),
-        ((512, 32, 512), False),
-        ((16, 512, 512), False),
-    ],
-    ids=str,
-)
-def test_b_is_packed_where_a_tile_outruns_l2(shape: tuple[int, int, int], packed: bool) -> None:
-    """Two 512-bit multiply-adds a cycle want lines faster than L2 gives those of rows apart; half as many,
-    as many of 256 bits, do not."""
-    m, n, k = shape
-    p = Product(m, n, k, k, 1, n, 1, n, 4)
-    assert isinstance(plan_product(p, ZEN_5), Blocking) == packed
-    assert isinstance(plan_product(p, ZEN_4), Gemm)
-    if n != 512 or m < 17:  # whose rows collide in L1, which tiles of two narrow vectors cannot afford
-        assert isinstance(plan_product(p, replace(ZEN_5, isa=AVX2)), Gemm)

@@ -10,6 +10,7 @@ from operands import TARGETS
 from neurojit.asm_templates.segments import SEGMENT
 from neurojit.plan.blocking import block_gemm, micro_tile, one_tile
 from neurojit.plan.cut import Cut, ceil_div
+from neurojit.plan.few_rows import BODY, LEAST_VECTORS
 from neurojit.plan.gemm import ELEMENT_SIZE, Gemm, GemmSchedule, Matrix, register_bits
 from neurojit.plan.tiling import FULL_UNROLL, MOST_GROUPED, edges, max_height, schedule_gemm
 from neurojit.target import Target, target_for
@@ -56,8 +57,10 @@ def assert_covers(schedule: GemmSchedule, g: Gemm, target: Target) -> None:
                 assert held + masks <= target.isa.vector_registers, what
                 continue
             held = min(vectors, height) if height > 1 else 0  # one row reads B in its multiply-adds
+            if block.shared and height > 1:
+                held, scalars = 1, 0  # what no register is left for is broadcast from memory
             assert height * vectors + held + scalars + masks <= target.isa.vector_registers, what
-    assert 1 <= schedule.unroll <= FULL_UNROLL, what
+    assert 1 <= schedule.unroll <= max(FULL_UNROLL, BODY // LEAST_VECTORS), what
     assert g.is_micro_kernel or schedule.cycles > 0, what
 
 

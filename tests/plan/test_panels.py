@@ -10,7 +10,15 @@ from operands import TARGETS
 from neurojit.errors import StorageError
 from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
-from neurojit.plan.panels import PACKED, ROUNDED, STORAGES, Panels, panel_width, rounded_storage
+from neurojit.plan.panels import (
+    PACKED,
+    ROUNDED,
+    STORAGES,
+    Panels,
+    panel_width,
+    rounded_storage,
+    suits_panels,
+)
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import ROW_STEP, panel_of_one_row, schedule_gemm
 
@@ -101,6 +109,12 @@ def test_panels_beyond_the_reach_of_displacements() -> None:
         plan_product(p, TARGETS["avx512"])
 
 
+def test_panels_suit_what_several_rows_read_from_afar() -> None:
+    assert [suits_panels("f32", 256, n, TARGETS["avx512"]) for n in (8, 256)] == [False, True]
+    l2 = TARGETS["avx2"].caches.l2.size
+    assert [suits_panels("f64", l2 // 4096, n, TARGETS["avx2"]) for n in (100, 512)] == [False, True]
+
+
 @given(st.sampled_from(list(TARGETS)), st.sampled_from(["f32", "f64"]), EXTENTS, EXTENTS)
 def test_panels_for_one_row_are_one_stream(isa: str, dtype: str, n: int, k: int) -> None:
     """Each is as wide as a tile, and a load's next trip is near."""
@@ -108,11 +122,12 @@ def test_panels_for_one_row_are_one_stream(isa: str, dtype: str, n: int, k: int)
     width = panel_of_one_row(dtype, k, n, target)
     if width == 0:
         return
-    assert k * n * size > target.caches.l1d.size // 2
+    straddles = n * size % 64 != 0 and k * n * size >= 1 << 12
+    assert k * n * size > target.caches.l1d.size // 2 or straddles
     assert width % (target.isa.widest // 8 // size) == 0
-    assert width < n
+    assert width < n or straddles
     schedule = schedule_gemm(Gemm(dtype, 1, n, k, Matrix(k), Panels.of(dtype, k, width), Output(n)), target)
-    assert [block.width for block in schedule.columns][:1] == [width]
+    assert [block.width for block in schedule.columns][:1] == [min(width, n)]
     assert schedule.unroll == k or schedule.unroll == 1 or schedule.unroll * width * size <= ROW_STEP
 
 
@@ -125,4 +140,6 @@ def test_which_weights_lie_in_panels_for_one_row() -> None:
     assert width("avx512", 100, 400) == 208
     assert width("avx2", 64, 256) == 88
     assert width("avx2", 16, 256) == 0, "stays in L1"
+    assert (width("avx512", 64, 100), width("avx512", 40, 100)) == (112, 112), "rows that are no whole lines"
+    assert width("avx512", 8, 100) == 0, "but few"
     assert width("neon", 128, 512) == 0, "its multiply-adds read no memory"
