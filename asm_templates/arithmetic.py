@@ -79,6 +79,9 @@ Relation = Literal["<", "<=", "==", ">=", ">"]
 class Arithmetic(ABC):
     """The abstract steps; see the module's head."""
 
+    loads_constants = False
+    """Whether an instruction with a constant loads it, each time; else it comes from elsewhere."""
+
     @abstractmethod
     def spread(self, lanes: int, value: float) -> Vector:
         """A fresh vector with `value` in every lane."""

@@ -4,8 +4,9 @@
     where an element takes only a few operations
 
 Dimensions that all operands pass through in one stride become one first, so most maps are one loop over
-contiguous elements, and the others one over rows of columns. Short expressions are unrolled for the sake
-of the loop's own instructions; in long ones an out-of-order core overlaps several vectors by itself.
+contiguous elements, and the others one over rows of columns. Short expressions are unrolled for the sake of
+the loop's own instructions; in long ones an out-of-order core overlaps several vectors by itself, and in
+large tensors a few are computed step by step together (`abreast`) so that it need not look ahead so far.
 Each row ends in one partial vector: exactly the elements of the inputs are read, those of the outputs
 written. What is the same all along a row is computed before it, where registers are left for that.
 """
@@ -14,10 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import cast
 
+from neurojit.asm_templates.abreast import Abreast
 from neurojit.asm_templates.expression import Evaluator, Sink
 from neurojit.asm_templates.machine import Machine, Pointer, Vector
 from neurojit.asm_templates.streams import Place, Streams, over_rows, storing
+from neurojit.plan.cut import ceil_div
 from neurojit.plan.expression import evaluate_in_order
 from neurojit.plan.map import Map, MapSchedule
 
@@ -141,13 +146,22 @@ class _Body:
             m.drop_mask(rest)
 
     def _vectors(self, count: int) -> None:
-        for number in range(count):
-            self._vector(Place(self.lanes, number * self.lanes))
+        """So many, in groups abreast."""
+        ends = cut_ends(count, self.schedule.abreast)
+        for begin, end in pairwise((0, *ends)):
+            self._vector(Place(self.lanes, begin * self.lanes), end - begin)
 
-    def _vector(self, place: Place) -> None:
+    def _vector(self, place: Place, abreast: int = 1) -> None:
+        m = self.m if abreast == 1 else cast(Machine, Abreast(self.m, abreast))
         first = len(self.g.inputs)
         sinks = [
-            Sink(node, storing(self.m, self.streams, first + output, place), stores=True)
+            Sink(node, storing(m, self.streams, first + output, place), stores=True)
             for output, node in enumerate(self.e.outputs)
         ]
-        Evaluator(self.m, self.e, self.plan, self.streams, place, self.known).run(sinks)
+        Evaluator(m, self.e, self.plan, self.streams, place, self.known).run(sinks)
+
+
+def cut_ends(count: int, most: int) -> list[int]:
+    """Where equal parts of at most so many end."""
+    parts = ceil_div(count, most)
+    return [count * (part + 1) // parts for part in range(parts)]

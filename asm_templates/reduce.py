@@ -53,6 +53,14 @@ def body(
     _Body(m, g.side_by_side(schedule.rows), schedule, operands).emit(rows)
 
 
+MOST_CHAINS, BESIDE_A_CHAIN = 4, 7
+"""Of a position: vectors that take elements in turn, and registers for each, its temporaries among them."""
+
+
+def is_position(node: Apply) -> bool:
+    return node.op in ("reduce_argmax", "reduce_argmin")
+
+
 class _Body:
     """One kernel in the course of being emitted."""
 
@@ -202,6 +210,8 @@ class _Row:
             node = self.e.nodes[r]
             assert isinstance(node, Apply)
             partials = max(1, of.program.partial_lanes[r] // lanes)
+            if is_position(node) and not of.schedule.in_registers:  # exact in any order: chains hide latency
+                partials = max(partials, min(MOST_CHAINS, self.m.vectors.free // BESIDE_A_CHAIN))
             self.now[r] = accumulator(self.m, node.op, lanes, partials, not of.g.down, of.extent)
         fresh = tuple(self.keeps - self.before)
         asked = tuple(self.e.operands(r)[0] for r in reductions)

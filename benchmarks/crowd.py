@@ -80,9 +80,7 @@ def race(activation: str, threads: int, frames: int) -> dict[str, int]:
 
     found = {}
     with nj.num_threads(threads):
-        found["neurojit"] = most_characters(
-            lambda n: calls_of(network(n), any_batch=True)["neurojit"], frames
-        )
+        found["neurojit"] = most_characters(lambda n: ours(network(n)), frames)
     if onnx_peer.available:
         found["ORT"] = most_characters(quickest(lambda n: onnx_peer.calls_of(n, threads)), frames)
     if torch_peer.available:

@@ -114,6 +114,7 @@ def variants(module: Any, inputs: tuple[Any, ...], compiled: bool) -> dict[str, 
         warnings.simplefilter("ignore")  # that torch.jit is old
         found["jit"] = torch.jit.freeze(torch.jit.trace(module, inputs, check_trace=False))
         if compiled and has_compiler:
+            torch.compiler.reset()  # else it gives up after so many networks
             found["compile"] = torch.compile(module)
             for _ in range(3):
                 found["compile"](*inputs)

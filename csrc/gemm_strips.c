@@ -15,10 +15,9 @@ static void run_part(void *job, int64_t part)
     void *const *buffers = job;
     const nj_gemm_strips *p = buffers[0];
     const int64_t across = p->columns.count[0] + p->columns.count[1];
-    const int64_t down = p->rows.count[0] + p->rows.count[1];
     int lower, right;
-    const int64_t row = first_of(&p->rows, p->by_columns ? part % down : part / across, &lower);
-    const int64_t column = first_of(&p->columns, p->by_columns ? part / down : part % across, &right);
+    const int64_t row = first_of(&p->rows, part / across, &lower);
+    const int64_t column = first_of(&p->columns, part % across, &right);
     const nj_code *kernel = p->kernel[lower][right];
     void *of_part[4 + NJ_MOST_BESIDE] = {kernel->context};
     for (int i = 0; i < p->operands; i++) {

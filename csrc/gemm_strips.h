@@ -6,9 +6,9 @@
  *
  * The idea. The columns of C are cut into strips, each a product of its own with the same A, and its rows
  * where that does not give parts enough, or B is packed already. One emitted kernel serves all parts of a size;
- * the members of the thread pool take part after part, those of one strip of columns one after the other, so
- * that its part of B is read once; of packed weights those of one strip of rows. Operands of an epilogue are cut
- * along with C. A few rows times a large B are bound by reading B, in runs as long as can be: where one thread
+ * the members of the thread pool take part after part, those of one strip of rows one after the other, so that
+ * their rows of A stay in L2 while the narrower parts of B pass by. Operands of an epilogue are cut along with C.
+ * A few rows times a large B are bound by reading B, in runs as long as can be: where one thread
  * computes them, one kernel does it whole.
  *
  * Invariants. Parts of C are disjoint, and each element is the same chain of multiply-adds as in one
@@ -29,7 +29,6 @@ typedef struct nj_step {
 
 typedef struct nj_gemm_strips {
     nj_cut rows, columns;
-    int by_columns;                   /* parts of one strip of columns follow each other, else of rows */
     int operands;                     /* A, B, C and those beside C */
     nj_step step[3 + NJ_MOST_BESIDE]; /* of each */
     int64_t work, member_work;        /* multiply-adds of the whole, and those worth one more member */

@@ -26,6 +26,7 @@ from neurojit.errors import AssertFailedError, Diagnostic, RegisterPressureError
 from neurojit.ir import ELEMENTS, Function, Module, TensorType, evaluate, parse, parse_schedule
 from neurojit.ir.numbers import to_element
 from neurojit.ir.printer import print_module, print_schedule
+from neurojit.ir.types import round_bf16
 from neurojit.passes import run
 from neurojit.plan.program import ProgramPlan
 from neurojit.planner import plan_program
@@ -169,6 +170,8 @@ class Contract:
         if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
             array = array_of(array, self._name("input", number))
         made: Array = array if isinstance(array, np.ndarray) else np.asarray(array, dtype)
+        if value.type.element == "bf16":
+            made = _bf16_bits(made)
         if made.dtype != dtype and made.dtype.newbyteorder("=") != dtype:
             raise TypeError(
                 f"{self._name('input', number)}: expected {dtype}, got {made.dtype}; convert with astype"
@@ -467,6 +470,13 @@ def _in_memory(result: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(np.asarray(result, np.float32).view(np.uint32) >> 16, np.uint16)
 
 
+def _bf16_bits(array: Array) -> Array:
+    """The bits of bf16 numbers, also of float32 ones, which are rounded, and of ml_dtypes' type."""
+    if array.dtype == np.float32:
+        return _in_memory(round_bf16(array), np.dtype(np.uint16))
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
 def _shape_or_dynamic(type_: TensorType) -> tuple[int, ...]:
     return tuple(-1 if extent is None else extent for extent in type_.shape)
 
@@ -487,6 +497,8 @@ def _checked_weight(function: Function, name: str, given: Any) -> Array:
         raise KeyError(f"{function.name}: weight {name!r}: expected one of {list(function.weights)}")
     type_ = function.weights[name]
     array = np.asarray(given)
+    if type_.element == "bf16":
+        array = _bf16_bits(array)
     if array.dtype.newbyteorder("=") != _dtype(type_):
         raise TypeError(f"weight {name!r}: expected {_dtype(type_)}, got {array.dtype}; convert with astype")
     if array.shape != type_.shape:

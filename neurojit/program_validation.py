@@ -17,7 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from neurojit.bounds import Array, Bounded, Bounds, Expected, UnboundedError, agrees
+from neurojit.bound_rules import Array, Bounded
+from neurojit.bounds import Bounds, Expected, UnboundedError, agrees
 from neurojit.errors import ValidationError
 from neurojit.ir.interpreter import held_as_float32
 from neurojit.ir.numbers import to_element

@@ -149,7 +149,7 @@ def test_a_plan_has_no_more_operands_than_c_has_room_for() -> None:
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
         publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1, 0), (None,) * 8, False, (), steps)
     with pytest.raises(ValueError, match="at most 4 operands beside C, got 5"):
-        strips_code((cut, cut, 1), ((0, 4),) * 8, (None,) * 4, 1, 1)
+        strips_code((cut, cut), ((0, 4),) * 8, (None,) * 4, 1, 1)
     with pytest.raises(ValueError, match="8 micro-kernels, got 1"):
         publish_blocked(slot, (1,) * 9, (cut, cut, 1, 1, 1, 1, 1, 1, 0), (0,), False)
     assert not slot.published

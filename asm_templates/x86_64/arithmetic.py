@@ -22,6 +22,7 @@ RELATIONS = {"==": 0x00, "<": 0x11, "<=": 0x12, ">=": 0x1D, ">": 0x1E}  # vcmpps
 class X86Arithmetic(X86Moves):
     """See the module's head."""
 
+    loads_constants = True
     registers: ClassVar[dict[int, str]]
     """Width in bits -> register class."""
     mark: str

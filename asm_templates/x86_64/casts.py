@@ -2,7 +2,8 @@
 
 Whole registers, or one number: that is spread over a register by the load, or picked from one by the store,
 since no load or store of a vector touches so few bytes. Single bytes and words are stored by instructions of
-AVX, which reach the lower 16 registers: nothing else is in registers where numbers are cast.
+AVX, which reach the lower 16 registers; some of those are free, for nothing else is in registers where
+numbers are cast.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from neurojit.encoder import forms
 
 SIGNED_BYTE, UPPER_HALF = 24, 16
 """Bits by which the lowest byte, or half, of 32 bits is shifted to be the uppermost."""
+REACHED = 16
+"""Registers that instructions of AVX reach."""
 UPPER = 1
 """Of two halves, of 16 bits or of a register."""
 
@@ -22,8 +25,8 @@ class X86Casts(X86Lanes):
     """See the module's head."""
 
     def load_cast(self, stored: Stored, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        target = Vector(self.vectors.take(), lanes, self.width_of(lanes))
-        register = target.register
+        register = self.vectors.take_in_order(1)[0] if lanes == 1 else self.vectors.take()
+        target = Vector(register, lanes, self.width_of(lanes))
         if stored in ("i8", "bf16"):
             self._load_narrow(stored, target, pointer, offset)
             return target
@@ -69,7 +72,10 @@ class X86Casts(X86Lanes):
         if vector.lanes == 1:
             pick = "vpextrb m8, xmm, imm8" if stored == "i8" else "vpextrw m16, xmm, imm8"
             part = 0 if stored == "i8" else UPPER
-            self.buffer.mem_imm(forms[pick], pointer, offset, part, register)
+            low = self._low(register)
+            self.buffer.mem_imm(forms[pick], pointer, offset, part, low)
+            if low != register:
+                self.vectors.give(low)
             return
         if stored == "bf16":
             self.shift_right(vector, UPPER_HALF, into=vector)
@@ -86,6 +92,14 @@ class X86Casts(X86Lanes):
         else:
             self.buffer.mem(forms["vmovups m128, xmm"], pointer, offset, register)
         self.drop(upper)
+
+    def _low(self, register: int) -> int:
+        """What is in a register, in one that every instruction reaches; a fresh one if it must be."""
+        if register < REACHED:
+            return register
+        low = self.vectors.take_in_order(1)[0]
+        self.buffer.regs(forms["vmovups xmm, xmm {evex}"], low, register)
+        return low
 
     def _marked(self, name: str) -> int:
         return forms[name + self.mark]

@@ -118,12 +118,10 @@ def one_tile(g: Gemm, target: Target) -> GemmSchedule:
 
 
 class Strips(NamedTuple):
-    """A product read in place, cut for threads to share: along its rows, its columns, or both. by_columns:
-    parts of one strip of columns follow each other."""
+    """A product read in place, cut for threads to share: along its rows, its columns, or both."""
 
     rows: Cut
     columns: Cut
-    by_columns: bool
 
 
 def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
@@ -142,7 +140,7 @@ def cut_strips(dtype: str, m: int, n: int, work: int) -> Strips | None:
     down = max(min(ceil_div(count, columns.tiles), most), 1)
     if columns.tiles * down % 2 and down < most:
         down += 1  # two threads take as many parts each
-    return Strips(cut_equally(m, down), columns, True) if columns.tiles * down > 1 else None
+    return Strips(cut_equally(m, down), columns) if columns.tiles * down > 1 else None
 
 
 def cut_row(n: int, row_bytes: int, unit: int) -> Strips | None:
@@ -151,7 +149,7 @@ def cut_row(n: int, row_bytes: int, unit: int) -> Strips | None:
     count = min(n * row_bytes // ROW_STRIP_BYTES, MOST_STRIPS)
     if count < 2 or n < 2 * unit:
         return None
-    return Strips(Cut(1, 1), cut_by(n, equal_share(n, ceil_div(n, count), unit)), True)
+    return Strips(Cut(1, 1), cut_by(n, equal_share(n, ceil_div(n, count), unit)))
 
 
 def row_member_work(panels: Panels) -> int:
@@ -185,4 +183,4 @@ def cut_panels(g: Gemm) -> Strips | None:
     elif g.n >= 2 * g.b.width:
         count = min(work // STRIP_WORK, MOST_STRIPS)
         columns = cut_by(g.n, equal_share(g.n, ceil_div(g.n, count), g.b.width))
-    return Strips(rows, columns, False)
+    return Strips(rows, columns)

@@ -58,7 +58,7 @@ class TileCost:
     `shared`, and how many `rows_by_lanes`."""
 
     __slots__ = (
-        "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row",
+        "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row", "_loads_seen",
         "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "folds",
         "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
     )  # fmt: skip
@@ -67,6 +67,7 @@ class TileCost:
         self, lanes: tuple[int, ...], folded: int, adjacent: bool, size: int, target: Target
     ) -> None:
         pipes, isa = target.pipes, target.isa
+        self._loads_seen = LOADS_SEEN if isa.has_segments else 0.0  # where it was measured
         self._known: dict[int, tuple[float, float]] = {}
         self.slots_per_row = self._loads = self.stores_per_row = 0.0
         for count in lanes:
@@ -157,7 +158,7 @@ class TileCost:
             loads *= LOADS_LOST
         else:
             loads *= LOADS_LOST
-            step += LOADS_SEEN * loads**4 / step**3
+            step += self._loads_seen * loads**4 / step**3
         stores = height * self.stores_per_row
         late = 2 * (stores - self._stores_hidden) if stores > self._stores_hidden and not self.folds else 0.0
         return max(step, loads), stores * STORES_SEEN + late + TILE_CYCLES

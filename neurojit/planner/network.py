@@ -53,7 +53,8 @@ class _Network(AcrossRows):
         self, function: Function, target: Target, most: int, schedule: ScheduleText = NOTHING
     ) -> None:
         super().__init__(function, target, most, schedule)
-        self.stages, self.known = _stages(self.groups)
+        self.dynamic = {id(made) for made in self.groups if _is_dynamic(made)}
+        self.stages, self.known = _stages(self.groups, self.dynamic)
         self.in_order = False
 
     def plan(self) -> ProgramPlan:
@@ -67,9 +68,9 @@ class _Network(AcrossRows):
         self._static_destinations(states)
         for stage in range(1 + self._last_stage):
             at = [made for made in self.groups if self.stages[id(made)] == stage]
-            self._lower([made for made in at if not _is_dynamic(made)])
+            self._lower([made for made in at if id(made) not in self.dynamic])
             if dynamic:
-                self._lower_rows(stage, [made for made in at if _is_dynamic(made)])
+                self._lower_rows(stage, [made for made in at if id(made) in self.dynamic])
         self._copy_rest()
         if f.asserts:
             self.drafts.begin_last()
@@ -142,7 +143,7 @@ class _Network(AcrossRows):
             for op in self.function.block.walk()
             if op.name == "state_read" and op.attributes["name"] == write.attributes["name"]
         }
-        ordered = sorted(self.groups, key=_is_dynamic)  # as they are lowered
+        ordered = sorted(self.groups, key=lambda made: id(made) in self.dynamic)  # as they are lowered
         handed = set(self.function.outputs)
         held_so = write.operands[0].type.element not in NARROW
         return (
@@ -208,7 +209,9 @@ class _Network(AcrossRows):
 
     def _with_needed(self, asked: list[Group]) -> list[Group]:
         """These dynamic groups, and all whose rows they need, in order."""
-        makers = {v: made for made in self.groups if _is_dynamic(made) for op in made.ops for v in op.results}
+        makers = {
+            v: made for made in self.groups if id(made) in self.dynamic for op in made.ops for v in op.results
+        }
         needed, to_do = {id(made) for made in asked}, list(asked)
         while to_do:
             for value in (v for op in to_do.pop().ops for v in operands_of(op) if v.type.is_dynamic):
@@ -239,16 +242,18 @@ def row_bytes(type_: TensorType) -> int:
     return type_.count(1) * ELEMENTS[type_.element].size
 
 
-def _stages(groups: list[Group]) -> tuple[dict[int, int], dict[Value, int]]:
-    """(of each group by its id, and from which on a value is known). A stage is what has no rows, then the
-    rows of the dynamic extent; what all rows give in the end is known to the next stage."""
+def _stages(groups: list[Group], dynamic: set[int]) -> tuple[dict[int, int], dict[Value, int]]:
+    """(of each group by its id, and from which on a value is known). dynamic: ids of those that have rows.
+
+    A stage is what has no rows, then the rows of the dynamic extent; what all rows give in the end is known
+    to the next stage."""
     stages: dict[int, int] = {}
     known: dict[Value, int] = {}
     for made in groups:
         stage = max((known.get(value, 0) for op in made.ops for value in operands_of(op)), default=0)
         stages[id(made)] = stage
         for value in (value for op in made.ops for value in op.results):
-            known[value] = stage + (_is_dynamic(made) and not value.type.is_dynamic)
+            known[value] = stage + (id(made) in dynamic and not value.type.is_dynamic)
     return stages, known
 
 

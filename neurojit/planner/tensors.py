@@ -102,16 +102,35 @@ class View:
         return View(self.buffer, shape, strides, self.offset, self.element)
 
     def reshaped(self, shape: tuple[int, ...]) -> View | None:
-        """The same elements in row-major order; None where that is no view."""
+        """The same elements in row-major order; None where that is no view.
+
+        Axes are taken in runs, from the last one on, whose extents multiply to the same number before and
+        after; a run of axes that follow each other in memory may be cut anew."""
         if self.is_contiguous:
             return View(self.buffer, shape, row_major(shape), self.offset, self.element)
         kept = [(e, s) for e, s in zip(self.shape, self.strides, strict=True) if e != 1]
-        wanted = [e for e in shape if e != 1]
-        if [e for e, _ in kept] != wanted:
-            return None
-        rest = iter(kept)
-        strides = tuple(0 if extent == 1 else next(rest)[1] for extent in shape)
-        return View(self.buffer, shape, strides, self.offset, self.element)
+        strides = [0] * len(shape)
+        at = len(shape)
+        while kept:
+            extent, stride = kept.pop()
+            run, cut = extent, 1
+            begin = at
+            while True:
+                while cut < run and begin > 0:
+                    begin -= 1
+                    cut *= shape[begin]
+                if cut == run:
+                    break
+                if cut < run or not kept or kept[-1][1] != extent * stride:
+                    return None
+                extent, _ = extent * kept[-1][0], kept.pop()
+                run = extent
+            step = stride
+            for axis in range(at - 1, begin - 1, -1):
+                strides[axis] = 0 if shape[axis] == 1 else step
+                step *= shape[axis]
+            at = begin
+        return View(self.buffer, shape, tuple(strides), self.offset, self.element)
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ def publish_blocked(
     keeps_c: bool = False,
 ) -> None: ...
 def strips_code(
-    strips: tuple[tuple[int, ...], tuple[int, ...], bool],
+    strips: tuple[tuple[int, ...], tuple[int, ...]],
     steps: tuple[tuple[int, int], ...],
     kernels: tuple[Code | None, ...],
     work: int,

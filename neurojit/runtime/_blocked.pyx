@@ -45,7 +45,6 @@ cdef extern from "gemm_strips.h":
         int64_t row, column
     ctypedef struct nj_gemm_strips:
         nj_cut rows, columns
-        int by_columns
         int operands
         nj_step step[7]
         int64_t work, member_work
@@ -201,7 +200,7 @@ def strips_code(strips, tuple steps not None, tuple kernels not None, int64_t wo
     plan = &made.strips
     made.code.bytes = sizeof(StripsCode)
     try:
-        rows, columns, plan.by_columns = strips
+        rows, columns = strips
         plan.rows, plan.columns = cut_of(rows), cut_of(columns)
         plan.operands = 3 + count_of_besides(steps[3:])
         for i in range(plan.operands):

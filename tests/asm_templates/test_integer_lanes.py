@@ -10,6 +10,8 @@ from fence import SIDES, Fence
 from operands import TARGETS, Array, runnable_isas
 from oracle import assert_same_bits
 
+from neurojit.asm_templates import cast
+from neurojit.asm_templates.machine import ELEMENTS
 from neurojit.codegen import emit_cast, emit_map, emit_reduce
 from neurojit.ir.numbers import to_element
 from neurojit.ir.types import round_bf16
@@ -17,6 +19,8 @@ from neurojit.plan.cast import CASTS, Cast
 from neurojit.plan.expression import OPERATIONS, Builder
 from neurojit.plan.map import Access, Map
 from neurojit.plan.reduce import Reduce
+from neurojit.product_codegen import machine_class, machine_for
+from neurojit.row_validation import validate_cast
 from neurojit.runtime import Code
 from neurojit.tensor_compiler import compile_tensor_kernel
 
@@ -155,3 +159,18 @@ def test_integers_have_no_64_bits() -> None:
     g = on("wrap8")(4)
     with pytest.raises(ValueError, match="map: integers among f64, expected f32"):
         Map("f64", g.shape, g.inputs, g.outputs, g.expression)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("source", "target"), sorted(CASTS))
+def test_casts_with_whichever_register_comes_first(isa: str, source: str, target: str) -> None:
+    """What stood in a program before leaves the free registers in any order."""
+    g = Cast(source, target, 3)
+    for rotated in range(0, 32, 5):
+        buffer = machine_class(TARGETS[isa].isa).new_buffer("table")
+        machine = machine_for(TARGETS[isa].isa, buffer, ELEMENTS[g.dtype], "cast")
+        free = machine.vectors._free
+        free[:] = free[rotated:] + free[:rotated]
+        cast.emit(machine, g)
+        code = Code.map(buffer.finish())
+        validate_cast(g, code.call, f"{source} to {target}")

@@ -232,6 +232,33 @@ def test_every_unrolling_gives_the_same(isa: str, unroll: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("unroll", "abreast"), [(2, 2), (3, 3), (4, 2), (5, 3), (1, 4)])
+def test_vectors_abreast_have_the_bits_that_each_has_alone(isa: str, unroll: int, abreast: int) -> None:
+    """Of a group that is not whole, too, and with values that are the same all along a row."""
+    if isa == "avx2":
+        abreast = min(abreast, 2)
+    for n in (1, 15, 64, 16 * 7 + 5, 333):
+        check(isa, lstm_map("f32", 2, n), schedule=MapSchedule(unroll, abreast=abreast))
+    build = Builder()
+    x, column = build.input(0), build.apply("exp", build.input(1))
+    chosen = build.apply("select", build.apply("<", x, column), build.apply("max", x, column), column)
+    e = build.done(build.apply("log", build.apply("abs", chosen)), build.apply("div", chosen, x))
+    inputs = Access(0, (400, 1)), Access(1, (1, 0))
+    g = Map("f32", (3, 333), inputs, (Access(2, (333, 1)), Access(3, (333, 1))), e)
+    check(isa, g, schedule=MapSchedule(unroll, abreast=1 if isa == "avx2" else min(abreast, 3)))
+
+
+def test_large_tensors_of_long_functions_are_computed_abreast() -> None:
+    for target in TARGETS.values():
+        lanes = target.isa.widest // 32
+        assert schedule_map(lstm_map("f32", 1, lanes), target.isa).abreast == 1
+        of_many = schedule_map(lstm_map("f32", 100, 40 * lanes), target.isa).abreast
+        assert of_many > 1 or target.isa.vector_registers == 16
+        assert schedule_map(Map.of_functions("f32", (Activation("exp"),)), target.isa).abreast > 1
+        assert schedule_map(Map.of_functions("f32", (Activation("relu"),)), target.isa).abreast == 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 @pytest.mark.parametrize("side", SIDES)
 def test_row_27_between_guard_pages(isa: str, dtype: str, side: str) -> None:

@@ -62,7 +62,7 @@ def test_parts_cover_c_in_whole_panels(storage: str, isa: str, m: int, n: int, k
     strips = cut_panels(g)
     if strips is None:
         return
-    rows, columns, _ = strips
+    rows, columns = strips
     assert sum(height * tiles for height, tiles in rows.groups) == m
     assert sum(width * tiles for width, tiles in columns.groups) == n
     assert columns.tiles == 1 or columns.size % g.b.width == 0
