@@ -44,7 +44,7 @@ def measure(short: bool) -> dict[str, Any]:
 def of_network(network: Network, count: int) -> dict[str, dict[str, float]]:
     """Of neurojit, and of the quickest way to call each peer."""
     calls = contenders_of(network, compiled=False)
-    ns = take_turns({name: call.contender() for name, call in calls.items()}, 3)
+    ns = take_turns({name: call.contender() for name, call in calls.items()}, 9)
     found = {"neurojit": percentiles(calls["neurojit"], count)}
     for peer in ("ORT", "torch"):
         names = [name for name in ns if name.startswith(peer)]
