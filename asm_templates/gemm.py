@@ -350,7 +350,7 @@ def _step_by_columns(
     """A column of A in registers; the vectors of B pass through one."""
     height = len(accumulators)
     (a, offset), a_row = at_a, g.a.row_stride * m.element.size
-    scalars = [right_operand.scalar(m, g.b, block, a, offset + i * a_row) for i in range(height)]
+    scalars = [right_operand.scalar(m, g.b, block, a, offset + i * a_row, 1) for i in range(height)]
     _multiply_columns(m, g, accumulators, block, scalars, at_b, part)
     m.drop(*scalars)
 

@@ -56,10 +56,13 @@ def load(
     return m.load(lanes, pointer, offset) if b.is_dot else m.vector(lanes, pointer, offset, uses)
 
 
-def scalar(m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, offset: int) -> Scalar:
-    """An element of A as `multiply` takes it, for the vectors of one row."""
+def scalar(
+    m: Machine, b: RightOperand, block: ColumnBlock, pointer: Pointer, offset: int, later: int = 0
+) -> Scalar:
+    """An element of A as `multiply` takes it, for the vectors of one row. later: registers that what it
+    multiplies will take, and that it must leave."""
     lanes = max(block.lanes)
-    shared = block.shared and m.vectors.free > 1  # the last register is for what it multiplies
+    shared = block.shared and m.vectors.free > later
     if shared or (isinstance(b, Panels) and b.is_dot):
         return m.broadcast(lanes, pointer, offset)
     return m.scalar(lanes, pointer, offset, len(block.lanes))

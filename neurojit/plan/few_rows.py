@@ -2,7 +2,7 @@
 
 Here B bounds the time: each of its lines serves a few multiply-adds and is gone. What a line costs depends on
 how many of its neighbours are read with it: the wider a tile, the longer the runs along the rows of B. So the
-tile is as wide as the registers allow for the rows, 16 vectors for one row, 8 to 12 for two or three, and B
+tile is as wide as the registers allow for the rows, 16 vectors for one row, 8 to 12 for two or three; and B
 from beyond L2 is read in passes over k, so short that all of it is one stream through memory.
 
 More rows use each line more often, and the cost model of `tiling` finds their tiles. But where rows of B meet
@@ -26,6 +26,8 @@ WIDTHS = (16, 12, 8, 6, 5, 4)
 LEAST_VECTORS = 8
 """Of a row of B, from which its runs are long enough to think about."""
 LINE = 64
+STREAM_VECTORS = 8
+"""Side by side for one row and a B from beyond L2: 16 take a fifth longer where it comes from memory."""
 STREAM_ROWS, STREAM_ROWS_OF_MORE = 12, 8
 """Rows of B in a pass of one row of A, and of two or three."""
 BODY = 256
@@ -66,7 +68,8 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
     far = extent_of_b(g) > target.caches.l2.size
     vectors, edge = ceil_div(g.n, full), g.n % full
     masks = int(edge > 0)
-    cuts = {cut_equally(vectors, ceil_div(vectors, width)) for width in WIDTHS if width <= vectors}
+    widths = (STREAM_VECTORS,) if g.m == 1 and far else WIDTHS
+    cuts = {cut_equally(vectors, ceil_div(vectors, width)) for width in widths if width <= vectors}
     costs = {
         cut: sum(tiles * _cost(g.m, width, masks, far, target) for width, tiles in cut.groups)
         for cut in cuts

@@ -16,7 +16,7 @@ from operands import DTYPES, TARGETS, cancelling, planned, runnable_isas, transp
 from oracle import assert_same_bits
 
 from neurojit.asm_templates.segments import SEGMENT
-from neurojit.codegen import emit_gemm
+from neurojit.codegen import emit_gemm, list_gemm
 from neurojit.errors import EncodeError, MissingStepError, RegisterPressureError
 from neurojit.plan.blocking import micro_tile
 from neurojit.plan.cut import Cut, ceil_div, cut_by, cut_equally
@@ -210,3 +210,12 @@ def test_accumulating_micro_kernels_add_to_c(isa: str, dtype: str) -> None:
     reference_matmul(a, b, expected, accumulate=True)
     Kernel(isa, g).load()(a, b, got)
     assert_same_bits(got, expected)
+
+
+def test_shared_scalars_take_the_last_register() -> None:
+    """8 rows of three vectors and of four folded columns leave one register beside B's for A's scalars."""
+    g = Gemm.contiguous("f32", 8, 52, 16)
+    block = ColumnBlock((16, 16, 16), 1, Cut(8, 1), folded=4, shared=True)
+    listing = list_gemm(g, GemmSchedule((block,), 16), TARGETS["avx512"].isa)
+    assert "{1to16}" not in listing
+    assert listing.count("vbroadcastss") == 8 * 16
