@@ -37,10 +37,10 @@ typedef enum {
     NJ_SCALE_RANGE,
     NJ_DISPLACEMENT_RANGE,
     NJ_IMMEDIATE_RANGE,
-    NJ_FIELD_RANGE, /* a word's field, fault.operand: the value is too small or too large */
-    NJ_FIELD_UNIT,  /* the same: no multiple of fault.lowest */
+    NJ_FIELD_RANGE,    /* a word's field, fault.operand: the value is too small or too large */
+    NJ_FIELD_UNIT,     /* the same: no multiple of fault.lowest */
     NJ_UNKNOWN_RECORD, /* nj_code_copy: no such records */
-    NJ_MISALIGNED,  /* an instruction word behind data of odd length */
+    NJ_MISALIGNED,     /* an instruction word behind data of odd length */
 } nj_emit_status;
 
 enum {

@@ -96,8 +96,8 @@ static void multiply(const gemm_job *job, const block *at, int64_t row, int64_t 
     const int64_t top = start_of(&p->rows, at->row), left = start_of(&p->columns, at->column);
     const int last = at->s + k == p->k;
     /* the tiles' rows of A: one after the other in scratch, or where they lie */
-    const char *rows = p->a_in_place ? job->a + (top * p->a_row_stride + at->s * p->a_column_stride) * size
-                                     : job->packed_a;
+    const char *rows =
+        p->a_in_place ? job->a + (top * p->a_row_stride + at->s * p->a_column_stride) * size : job->packed_a;
     const int64_t from_row_to_row = (p->a_in_place ? p->a_row_stride : k) * size;
     char *sums = job->partial != NULL ? job->partial : job->c;
     const int64_t stride = (job->partial != NULL ? p->n : p->c_row_stride) * size;

@@ -10,8 +10,8 @@
  * time. Pieces are whole parts of the program's tallest height but for the last one.
  *
  * Invariants. Rows of the outputs are disjoint, and a row has the same bits in whatever piece it is computed:
- * so the number of members changes nothing. If asserts fail, the answer is the least of their numbers, which is
- * what one thread would have given. Nothing is allocated, nothing can fail. */
+ * so the number of members changes nothing. If asserts fail, the answer is the least of their numbers, which
+ * is what one thread would have given. Nothing is allocated, nothing can fail. */
 #ifndef NJ_ROW_BATCH_H
 #define NJ_ROW_BATCH_H
 

@@ -14,7 +14,8 @@
  *
  * Each worker spins for some microseconds after a job, for the next one of a series, then parks on its
  * condition variable. On Linux one that parked on the core of whoever posts it next is sent to another first:
- * woken there it would wait for the caller to be done. Workers are created when a job first wants them and live as long as the process.
+ * woken there it would wait for the caller to be done. Workers are created when a job first wants them and
+ * live as long as the process.
  *
  * Invariants.
  * - One job at a time. Whoever finds the pool reserved gets 1 member, itself, and waits for nobody.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import networks
 import numpy as np
 import pytest
-from conftest import Child
 from operands import TARGETS, needs_kernels, plain, runnable_isas
 
 import neurojit as nj
@@ -147,7 +147,7 @@ def test_without_memory_or_threads_fewer_take_part() -> None:
     np.testing.assert_array_equal(program(x), expected)
 
 
-def test_a_forked_child_shares_rows_too(child: Child) -> None:
+def test_a_forked_child_shares_rows_too(child: Any) -> None:
     done = child(
         """
 import os, signal, warnings
@@ -170,3 +170,26 @@ print("shared")
     )
     assert done.returncode == 0, done.stderr
     assert "shared" in done.stdout
+
+
+def test_the_first_assert_that_fails_is_the_same_for_every_number_of_threads() -> None:
+    net = networks.Net()
+    b, x = net.b, net.input("x", "?", 128)
+    y = net.dense(x, "a", 128, 256)
+    for number, limit in enumerate((9.0, 8.0)):
+        small = b.compare(b.max(b.abs(x), axes=(1,)), limit, predicate="lt")
+        getattr(b, "assert")(small, text=f"assert {number}")
+    module, weights = net.module(y)
+    program = nj.compile(module, weights)
+    assert program.compiled, program.explain()
+    assert plan_of(program).shared_rows is not None
+    rows = np.zeros((400, 128), np.float32)
+    for threads in (1, 2, 4):
+        nj.set_num_threads(threads)
+        program(rows)
+        for at, failed in (({399: 10.0, 3: 8.5}, 0), ({350: 8.5}, 1), ({3: 8.5, 70: 8.5}, 1)):
+            x_bad = rows.copy()
+            for row, value in at.items():
+                x_bad[row, 5] = value
+            with pytest.raises(AssertionError, match=f"assert {failed}"):
+                program(x_bad)
