@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import networks
 import numpy as np
 import pytest
-from conftest import Child
 from operands import TARGETS, needs_kernels, plain, runnable_isas
 
 import neurojit as nj
@@ -147,7 +147,7 @@ def test_without_memory_or_threads_fewer_take_part() -> None:
     np.testing.assert_array_equal(program(x), expected)
 
 
-def test_a_forked_child_shares_rows_too(child: Child) -> None:
+def test_a_forked_child_shares_rows_too(child: Any) -> None:
     done = child(
         """
 import os, signal, warnings
