@@ -47,7 +47,7 @@ BENCH = $(PY) benchmarks/bench.py --json build/bench/bench.json --pictures build
 bench: $(VENV)/.has-bench  ## every figure beside its goal, against NumPy, LIBXSMM and what else is installed
 	$(BENCH)
 
-bench-short: $(VENV)/.has-bench  ## the same for fewer sizes, in some minutes
+bench-short: $(VENV)/.has-bench  ## the same for fewer sizes, in two minutes
 	$(BENCH) --short
 
 bench-pytest: $(VENV)/.has-bench  ## a few of them under pytest-benchmark, to compare runs

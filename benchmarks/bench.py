@@ -56,7 +56,7 @@ def main() -> None:
         os.environ.pop(name, None)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--short", action="store_true", help="fewer sizes and repeats: some minutes")
+    parser.add_argument("--short", action="store_true", help="fewer sizes and repeats: two minutes")
     parser.add_argument("--json", metavar="PATH", help="write everything to this file")
     parser.add_argument("--pictures", metavar="FOLDER", help="draw them there, where matplotlib is installed")
     parser.add_argument("--in-this-process", metavar="MODULE", help=argparse.SUPPRESS)

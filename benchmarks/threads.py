@@ -25,7 +25,7 @@ try:
 except ImportError:
     threadpoolctl = None
 
-TURNS = {128: 30, 256: 30, 512: 30, 1024: 15, 2048: 6}
+TURNS = {128: 20, 256: 20, 512: 20, 1024: 10, 2048: 4}
 """n -> turns of each contender, in the short form."""
 PAUSE_S = 0.04
 CORES = (
