@@ -295,7 +295,7 @@ def _takes_lanes(m: Machine, g: Gemm, height: int) -> bool:
     """Whether the elements of A that several steps need lie side by side, and a load of each row fits."""
     at_once = m.scalars_at_once
     side_by_side = at_once > 1 and g.a.column_stride == 1 and at_once % right_operand.group(g.b) == 0
-    return side_by_side and m.vectors.free >= height + SPARE
+    return side_by_side and m.vectors.free >= height + SPARE + right_operand.temporaries(g.b)
 
 
 def _group(

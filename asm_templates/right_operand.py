@@ -19,6 +19,11 @@ def group(b: RightOperand) -> int:
     return b.group if isinstance(b, Panels) else 1
 
 
+def temporaries(b: RightOperand) -> int:
+    """Registers that a product of B takes at most besides its operands: sums of words are put together."""
+    return 2 if isinstance(b, Panels) and b.storage == "int8 words" else 0
+
+
 def expect(m: Machine, b: RightOperand) -> None:
     """Prepare the loads. Called before loops."""
     if isinstance(b, Panels) and (b.is_widened or b.is_dot):

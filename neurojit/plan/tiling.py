@@ -343,15 +343,19 @@ def k_block(g: Gemm, target: Target) -> int:
     return K_BLOCK if far and row >= FAR_ROWS else 0
 
 
+MORE_REGISTERS = ("bf16", "bf16 wide", "int8 words")
+
+
 def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -> int:
     """Rows of a tile `vectors` wide: the accumulators fit the registers, with the shorter of a row of B and a
     column of A, and one register for the longer.
 
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
-    vector register each where the ISA has no others for them. storage: of packed B, which may take one more.
+    vector register each where the ISA has no others for them. storage: of packed B, which may take one more,
+    and where NEON puts sums of words together four.
     """
-    one_more = storage in ("bf16", "bf16 wide", "int8 words")
-    room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks) - one_more
+    more = 4 if storage == "int8 words" and isa.multiplies_lanes else storage in MORE_REGISTERS
+    room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks) - more
     return max(1, (room - vectors) // vectors, min(room // (vectors + 1), vectors - 1))
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operands import TARGETS
 
+from neurojit.codegen import emit_gemm
 from neurojit.errors import StorageError
 from neurojit.plan.blocking import PART_WORK, cut_panels
 from neurojit.plan.gemm import Gemm, Matrix, Output
@@ -21,6 +22,7 @@ from neurojit.plan.panels import (
 )
 from neurojit.plan.product import Product, plan_product
 from neurojit.plan.tiling import ROW_STEP, panel_of_one_row, schedule_gemm
+from neurojit.target import target_for
 
 EXTENTS = st.one_of(st.integers(1, 200), st.integers(200, 5000))
 
@@ -143,3 +145,13 @@ def test_which_weights_lie_in_panels_for_one_row() -> None:
     assert (width("avx512", 64, 100), width("avx512", 40, 100)) == (112, 112), "rows that are no whole lines"
     assert width("avx512", 8, 100) == 0, "but few"
     assert width("neon", 128, 512) == 0, "its multiply-adds read no memory"
+
+
+def test_products_of_words_find_registers_on_neon() -> None:
+    """A tile may be as tall as the plan says with what NEON needs to put sums of words together."""
+    neon = target_for("neon")
+    for m in range(1, 30):
+        for n in (5, 7, 8, 16, 17, 37):
+            panels = Panels.of("int8 words", 21, panel_width("f32", neon.isa))
+            g = Gemm("f32", m, n, panels.depth, Matrix(panels.row_bytes // 4), panels, Output(n))
+            assert emit_gemm(g, schedule_gemm(g, neon), neon.isa)
