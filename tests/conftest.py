@@ -18,6 +18,8 @@ PEACHPY = Path(__file__).parent.parent / "build/peachpy/usr/lib/python3/dist-pac
 if PEACHPY.is_dir():  # before neurojit is imported, which freezes the configuration
     os.environ.setdefault("PEACHPY_PATH", str(PEACHPY))
 
+from operands import TARGETS, runnable_isas  # noqa: E402 (imports neurojit)
+
 # A first call compiles, so examples differ in time by orders of magnitude.
 settings.register_profile("neurojit", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=5000)  # --hypothesis-profile=explore
@@ -58,6 +60,14 @@ def child() -> Child:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture(params=runnable_isas())
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An ISA, for which programs are compiled meanwhile: each that this machine can run, in turn."""
+    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
+    name: str = request.param
+    return name
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fence import SIDES, Fence
 from networks import ELEMENT, Net
-from operands import TARGETS, Array, plain, runnable_isas
+from operands import Array, plain, runnable_isas
 
 import neurojit as nj
 from neurojit import bounds
@@ -19,13 +19,6 @@ from neurojit.errors import TensorLangError
 from neurojit.ir import Module, evaluate
 from neurojit.runtime import SLOTS
 from neurojit.target import host_target
-
-
-@pytest.fixture(params=runnable_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
-    name: str = request.param
-    return name
 
 
 def agree(module: Module, weights: networks.Weights, inputs: list[Array], got: Any, **states: Array) -> None:

@@ -20,13 +20,6 @@ from neurojit.planner import plan_program
 from neurojit.program_validation import validate_program
 
 
-@pytest.fixture(params=runnable_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
-    name: str = request.param
-    return name
-
-
 @pytest.mark.parametrize("element", ELEMENTS)
 def test_state_of_every_element_type(isa: str, element: str) -> None:
     """Read, computed with, written, across calls; and what `state` shows is of its type."""

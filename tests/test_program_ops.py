@@ -34,13 +34,6 @@ from neurojit.planner import plan_program
 from neurojit.planner.tensors import UnplannedError
 
 
-@pytest.fixture(params=runnable_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
-    name: str = request.param
-    return name
-
-
 def test_every_op_has_a_case() -> None:
     assert {*CASES} | CASES_ELSEWHERE | {*INTERPRETED} == {*OPS}
 

@@ -15,18 +15,9 @@ from op_cases import (
     seed_of,
     two,
 )
-from operands import TARGETS, runnable_isas
 
 import neurojit as nj
 from neurojit.ir import Module, Value
-
-
-@pytest.fixture(params=runnable_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
-    name: str = request.param
-    return name
-
 
 EXTENTS = (0, 1, 2, 11, 12, 13, 16, 17, 29, 40)
 

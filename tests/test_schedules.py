@@ -34,13 +34,6 @@ pytestmark = needs_kernels
 Network = tuple[Module, networks.Weights]
 
 
-@pytest.fixture(params=runnable_isas())
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("neurojit.contract.host_target", lambda: TARGETS[request.param])
-    name: str = request.param
-    return name
-
-
 def code(program: nj.Program, isa: str) -> bytes:
     return emit_program(plan_of(program), TARGETS[isa].isa)
 
