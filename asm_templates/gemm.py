@@ -15,7 +15,7 @@ Nothing outside the operands is read or written; when not accumulating, C is nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -317,13 +317,18 @@ def _steps_by_lanes(
     m: Machine, g: Gemm, accumulators: Tile, block: ColumnBlock, at_a: Place, at_b: Place, count: int
 ) -> None:
     """Some steps whose elements of A lie side by side in its rows: one load a row for all of them."""
-    (a, a_offset), (b, b_offset), a_row = at_a, at_b, g.a.row_stride * m.element.size
-    rows = [m.scalars(count, a, a_offset + i * a_row) for i in range(len(accumulators))]
-    for step in range(count):
-        part = step % right_operand.group(g.b)
-        at = b, b_offset + right_operand.steps(m, g.b, step - part)
-        _multiply_columns(m, g, accumulators, block, [row[step] for row in rows], at, part)
-    m.drop(*[scalar for row in rows for scalar in row])
+    (b, b_offset), group = at_b, right_operand.group(g.b)
+    of_a = m.lane_tile(len(accumulators), count, *at_a, g.a.row_stride * m.element.size)
+    groups, rest = divmod(count, group)
+    down = right_operand.steps(m, g.b, group)
+    for n in m.lanes_of(of_a, groups, group, {b: down}):
+        for part in range(group):
+            scalars, at = of_a.column(n * group + part), (b, b_offset + n * down)
+            _multiply_columns(m, g, accumulators, block, scalars, at, part)
+    for part in range(rest):
+        scalars, at = of_a.column(groups * group + part), (b, b_offset + groups * down)
+        _multiply_columns(m, g, accumulators, block, scalars, at, part)
+    m.drop_lanes(of_a)
 
 
 def _step_by_rows(
@@ -369,17 +374,17 @@ def _multiply_columns(
     g: Gemm,
     accumulators: Tile,
     block: ColumnBlock,
-    scalars: list[Scalar],
+    scalars: Sequence[Scalar],
     at_b: Place,
     part: int,
 ) -> None:
-    across, height = 0, len(accumulators)
-    for lanes, column in zip(block.lanes, zip(*accumulators, strict=True), strict=True):
-        vector = right_operand.load(m, g.b, at_b, across, lanes, part, uses=height)
-        for accumulator, scalar in zip(column, scalars, strict=True):
+    column, height = 0, len(accumulators)
+    for across, lanes in enumerate(block.lanes):
+        vector = right_operand.load(m, g.b, at_b, column, lanes, part, uses=height)
+        for accumulator, scalar in m.products(accumulators, across, scalars):
             right_operand.multiply(m, g.b, accumulator, scalar, vector)
         m.drop(vector)
-        across += lanes
+        column += lanes
 
 
 def _dynamic_depth(

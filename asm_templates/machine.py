@@ -33,6 +33,7 @@ from neurojit.asm_templates.arithmetic import (
     Vector,
 )
 from neurojit.asm_templates.segments import Segments
+from neurojit.asm_templates.tiles import LaneTile, Tile
 from neurojit.encoder import CodeBuffer
 from neurojit.errors import RegisterPressureError, StorageError, UnknownIsaError
 
@@ -112,9 +113,6 @@ class RegisterPool:
         self._free.remove(register)
         return register
 
-
-Tile = Sequence[list[Vector]]
-"""Accumulators, row by row."""
 
 ONCE: AbstractContextManager[None] = nullcontext()
 """The loop that runs its body once, straight through."""
@@ -301,6 +299,11 @@ class Machine(Arithmetic, Segments):
         """
         return iter(enumerate(tile))
 
+    def products(self, tile: Tile, across: int, scalars: Sequence[Scalar]) -> Iterator[tuple[Vector, Scalar]]:
+        """(accumulator, scalar) of each row, for a loop whose body emits the same for every row, as with
+        `rows`. The accumulators are those that stand `across` vectors from their row's first."""
+        return zip([row[across] for row in tile], scalars, strict=True)
+
     def drop_tile(self, tile: Tile) -> None:
         """Give back the registers of a tile."""
         for row in tile:
@@ -360,6 +363,20 @@ class Machine(Arithmetic, Segments):
         """`count` adjacent elements, each an operand of `fma`; to be dropped all at once. Only where
         `scalars_at_once` is more than 1."""
         raise NotImplementedError(f"{type(self).__name__} multiplies by whole vectors alone")
+
+    def lane_tile(self, height: int, count: int, pointer: Pointer, offset: int, down: int) -> LaneTile:
+        """The same of `height` rows that are `down` bytes apart; `count` is at most `scalars_at_once`."""
+        raise NotImplementedError(f"{type(self).__name__} multiplies by whole vectors alone")
+
+    def lanes_of(self, tile: LaneTile, times: int, lanes: int, steps: dict[Pointer, int]) -> Iterator[int]:
+        """0 to times - 1, for a loop whose body takes `lanes` lanes of the tile each time: those after the
+        ones before. steps: by how many bytes each pointer's offsets are further. As with `repeat`, the body
+        may run once in Python for all, and must not branch."""
+        raise NotImplementedError(f"{type(self).__name__} multiplies by whole vectors alone")
+
+    def drop_lanes(self, tile: LaneTile) -> None:
+        """Give back the registers of `lane_tile`."""
+        self.vectors.give_back(tile.registers)
 
     @abstractmethod
     def fma(self, accumulator: Vector, scalar: Scalar, vector: Operand) -> None:

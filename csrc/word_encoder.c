@@ -69,36 +69,38 @@ void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values)
     for (int i = 0; i < form->fields; i++) values[i] = nj_field_extract(&form->field[i], word);
 }
 
-static nj_emit_status repeat_once(nj_code_buffer *code, const nj_word_form *rows, size_t first, size_t last,
-                                  int64_t n, const int64_t shift[NJ_WORD_POINTERS], int *refused)
+/* Emits the instruction of a record again, grown once. */
+static nj_emit_status emit_grown(nj_code_buffer *code, const nj_word_form *form, nj_record r,
+                                 const nj_word_growth *growth)
 {
-    for (size_t i = first; i < last; i++) {
-        const nj_record r = code->records[i];
-        int64_t values[NJ_WORD_FIELDS];
-        uint32_t word;
-        if (r.address != NJ_ADDRESS_NONE) return NJ_WRONG_SHAPE;
-        const nj_word_form *form = &rows[r.form];
-        memcpy(&word, code->bytes + r.offset, sizeof word);
-        nj_word_decode(form, word, values);
-        *refused = r.form;
-        if (form->base >= 0 && shift[values[form->base]] != 0) {
-            if (form->displacement < 0) return NJ_WRONG_SHAPE;
-            values[form->displacement] += n * shift[values[form->base]];
-        }
-        nj_emit_status status = nj_word_emit(code, form, r.form, values);
-        if (status != NJ_OK) return status;
+    int64_t values[NJ_WORD_FIELDS] = {0};
+    uint32_t word;
+    memcpy(&word, code->bytes + r.offset, sizeof word);
+    nj_word_decode(form, word, values);
+    if (form->base >= 0 && growth->shift[values[form->base]] != 0) {
+        if (form->displacement < 0) return NJ_WRONG_SHAPE;
+        values[form->displacement] += growth->shift[values[form->base]];
     }
-    return NJ_OK;
+    for (int i = 0; i < form->fields; i++)
+        if (form->lane_of[i] >= 0) values[i] += growth->lanes[values[form->lane_of[i]]];
+    for (int i = 0; i < form->fields; i++)
+        if (form->vectors >> i & 1) values[i] = growth->following[values[i]];
+    return nj_word_emit(code, form, r.form, values);
 }
 
 nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
-                              const int64_t shift[NJ_WORD_POINTERS], int *refused)
+                              const nj_word_growth *growth, int *refused)
 {
     const size_t size = code->size, last = code->record_count;
+    /* Each repetition grows from the one before. */
+    const size_t end = first + (last - first) * (size_t)(times > 0 ? times : 0);
     nj_emit_status status = NJ_OK;
     *refused = -1;
-    for (int n = 1; n <= times && status == NJ_OK; n++)
-        status = repeat_once(code, rows, first, last, n, shift, refused);
+    for (size_t i = first; i < end && status == NJ_OK; i++) {
+        const nj_record r = code->records[i];
+        *refused = r.form;
+        status = r.address == NJ_ADDRESS_NONE ? emit_grown(code, &rows[r.form], r, growth) : NJ_WRONG_SHAPE;
+    }
     if (status != NJ_OK) {
         code->size = size;
         code->record_count = last;

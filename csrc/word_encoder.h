@@ -15,14 +15,16 @@
 
 #include "code_buffer.h"
 
-enum { NJ_WORD_BYTES = 4, NJ_WORD_FIELDS = 6, NJ_WORD_POINTERS = 32 };
+enum { NJ_WORD_BYTES = 4, NJ_WORD_FIELDS = 6, NJ_WORD_POINTERS = 32, NJ_WORD_VECTORS = 32 };
 
 typedef struct {
     uint32_t pattern; /* with 0 in every field */
     uint8_t fields;
-    int8_t label;        /* which field is a distance to a label, */
-    int8_t base;         /* the register of an address, */
-    int8_t displacement; /* what is added to it; -1: none is */
+    int8_t label;                   /* which field is a distance to a label, */
+    int8_t base;                    /* the register of an address, */
+    int8_t displacement;            /* what is added to it; -1: none is */
+    uint8_t vectors;                /* bit i: field i is a vector register */
+    int8_t lane_of[NJ_WORD_FIELDS]; /* which field's register it is a lane of; -1: none's */
     nj_field field[NJ_WORD_FIELDS];
 } nj_word_form;
 
@@ -38,13 +40,20 @@ nj_emit_status nj_word_replace(nj_code_buffer *code, size_t record, const nj_wor
 /* The fields of a word that the form's pattern matches; of a label, the distance it holds so far. */
 void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values);
 
-/* Emits the instructions from record `first` on again, `times` times.  In the n-th repetition the
- * displacement from base register r grows by n * shift[r]: an unrolled loop, whose body was emitted
- * once.  What names a label, padding and data cannot be repeated (NJ_WRONG_SHAPE), nor a base that moves
- * in a form without displacement.  On failure nothing is emitted, and code->fault tells the limit that
- * was passed, of the form in *refused. */
+/* What differs between one repetition of a body and the next: displacements from base register r grow by
+ * shift[r]; vector register r becomes following[r]; lanes of it grow by lanes[r]. */
+typedef struct {
+    int64_t shift[NJ_WORD_POINTERS];
+    const uint8_t *following;
+    int8_t lanes[NJ_WORD_VECTORS];
+} nj_word_growth;
+
+/* Emits the instructions from record `first` on again, `times` times, each time grown once more: an unrolled
+ * loop, or the rows of a tile, whose body was emitted once.  What names a label, padding and data cannot be
+ * repeated (NJ_WRONG_SHAPE), nor a base that moves in a form without displacement.  On failure nothing is
+ * emitted, and code->fault tells the limit that was passed, of the form in *refused. */
 nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
-                              const int64_t shift[NJ_WORD_POINTERS], int *refused);
+                              const nj_word_growth *growth, int *refused);
 
 /* Zeros up to a whole word, then words of `nop`, for nj_code_align. */
 void nj_word_fill(uint8_t *at, size_t length, uint32_t nop);

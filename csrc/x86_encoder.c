@@ -148,44 +148,40 @@ nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int 
     return status;
 }
 
-static nj_emit_status repeat_once(nj_code_buffer *code, const nj_x86_form *rows, size_t first, size_t last,
-                                  int n, const int64_t shift[16], nj_x86_moved moved)
+/* Emits the instruction of a record again, grown once. */
+static nj_emit_status emit_grown(nj_code_buffer *code, const nj_x86_form *rows, nj_record r,
+                                 const nj_x86_growth *growth)
 {
-    for (size_t i = first; i < last; i++) {
-        nj_record r = code->records[i]; /* a copy: emission may move the records */
-        const int names_label = r.address == NJ_ADDRESS_LABEL;
-        if (r.address != NJ_ADDRESS_NONE && r.address != NJ_ADDRESS_BASE && r.address != NJ_ADDRESS_INDEXED &&
-            !names_label)
-            return NJ_WRONG_SHAPE;
-        nj_operands o = {
-            .registers = {r.registers[0], r.registers[1], r.registers[2], r.registers[3]},
-            .address = r.address,
-            .base = r.base,
-            .index = r.index,
-            .scale = r.scale,
-            .displacement = names_label ? 0 : r.displacement,
-            .label = names_label ? r.displacement : -1,
-            .has_immediate = r.has_immediate,
-            .immediate = r.immediate + (r.form == moved.form ? (int64_t)n * moved.immediate : 0),
-        };
-        if (r.address != NJ_ADDRESS_NONE && !names_label) o.displacement += n * shift[r.base];
-        for (int k = 0; k < rows[r.form].registers; k++)
-            if (rows[r.form].vectors >> k & 1 && o.registers[k] >= moved.first &&
-                o.registers[k] < moved.first + moved.count)
-                o.registers[k] += n * moved.step;
-        nj_emit_status status = nj_x86_emit(code, &rows[r.form], r.form, &o);
-        if (status != NJ_OK) return status;
-    }
-    return NJ_OK;
+    const int names_label = r.address == NJ_ADDRESS_LABEL;
+    if (r.address != NJ_ADDRESS_NONE && r.address != NJ_ADDRESS_BASE && r.address != NJ_ADDRESS_INDEXED &&
+        !names_label)
+        return NJ_WRONG_SHAPE;
+    nj_operands o = {
+        .registers = {r.registers[0], r.registers[1], r.registers[2], r.registers[3]},
+        .address = r.address,
+        .base = r.base,
+        .index = r.index,
+        .scale = r.scale,
+        .displacement = names_label ? 0 : r.displacement,
+        .label = names_label ? r.displacement : -1,
+        .has_immediate = r.has_immediate,
+        .immediate = r.immediate + (r.form == growth->form ? growth->immediate : 0),
+    };
+    if (r.address != NJ_ADDRESS_NONE && !names_label) o.displacement += growth->shift[r.base];
+    for (int k = 0; k < rows[r.form].registers; k++)
+        if (rows[r.form].vectors >> k & 1) o.registers[k] = growth->following[o.registers[k]];
+    return nj_x86_emit(code, &rows[r.form], r.form, &o);
 }
 
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                             const int64_t shift[16], nj_x86_moved moved)
+                             const nj_x86_growth *growth)
 {
     const size_t size = code->size, last = code->record_count, fixups = code->fixup_count;
+    /* Each repetition grows from the one before. */
+    const size_t end = first + (last - first) * (size_t)(times > 0 ? times : 0);
     nj_emit_status status = NJ_OK;
-    for (int n = 1; n <= times && status == NJ_OK; n++)
-        status = repeat_once(code, rows, first, last, n, shift, moved);
+    for (size_t i = first; i < end && status == NJ_OK; i++)
+        status = emit_grown(code, rows, code->records[i], growth);
     if (status != NJ_OK) {
         code->size = size;
         code->record_count = last;

@@ -49,21 +49,21 @@ nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id
 nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
                              const nj_operands *operands, const uint8_t *bytes, size_t length);
 
-/* Vector registers first .. first + count - 1, which move by `step`, and the immediate of every
- * instruction of `form` by `immediate`; -1: of none. */
+/* What differs between one repetition of a body and the next: displacements from base register r grow by
+ * shift[r]; vector register r becomes following[r]; the immediates of instructions of `form` (-1: of none)
+ * grow by `immediate`. */
 typedef struct {
-    int first, count, step;
+    int64_t shift[16];
+    const uint8_t *following;
     int form, immediate;
-} nj_x86_moved;
+} nj_x86_growth;
 
-/* Emits the instructions from record `first` on again, `times` times. In the n-th repetition the
- * displacement from base register r grows by n * shift[r], and the vector registers of `moved` are
- * n * step further: an unrolled loop, or the rows of a tile, whose body was emitted once. Immediates
- * of one form grow by n * immediate: elements taken from a register one after the other. What is at a
- * label stays what it is; branches, padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure
- * nothing is emitted, and code->fault tells the limit that was passed. */
+/* Emits the instructions from record `first` on again, `times` times, each time grown once more: an unrolled
+ * loop, or the rows of a tile, whose body was emitted once. What is at a label stays what it is; branches,
+ * padding and data cannot be repeated (NJ_WRONG_SHAPE). On failure nothing is emitted, and code->fault tells
+ * the limit that was passed. */
 nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                             const int64_t shift[16], nj_x86_moved moved);
+                             const nj_x86_growth *growth);
 
 /* Multi-byte NOPs, for nj_code_align; of lengths of its own, whatever `nop`. */
 void nj_x86_fill_nops(uint8_t *at, size_t length, uint32_t nop);

@@ -13,8 +13,10 @@ and takes it back with the template's next addition, which so is no instruction,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from typing import Any
 
 from neurojit.asm_templates.arguments import Convention, RegisterArguments
 from neurojit.asm_templates.machine import ONCE, Element, Pointer, RegisterPool
@@ -29,6 +31,7 @@ CALLER_SAVED = (*range(6, 16), *range(5, -1, -1))
 CALLEE_SAVED = tuple(range(19, 29))
 VECTORS = (*range(8), *range(16, 32), *range(8, 16))  # the last eight are the callee's to save
 SAVED_VECTORS = tuple(range(8, 16))
+SAVED = frozenset(SAVED_VECTORS)
 
 LOOP_ALIGNMENT = 32  # a fetch window of Neoverse N1, V1 and their successors
 POOL_ALIGNMENT = 16
@@ -76,6 +79,15 @@ class VectorPool(RegisterPool):
         if register in SAVED_VECTORS:
             self.to_save.add(register)
         return register
+
+    def take_in_order(self, count: int) -> list[int]:
+        """Not the lowest first, but those that need no saving."""
+        if count > len(self._free):
+            self._refuse()
+        taken = self._free[: -count - 1 : -1]
+        del self._free[-count:]
+        self.to_save.update(SAVED.intersection(taken))
+        return taken
 
 
 class AArch64Machine(RegisterArguments):
@@ -275,6 +287,27 @@ class AArch64Machine(RegisterArguments):
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
 
+    def turns(
+        self, times: int, steps: dict[Pointer, int], following: bytes, lanes: dict[int, int]
+    ) -> Iterator[int]:
+        """0 to times - 1, for a loop whose body emits the same each time, grown as `WordBuffer.repeat` says.
+        Where the buffer can do that, the body runs but once: not where it computes an address, nor where an
+        offset grows out of its field."""
+        first, before = self.buffer.mark, self._computed
+        self._computed = False
+        yield 0
+        if times > 1 and (self._computed or not self._grow(first, times - 1, steps, following, lanes)):
+            yield from range(1, times)
+        self._computed |= before
+
+    def _grow(self, first: int, times: int, *growth: Any) -> bool:
+        """Repeat with what grows, if it fits the instructions."""
+        try:
+            self.buffer.repeat(first, times, *growth)
+        except EncodeError:
+            return False
+        return True
+
     def bind(self, label: int) -> None:
         self.buffer.bind(label)
         self._reached = None
@@ -387,9 +420,11 @@ class _Repeat(AbstractContextManager[None]):
         self.first = self.machine.buffer.mark
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is not None or (not self.machine._computed and self._displaced()):
-            return
         machine = self.machine
+        if exception[0] is not None:
+            return
+        if not machine._computed and machine._grow(self.first, self.times - 1, self.steps):
+            return
         for pointer, step in self.steps.items():
             if step:
                 machine._add(pointer, pointer, step)
@@ -398,11 +433,3 @@ class _Repeat(AbstractContextManager[None]):
         for pointer, step in self.steps.items():
             if step:
                 machine._ahead[pointer] = machine._ahead.get(pointer, 0) + self.times * step
-
-    def _displaced(self) -> bool:
-        """Repeat with growing offsets, if they fit their instructions."""
-        try:
-            self.machine.buffer.repeat(self.first, self.times - 1, self.steps)
-        except EncodeError:
-            return False
-        return True

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from neurojit.asm_templates.aarch64.core import ADDRESS, AArch64Machine
+from neurojit.asm_templates.even_tiles import EvenTiles
 from neurojit.asm_templates.machine import Element, Mask, Pointer, Vector
+from neurojit.asm_templates.tiles import EvenTile, Tile
 from neurojit.encoder import aarch64_forms as forms
 
 WIDTH = 128
@@ -48,7 +51,7 @@ class FirstLanes(Mask):
         self.count = count
 
 
-class NeonMoves(AArch64Machine):
+class NeonMoves(AArch64Machine, EvenTiles):
     """See the module's head."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -66,22 +69,35 @@ class NeonMoves(AArch64Machine):
     def fresh(self, lanes: int) -> Vector:
         return Vector(self.vectors.take(), lanes, WIDTH)
 
-    def zero(self, lanes: int) -> Vector:
-        vector = self.fresh(lanes)
-        self.buffer.emit(self.f.zero, vector.register)
-        return vector
+    def width_of(self, lanes: int) -> int:
+        return WIDTH
+
+    def clear(self, register: int) -> None:
+        self.buffer.emit(self.f.zero, register)
+
+    def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
+        """Emits the first row; the buffer repeats it for the others if it can."""
+        if type(tile) is not EvenTile:
+            yield from enumerate(tile)
+            return
+        for row in self.turns(tile.height, steps, tile.following, {}):
+            yield row, tile[row] if row else tile.first
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
-        vector, size = self.fresh(lanes), lanes * self.element.size
+        vector = self.fresh(lanes)
+        self._load(vector.register, lanes, pointer, offset)
+        return vector
+
+    def _load(self, register: int, lanes: int, pointer: Pointer, offset: int) -> None:
+        size = lanes * self.element.size
         if size == 12:
-            self.access(*self.f.load[8], 8, vector.register, pointer, offset)
+            self.access(*self.f.load[8], 8, register, pointer, offset)
             third = self.vectors.take()
             self.access(*self.f.load[4], 4, third, pointer, offset + 8)
-            self.buffer.emit(self.f.join, vector.register, 1, third, 0)
+            self.buffer.emit(self.f.join, register, 1, third, 0)
             self.vectors.give(third)
         else:
-            self.access(*self.f.load[size], size, vector.register, pointer, offset)
-        return vector
+            self.access(*self.f.load[size], size, register, pointer, offset)
 
     def broadcast(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         vector = self.fresh(lanes)

@@ -9,9 +9,13 @@ alone without being spread, and up to 16 bytes of scalars, side by side in memor
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from neurojit.asm_templates.aarch64.row_sums import row_sums
 from neurojit.asm_templates.aarch64.widening import NeonWidening
 from neurojit.asm_templates.machine import Lane, Operand, Pointer, Scalar, Vector
+from neurojit.asm_templates.tiles import EvenTile, LaneColumn, LaneTile, Tile
+from neurojit.encoder import SAME_REGISTERS
 
 
 class NeonMachine(NeonWidening):
@@ -31,6 +35,27 @@ class NeonMachine(NeonWidening):
             register = self.load(here, pointer, offset + first * size).register
             operands += [Lane(register, lane) for lane in range(here)]
         return operands
+
+    def lane_tile(self, height: int, count: int, pointer: Pointer, offset: int, down: int) -> LaneTile:
+        tile = LaneTile(self.vectors.take_in_order(height))
+        for row in self.turns(height, {pointer: down}, tile.following, {}):
+            self._load(tile.registers[row], count, pointer, offset + row * down)
+        return tile
+
+    def lanes_of(self, tile: LaneTile, times: int, lanes: int, steps: dict[Pointer, int]) -> Iterator[int]:
+        return (
+            self.turns(times, steps, SAME_REGISTERS, dict.fromkeys(tile.registers, lanes))
+            if times
+            else iter(())
+        )
+
+    def products(self, tile: Tile, across: int, scalars: Sequence[Scalar]) -> Iterator[tuple[Vector, Scalar]]:
+        if type(tile) is not EvenTile or type(scalars) is not LaneColumn:
+            yield from super().products(tile, across, scalars)
+            return
+        following = tile.following.translate(scalars.following)  # no register is in both
+        for row in self.turns(tile.height, {}, following, {}):
+            yield tile[row][across] if row else tile.first[across], scalars[row]
 
     def scalar(self, lanes: int, pointer: Pointer, offset: int, uses: int) -> Scalar:
         return Lane(self.load(1, pointer, offset).register, 0)

@@ -247,4 +247,6 @@ class Repetition(AbstractContextManager[None]):
 
     def __exit__(self, *exception: object) -> None:
         if exception[0] is None:
-            self.buffer.repeat(self.first, self.times - 1, self.steps, 0, 0, self.form, self.immediate)
+            self.buffer.repeat(
+                self.first, self.times - 1, self.steps, form=self.form, immediate=self.immediate
+            )

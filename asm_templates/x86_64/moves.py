@@ -7,41 +7,13 @@ the scalar moves, whole registers through the plain ones, and every other count 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
 
+from neurojit.asm_templates.even_tiles import EvenTiles
 from neurojit.asm_templates.machine import InMemory, Operand, Pointer, Scalar, Tile, Vector
+from neurojit.asm_templates.tiles import EvenTile
 from neurojit.asm_templates.x86_64.core import X86Machine
-
-
-class EvenTile(Sequence[list[Vector]]):
-    """Rows of accumulators with the same lanes, one row's registers behind the other's."""
-
-    __slots__ = ("columns", "first", "height", "in_one_run", "registers")
-
-    def __init__(self, height: int, columns: list[tuple[int, int]], registers: list[int]) -> None:
-        """columns: (lanes, width of the register in bits)."""
-        self.height = height
-        self.registers = registers
-        self.columns = columns
-        self.first = [Vector(register, *of) for register, of in zip(registers, columns, strict=False)]
-        # whether no register between them is in other use
-        self.in_one_run = len(registers) > 0 and registers[-1] - registers[0] == len(registers) - 1
-
-    def __len__(self) -> int:
-        return self.height
-
-    def __getitem__(self, row: Any) -> Any:
-        if type(row) is slice:
-            start, stop, _ = row.indices(self.height)
-            registers = self.registers[start * len(self.columns) : stop * len(self.columns)]
-            return EvenTile(stop - start, self.columns, registers)
-        if row == -1:
-            row = self.height - 1
-        if not 0 <= row < self.height:
-            raise IndexError(row)
-        registers = self.registers[row * len(self.columns) :]
-        return [Vector(register, *of) for register, of in zip(registers, self.columns, strict=False)]
 
 
 class MoveForms(Protocol):
@@ -54,7 +26,7 @@ class MoveForms(Protocol):
     zero: int
 
 
-class X86Moves(X86Machine):
+class X86Moves(X86Machine, EvenTiles):
     """See the module's head."""
 
     widths: ClassVar[tuple[int, ...]]
@@ -79,45 +51,23 @@ class X86Moves(X86Machine):
         size = lanes * self.element.size
         return size not in (4, 8) and size * 8 not in self.widths
 
-    def zero(self, lanes: int) -> Vector:
-        register = self.vectors.take()
+    def clear(self, register: int) -> None:
         self.buffer.regs(self.moves.zero, register, register, register)
-        return Vector(register, lanes, self.width_of(lanes))
-
-    def zero_tile(self, height: int, columns: tuple[int, ...], beside: int = 0) -> Tile:
-        zeros = len(columns)
-        columns += (self.widest_lanes,) * beside
-        tile = EvenTile(
-            height,
-            [(lanes, self.width_of(lanes)) for lanes in columns],
-            self.vectors.take_in_order(height * len(columns)),
-        )
-        for _, row in self.rows(tile, {}):
-            for vector in row[:zeros]:
-                register = vector.register
-                self.buffer.regs(self.moves.zero, register, register, register)
-        return tile
 
     def rows(self, tile: Tile, steps: dict[Pointer, int]) -> Iterator[tuple[int, list[Vector]]]:
-        """Emits the first row; the buffer repeats it for the others, with the accumulators moved on."""
-        if type(tile) is not EvenTile or not tile.in_one_run:
+        """Emits the first row; the buffer repeats it for the others."""
+        if type(tile) is not EvenTile:
             yield from enumerate(tile)
             return
         first = self.buffer.mark
         yield 0, tile.first
         if tile.height > 1:
-            self.buffer.repeat(first, tile.height - 1, steps, tile.registers[0], len(tile.columns))
+            self.buffer.repeat(first, tile.height - 1, steps, tile.following)
 
     def drop(self, *operands: Scalar) -> None:
         for operand in operands:  # there are no lanes here
             if type(operand) is Vector:
                 self.vectors.give(operand.register)
-
-    def drop_tile(self, tile: Tile) -> None:
-        if type(tile) is EvenTile:
-            self.vectors.give_back(tile.registers)
-        else:
-            super().drop_tile(tile)
 
     def load(self, lanes: int, pointer: Pointer, offset: int) -> Vector:
         register, width = self.vectors.take(), self.width_of(lanes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from neurojit.encoder._buffer import CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
+from neurojit.encoder._buffer import SAME_REGISTERS, CodeBuffer, WordBuffer, X86Buffer, fail_allocation_after
 from neurojit.encoder.table import FormTable
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ def new_buffer(encoder: str = "table") -> X86Buffer:
 
 
 __all__ = [
-    "CodeBuffer", "FormTable", "WordBuffer", "WordTable", "X86Buffer", "aarch64_forms",
+    "SAME_REGISTERS", "CodeBuffer", "FormTable", "WordBuffer", "WordTable", "X86Buffer", "aarch64_forms",
     "fail_allocation_after", "forms", "new_buffer", "riscv64_forms",
 ]  # fmt: skip

@@ -124,8 +124,10 @@ cdef extern from "x86_encoder.h":
         NJ_X86_MEMORY
         NJ_X86_BRANCH
 
-    ctypedef struct nj_x86_moved:
-        int first, count, step, form, immediate
+    ctypedef struct nj_x86_growth:
+        int64_t shift[16]
+        const uint8_t *following
+        int form, immediate
 
     nj_emit_status nj_x86_check(nj_code_buffer *code, const nj_x86_form *form, const nj_operands *operands)
     nj_emit_status nj_x86_emit(nj_code_buffer *code, const nj_x86_form *form, int id,
@@ -133,13 +135,14 @@ cdef extern from "x86_encoder.h":
     nj_emit_status nj_x86_append(nj_code_buffer *code, const nj_x86_form *form, int id,
                                  const nj_operands *operands, const uint8_t *data, size_t length)
     nj_emit_status nj_x86_repeat(nj_code_buffer *code, const nj_x86_form *rows, size_t first, int times,
-                                 const int64_t *shift, nj_x86_moved moved)
+                                 const nj_x86_growth *growth)
     void nj_x86_fill_nops(uint8_t *at, size_t length, uint32_t nop) noexcept nogil
 
 
 cdef extern from "word_encoder.h":
     enum: NJ_WORD_FIELDS
     enum: NJ_WORD_POINTERS
+    enum: NJ_WORD_VECTORS
 
     ctypedef struct nj_word_form:
         uint32_t pattern
@@ -147,20 +150,28 @@ cdef extern from "word_encoder.h":
         int8_t label
         int8_t base
         int8_t displacement
+        uint8_t vectors
+        int8_t lane_of[6]
         nj_field field[6]
+
+    ctypedef struct nj_word_growth:
+        int64_t shift[32]
+        const uint8_t *following
+        int8_t lanes[32]
 
     nj_emit_status nj_word_emit(nj_code_buffer *code, const nj_word_form *form, int id, const int64_t *values)
     nj_emit_status nj_word_replace(nj_code_buffer *code, size_t record, const nj_word_form *form, int id,
                                    const int64_t *values)
     void nj_word_decode(const nj_word_form *form, uint32_t word, int64_t *values)
     nj_emit_status nj_word_repeat(nj_code_buffer *code, const nj_word_form *rows, size_t first, int times,
-                                  const int64_t *shift, int *refused)
+                                  const nj_word_growth *growth, int *refused)
     void nj_word_fill(uint8_t *at, size_t length, uint32_t nop) noexcept nogil
 
 
 cdef class CodeBuffer:
     cdef nj_code_buffer buffer
     cdef str describe(self, int form)
+    cdef int check_mark(self, size_t first) except -1
     cdef int refuse(self, nj_emit_status status, int form, nj_operands *operands) except -1
 
 

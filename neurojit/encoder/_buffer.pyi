@@ -10,6 +10,7 @@ ADDRESS_LABEL: int
 ADDRESS_BRANCH: int
 PADDING: int
 DATA: int
+SAME_REGISTERS: bytes
 
 RecordTuple = tuple[int, int, int, int, tuple[int, ...], int, int, int, int, int | None]
 
@@ -81,8 +82,7 @@ class X86Buffer(CodeBuffer):
         first: int,
         times: int,
         shifts: dict[int, int],
-        register: int = 0,
-        registers: int = 0,
+        following: bytes = ...,
         form: int = -1,
         immediate: int = 0,
     ) -> None: ...
@@ -100,7 +100,14 @@ class WordBuffer(CodeBuffer):
     def emit(
         self, form: int, a: int = ..., b: int = ..., c: int = ..., d: int = ..., e: int = ..., f: int = ...
     ) -> None: ...
-    def repeat(self, first: int, times: int, shifts: dict[int, int]) -> None: ...
+    def repeat(
+        self,
+        first: int,
+        times: int,
+        shifts: dict[int, int],
+        following: bytes = ...,
+        lanes: dict[int, int] = ...,
+    ) -> None: ...
     def replace(
         self,
         record: int,

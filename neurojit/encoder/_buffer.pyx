@@ -16,6 +16,9 @@ cdef int CAPACITY = 4096
 ADDRESS_NONE, ADDRESS_BASE, ADDRESS_INDEXED = NJ_ADDRESS_NONE, NJ_ADDRESS_BASE, NJ_ADDRESS_INDEXED
 ADDRESS_LABEL, ADDRESS_BRANCH, PADDING, DATA = NJ_ADDRESS_LABEL, NJ_ADDRESS_BRANCH, NJ_PADDING, NJ_DATA
 
+SAME_REGISTERS = bytes.maketrans(b"", b"")  # every register stays the one it is
+NO_LANES = {}
+
 
 def fail_allocation_after(int successes):
     """The allocation of buffer memory after so many fails; -1: none does. For tests."""
@@ -65,6 +68,11 @@ cdef class CodeBuffer:
         cdef nj_emit_status status = nj_code_raw(&self.buffer, <const char *>data, len(data))
         if status != NJ_OK:
             self.refuse(status, -1, NULL)
+
+    cdef int check_mark(self, size_t first) except -1:
+        if first > self.buffer.record_count:
+            raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
+        return 0
 
     @property
     def mark(self):
@@ -333,27 +341,20 @@ cdef class X86Buffer(CodeBuffer):
             self.refuse(status, form, &operands)
         return 0
 
-    def repeat(self, size_t first, int times, dict shifts not None, int register=0, int registers=0,
+    def repeat(self, size_t first, int times, dict shifts not None, bytes following not None=SAME_REGISTERS,
                int form=-1, int immediate=0):
-        """Emits the instructions from `mark` `first` on again, `times` times.
+        """Emits the instructions from `mark` `first` on again, `times` times, each time grown once more.
 
-        shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
-        n times so much. Of the vector registers, those `registers` from `register` on are n times
-        `registers` further. Immediates of `form` grow by n times `immediate`. EncodeError, and nothing is
-        emitted, for branches, padding and data, a displacement beyond 32 bits, an immediate beyond its own,
-        or a register beyond the last. What is at a label stays what it is."""
-        cdef int64_t shift[16]
-        cdef nj_x86_moved moved
-        moved.first, moved.count, moved.step = register, registers, registers
-        moved.form, moved.immediate = form, immediate
-        memset(shift, 0, sizeof(shift))
-        for base, distance in shifts.items():
-            if not 0 <= base < 16:
-                raise EncodeError(f"repeat: base={base}, expected 0 to 15")
-            shift[<int>base] = distance
-        if first > self.buffer.record_count:
-            raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
-        cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, shift, moved)
+        shifts: {base register: bytes}, by how much displacements from it grow. following: a table of
+        bytes.maketrans: what each vector register becomes. immediate: by how much those of `form` grow.
+        EncodeError, and nothing is emitted, for branches, padding and data, a displacement beyond 32 bits, an
+        immediate beyond its own, or a register beyond the last. What is at a label stays what it is."""
+        cdef nj_x86_growth growth
+        growth.following = translation(following)
+        growth.form, growth.immediate = form, immediate
+        fill_shifts(growth.shift, 16, shifts)
+        self.check_mark(first)
+        cdef nj_emit_status status = nj_x86_repeat(&self.buffer, self.rows, first, times, &growth)
         if status == NJ_WRONG_SHAPE:
             raise EncodeError("repeat: branches, padding and data cannot be repeated")
         if status == NJ_REGISTER_RANGE:
@@ -388,6 +389,22 @@ cdef class X86Buffer(CodeBuffer):
         if status == NJ_IMMEDIATE_RANGE:
             raise EncodeError(f"{where}: immediate={fault.value}, {limits}")
         return CodeBuffer.refuse(self, status, form, operands)
+
+
+cdef const unsigned char *translation(bytes table) except NULL:
+    """The table's bytes."""
+    if len(table) != 256:
+        raise EncodeError(f"repeat: following={len(table)} bytes, expected the 256 of bytes.maketrans")
+    return <const unsigned char *>table
+
+
+cdef int fill_shifts(int64_t *shift, int pointers, dict shifts) except -1:
+    memset(shift, 0, pointers * sizeof(int64_t))
+    for base, distance in shifts.items():
+        if not 0 <= base < pointers:
+            raise EncodeError(f"repeat: base={base}, expected 0 to {pointers - 1}")
+        shift[<int>base] = distance
+    return 0
 
 
 cdef int64_t immediate(X86Buffer buffer, int form, value) except? -1:

@@ -32,8 +32,11 @@ cdef class WordRows:
         form.pattern = row.pattern
         form.fields = len(row.fields)
         form.label, form.base, form.displacement = row.label, row.base, row.displacement
+        form.vectors = 0
         for i in range(form.fields):
             source = row.fields[i]
+            form.vectors |= source.is_vector << i
+            form.lane_of[i] = source.lane_of
             field = &form.field[i]
             field.lowest, field.highest = source.lowest, source.highest
             field.shift, field.from_end = source.shift, source.from_end
@@ -122,22 +125,26 @@ cdef class WordBuffer(CodeBuffer):
         memcpy(&word, self.buffer.bytes + offset, 4)
         return word
 
-    def repeat(self, size_t first, int times, dict shifts not None):
-        """Emits the instructions from `mark` `first` on again, `times` times.
+    def repeat(self, size_t first, int times, dict shifts not None, bytes following not None=SAME_REGISTERS,
+               dict lanes not None=NO_LANES):
+        """Emits the instructions from `mark` `first` on again, `times` times, each time grown once more.
 
-        shifts: {base register: bytes}; in the n-th repetition displacements from that register grow by
-        n times so much. EncodeError, and nothing is emitted, for what names a label, for padding and data,
-        for a base that moves where the form has no displacement, and where one does not fit its field."""
-        cdef int64_t shift[NJ_WORD_POINTERS]
+        shifts: {base register: bytes}, by how much displacements from it grow. following: a table of
+        bytes.maketrans: what each vector register becomes. lanes: {vector register: by how much a lane that
+        an instruction names of it grows}. EncodeError, and nothing is emitted, for what names a label, for
+        padding and data, for a base that moves where the form has no displacement, and where a number does
+        not fit its field."""
+        cdef nj_word_growth growth
         cdef int refused = -1
-        memset(shift, 0, sizeof(shift))
-        for base, distance in shifts.items():
-            if not 0 <= base < NJ_WORD_POINTERS:
-                raise EncodeError(f"repeat: base={base}, expected 0 to {NJ_WORD_POINTERS - 1}")
-            shift[<int>base] = distance
-        if first > self.buffer.record_count:
-            raise EncodeError(f"repeat: first={first}, expected a mark up to {self.buffer.record_count}")
-        cdef nj_emit_status status = nj_word_repeat(&self.buffer, self.rows, first, times, shift, &refused)
+        growth.following = translation(following)
+        fill_shifts(growth.shift, NJ_WORD_POINTERS, shifts)
+        memset(growth.lanes, 0, sizeof(growth.lanes))
+        for register, lane in lanes.items():
+            if not 0 <= register < NJ_WORD_VECTORS:
+                raise EncodeError(f"repeat: register={register}, expected 0 to {NJ_WORD_VECTORS - 1}")
+            growth.lanes[<int>register] = lane
+        self.check_mark(first)
+        cdef nj_emit_status status = nj_word_repeat(&self.buffer, self.rows, first, times, &growth, &refused)
         if status == NJ_WRONG_SHAPE:
             raise EncodeError(
                 "repeat: labels, padding, data and bases without displacement cannot be repeated"

@@ -14,6 +14,7 @@ from neurojit.encoder._buffer import (
     ADDRESS_INDEXED,
     ADDRESS_LABEL,
     ADDRESS_NONE,
+    SAME_REGISTERS,
     X86Buffer,
 )
 from neurojit.encoder.listing import Record
@@ -101,22 +102,21 @@ class PeachPyBuffer(X86Buffer):
         first: int,
         times: int,
         shifts: dict[int, int],
-        register: int = 0,
-        registers: int = 0,
+        following: bytes = SAME_REGISTERS,
         form: int = -1,
         immediate: int = 0,
     ) -> None:
-        body = [Record(*record) for record in self.records()[first:]]
-        moved = range(register, register + registers)
-        for n in range(1, times + 1):
+        for _ in range(times):
+            body = [Record(*record) for record in self.records()[first:]]
+            first = self.mark
             for record in body:
                 kinds = self.forms.row(record.form).registers if record.registers else ()
                 numbers = tuple(
-                    number + n * registers if kind in VECTORS and number in moved else number
+                    following[number] if kind in VECTORS else number
                     for number, (kind, _) in zip(record.registers, kinds, strict=True)
                 )
-                grown = n * immediate if record.form == form else 0
-                self._emit_again(record, numbers, n * shifts.get(record.base, 0), grown)
+                grown = immediate if record.form == form else 0
+                self._emit_again(record, numbers, shifts.get(record.base, 0), grown)
 
     def _emit_again(self, record: Record, registers: tuple[int, ...], shift: int, grown: int) -> None:
         form = record.form

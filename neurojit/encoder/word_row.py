@@ -22,8 +22,8 @@ constant beside it its displacement.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from neurojit.errors import EncodeError
@@ -37,6 +37,7 @@ Kinds = Mapping[str, Sequence[str]]
 
 _OPERAND = re.compile(r"\{(?P<letter>[a-z])(?::(?P<kind>\w+))?\}")
 _BITS = re.compile(r"(?P<sign>s?)(?:(?P<end>\d+)-)?\[(?P<spans>[\d:,]+)\]")
+_LANE = re.compile(r"\{(?P<register>[a-z]):\w+\}\.\w+\}?\[\{(?P<lane>[a-z])\}\]")
 _ADDRESS = re.compile(r"\[\{(?P<base>[a-z]):\w+\}(?:, #?\{(?P<after>[a-z])\})?(?:, [^\]]*)?\](?P<moves>!?)")
 _ADDRESS_BEFORE = re.compile(r"\{(?P<before>[a-z])\}\(\{(?P<base>[a-z]):\w+\}\)|\(\{(?P<alone>[a-z]):\w+\}\)")
 
@@ -44,7 +45,8 @@ _ADDRESS_BEFORE = re.compile(r"\{(?P<before>[a-z])\}\(\{(?P<base>[a-z]):\w+\}\)|
 @dataclass(frozen=True)
 class Field:
     """name: the operand's letter and kind. pieces: (bit of the word, bit of the number, count of bits).
-    from_end: what the number is subtracted from before it is written; 0 for none."""
+    from_end: what the number is subtracted from before it is written; 0 for none. is_vector: whether it is a
+    vector register; lane_of: of which field's register it is a lane, -1 for none."""
 
     letter: str
     kind: str
@@ -53,6 +55,8 @@ class Field:
     shift: int
     from_end: int
     pieces: tuple[tuple[int, int, int], ...]
+    is_vector: bool = False
+    lane_of: int = -1
 
     @property
     def name(self) -> str:
@@ -80,8 +84,10 @@ class WordRow:
     isa: tuple[str, ...]
 
     @classmethod
-    def parse(cls, line: str, kinds: Kinds) -> WordRow:
-        """The row in `line`; EncodeError if it is malformed or says two things that disagree."""
+    def parse(cls, line: str, kinds: Kinds, vectors: Collection[str] = ()) -> WordRow:
+        """The row in `line`; EncodeError if it is malformed or says two things that disagree.
+
+        vectors: the kinds that are vector registers."""
         text, bits, attributes = _columns(line)
         given, isa = _attributes(line, attributes)
         operands = [(operand["letter"], operand["kind"] or "") for operand in _OPERAND.finditer(text)]
@@ -99,8 +105,14 @@ class WordRow:
         for fact, holds in facts.items():
             if not holds:
                 raise EncodeError(f"word table: {line!r}: expected {fact}")
+        lane_of = {match["lane"]: letters.index(match["register"]) for match in _LANE.finditer(text)}
         fields = tuple(
-            _field(line, letter, kind, bits, given.get(letter), kinds.get(kind)) for letter, kind in operands
+            replace(
+                _field(line, letter, kind, bits, given.get(letter), kinds.get(kind)),
+                is_vector=kind in vectors,
+                lane_of=lane_of.get(letter, -1),
+            )
+            for letter, kind in operands
         )
         base, displacement = _address(text)
         return cls(

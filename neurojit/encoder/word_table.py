@@ -1,7 +1,8 @@
 """A table of word forms: from the name of a form to the id that emission takes.
 
-The file names its kinds first (`kind x  x0-x30 xzr`), then has a row a line (see word_row). It is read on
-first use, one dictionary entry a line; a row is parsed and checked when its form is first asked for.
+The file names its kinds first (`kind x  x0-x30 xzr`; `vectors v q` are those that are vector registers), then
+has a row a line (see word_row). It is read on first use, one dictionary entry a line; a row is parsed and
+checked when its form is first asked for.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class WordTable(WordRows):
         self._package, self._file = package, file
         self._ids: dict[str, int] = {}
         self._lines: dict[str, str] | None = None
+        self._vectors: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> int:
@@ -48,7 +50,7 @@ class WordTable(WordRows):
                         f"{name!r}: no such row in {self._file} of {self._package}; add it there, "
                         "or look for its spelling"
                     )
-                self._ids[name] = self.add_row(WordRow.parse(line, self.kinds))
+                self._ids[name] = self.add_row(WordRow.parse(line, self.kinds, self._vectors))
             return self._ids[name]
 
     def _read(self) -> dict[str, str]:
@@ -59,6 +61,8 @@ class WordTable(WordRows):
                 if line.startswith("kind "):
                     _, kind, *names = line.split()
                     self.kinds[kind] = tuple(name for part in names for name in _expanded(part))
+                elif line.startswith("vectors "):
+                    self._vectors = frozenset(line.split()[1:])
                 elif line and not line.startswith("#"):
                     name = name_of(line)
                     if name in lines:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neurojit.encoder import WordTable, aarch64_forms, fail_allocation_after
+from neurojit.encoder import WordTable, aarch64_forms, fail_allocation_after, riscv64_forms
 from neurojit.encoder._buffer import WordBuffer, WordRows
 from neurojit.encoder.listing import listing
 from neurojit.encoder.word_row import WordRow, name_of
@@ -25,7 +25,8 @@ BRANCH, RET = aarch64_forms["b.gt label"], aarch64_forms["ret"]
 
 
 def test_a_row() -> None:
-    row = WordRow.parse(LANE, KINDS)
+    row = WordRow.parse(LANE, KINDS, ["v"])
+    assert [(field.is_vector, field.lane_of) for field in row.fields] == [*[(True, -1)] * 3, (False, 2)]
     assert (row.name, row.mnemonic, row.isa) == ("fmla v.4s, v.4s, v.s[i]", "fmla", ("fp",))
     assert row.name == name_of(LANE)
     assert (row.pattern, row.mask) == (0x4F801000, 0xFFC0F400)
@@ -237,6 +238,53 @@ def test_repeating_is_emitting_again(buffer: WordBuffer) -> None:
         body(expected, n)
     assert listing(buffer) == listing(expected)
     assert buffer.finish() == expected.finish()
+
+
+def test_rows_and_lanes_are_repeated(buffer: WordBuffer) -> None:
+    """Registers of a column become the next in any order, under all their names; the lanes that are taken of
+    one grow, wherever an instruction names them. General registers of these numbers stay."""
+    expected = aarch64_forms.buffer()
+    chain = [1, 9, 4, 30]
+
+    def row(buffer: WordBuffer, n: int) -> None:
+        buffer.emit(LOAD, chain[n], 1, 16 * n)
+        buffer.emit(FMA, 3, chain[n], 2, n)
+        buffer.emit(aarch64_forms["ins v.s[i], v.s[k]"], chain[n], 1, 2, n)
+        buffer.emit(aarch64_forms["ins v.s[i], v.s[k]"], 2, n, chain[n], 1)
+        buffer.emit(aarch64_forms["st1 {v.s}[i], [xsp]"], 2, n, 9)
+        buffer.emit(aarch64_forms["ldr s, [xsp, #i]"], chain[n], 4, 0)
+        buffer.emit(ADD, 9, 1, 4)
+
+    row(buffer, 0)
+    following = bytes.maketrans(bytes(chain[:-1]), bytes(chain[1:]))
+    buffer.repeat(0, 3, {1: 16}, following, {2: 1})
+    for n in range(4):
+        row(expected, n)
+    assert listing(buffer) == listing(expected)
+
+
+def test_rows_of_riscv_are_repeated() -> None:
+    buffer, expected = riscv64_forms.buffer(), riscv64_forms.buffer()
+    for made, times in ((buffer, 1), (expected, 3)):
+        for n in range(times):
+            made.emit(riscv64_forms["vfmacc.vf v, f, v"], 8 + 4 * n, 8, 1)
+            made.emit(riscv64_forms["flw f, i(x)"], 8, 4 * n, 8)
+    buffer.repeat(0, 2, {8: 4}, bytes.maketrans(bytes([8, 12]), bytes([12, 16])))
+    assert listing(buffer) == listing(expected)
+
+
+def test_lanes_and_registers_beyond_the_last_emit_nothing(buffer: WordBuffer) -> None:
+    buffer.emit(FMA, 3, 1, 2, 1)
+    before = buffer.size, buffer.mark
+    with pytest.raises(EncodeError, match=r"fmla v\.4s.*operand 3 \(i\)=4, expected 0 to 3"):
+        buffer.repeat(0, 3, {}, lanes={2: 1})
+    with pytest.raises(EncodeError, match=r"fmla v\.4s.*operand 1 \(v\)=32, expected 0 to 31"):
+        buffer.repeat(0, 2, {}, bytes.maketrans(bytes([1, 7]), bytes([7, 32])))
+    with pytest.raises(EncodeError, match="register=32, expected 0 to 31"):
+        buffer.repeat(0, 1, {}, lanes={32: 1})
+    with pytest.raises(EncodeError, match="following=0 bytes, expected the 256"):
+        buffer.repeat(0, 1, {}, b"")
+    assert before == (buffer.size, buffer.mark)
 
 
 def test_what_cannot_be_repeated_emits_nothing(buffer: WordBuffer) -> None:
