@@ -31,27 +31,40 @@ class GroupPool(RegisterPool):
 
     def __init__(self, template: str) -> None:
         super().__init__("vector", tuple(range(32)), template)
+        self._free.clear()  # in its place: bit r is set where register r is free
+        self._bits = 0xFFFF_FFFF
 
     @property
     def free(self) -> int:
         """Without v0: a comparison may need it."""
-        return len(self._free) - (0 in self._free)
+        return (self._bits >> 1).bit_count()
 
     def take(self, group: int = 1) -> int:
-        for first in range(32 - group, -1, -group):
-            if all(first + i in self._free for i in range(group)):
-                for i in range(group):
-                    self._free.remove(first + i)
-                return first
-        self._refuse()
+        firsts = self._bits & FIRST_OF_GROUP[group]
+        for i in range(1, group):
+            firsts &= self._bits >> i
+        if not firsts:
+            self._refuse()
+        first = firsts.bit_length() - 1
+        self._bits ^= _bits_of(first, group)
+        return first
 
     def claim(self, register: int) -> int:
-        if register not in self._free:
+        if not self._bits >> register & 1:
             self._refuse()
-        return super().claim(register)
+        self._bits ^= 1 << register
+        return register
 
     def give(self, register: int, group: int = 1) -> None:
-        self._free.extend(range(register, register + group))
+        self._bits |= _bits_of(register, group)
+
+
+FIRST_OF_GROUP = {1: 0xFFFF_FFFF, 2: 0x5555_5555, 4: 0x1111_1111, 8: 0x0101_0101}
+"""Registers that a group of so many may begin with: V 1.0, section 3.4.2."""
+
+
+def _bits_of(register: int, group: int) -> int:
+    return ((1 << group) - 1) << register
 
 
 class RotatingPool(RegisterPool):
