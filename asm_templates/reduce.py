@@ -210,7 +210,8 @@ class _Row:
             node = self.e.nodes[r]
             assert isinstance(node, Apply)
             partials = max(1, of.program.partial_lanes[r] // lanes)
-            if is_position(node) and not of.schedule.in_registers:  # exact in any order: chains hide latency
+            along = not of.g.down and not of.schedule.in_registers
+            if along and is_position(node):  # exact in any order: chains hide latency
                 partials = max(partials, min(MOST_CHAINS, self.m.vectors.free // BESIDE_A_CHAIN))
             self.now[r] = accumulator(self.m, node.op, lanes, partials, not of.g.down, of.extent)
         fresh = tuple(self.keeps - self.before)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from native import COMPILER, EMULATED, build, needs_compiler
 from operands import runnable_isas
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -45,16 +44,18 @@ print(peers[0].name, [name for name, (_, theirs) in ns.items() if theirs == 1000
 """
 
 
+@needs_compiler
 @pytest.mark.skipif(not runnable_isas(), reason="no kernels for this machine")
 def test_programs_are_called_from_c_as_from_python(child: Any, tmp_path: Path) -> None:
-    compiler = shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("no C compiler, or another system's libraries")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("another system's libraries")
     source, library = tmp_path / "peer.c", tmp_path / "peer.so"
     source.write_text(PEER)
-    command = [compiler, "-shared", "-fPIC", "-O1", f"-I{BENCHMARKS}", str(source), "-o", str(library)]
-    subprocess.run(command, check=True)
-    done = child(SCRIPT.format(benchmarks=str(BENCHMARKS), peer=str(library)), timeout=120)
+    build(library, [source], "-shared", "-fPIC", "-O1", f"-I{BENCHMARKS}")
+    compilers = {"CC": " ".join(COMPILER)}
+    if EMULATED:
+        compilers["LIBXSMM_PATH"] = str(tmp_path)  # what is installed is this machine's
+    done = child(SCRIPT.format(benchmarks=str(BENCHMARKS), peer=str(library)), timeout=120, **compilers)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "three loops ['Dense-64']\n"
 

@@ -28,10 +28,15 @@ from operands import TARGETS, runnable_isas
 
 import neurojit as nj
 from neurojit import nn
+from neurojit.asm_templates import program as program_template
+from neurojit.asm_templates.machine import F32
+from neurojit.codegen import machine_class, machine_for
 from neurojit.ir import OPS, Builder, Module, Value
 from neurojit.ir.numbers import to_element
 from neurojit.planner import plan_program
 from neurojit.planner.tensors import UnplannedError
+from neurojit.program_compiler import planned_program
+from neurojit.target import Target
 
 
 def test_every_op_has_a_case() -> None:
@@ -49,6 +54,21 @@ def test_every_op_runs_natively(isa: str, name: str, element: str, rows: int | s
     inputs = [arrays(seed, (extent, 5), element) for seed in (1, 2)]
     weights = {name: arrays(3, type_.shape, type_.element) for name, type_ in function.weights.items()}  # type: ignore[misc]
     check(function, inputs, weights)
+
+
+@pytest.mark.not_emulated("code for any ISA is the same from any host")
+@pytest.mark.parametrize("rows", [ROWS, "?"])
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_every_op_has_code_for_every_isa(target: Target, rows: int | str) -> None:
+    """Machines that are not here as well; and each kernel gives back every register that it took, so that
+    those after it find what they would find alone."""
+    for name, element in NATIVE:
+        plan = planned_program(function_of(CASES[name], element, rows), target).plan
+        m = machine_for(target.isa, machine_class(target.isa).new_buffer("table"), F32, "program")
+        free: list[tuple[int, int]] = []
+        program_template.emit(m, plan, lambda step: free.append((m.vectors.free, m.pointers.free)))  # noqa: B023
+        assert len(set(free)) <= 1, (name, element)
+        assert m.vectors.free == m.vectors.budget or target.isa.option == "rvv", (name, element)
 
 
 def test_float32_arrays_are_rounded_to_bf16(isa: str) -> None:

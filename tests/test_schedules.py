@@ -140,20 +140,31 @@ def run(*steps: str) -> nj.Program:
     return program
 
 
+def columns(count: int, isa: str) -> str:
+    """So many columns as vectors of 8, or of as many as a register has where that is fewer."""
+    wide = lanes_of_eight(isa)
+    return str([wide] * (count // wide))
+
+
+def lanes_of_eight(isa: str) -> int:
+    return 4 if isa == "neon" else 8
+
+
 def test_tile_and_unroll_and_depth(isa: str) -> None:
+    wide = lanes_of_eight(isa)
     program = run(
-        'tile op = "y", rows = [3, 6, 2, 1], columns = [8], count = 6, depth = 24',
+        f'tile op = "y", rows = [3, 6, 2, 1], columns = [{wide}], count = {48 // wide}, depth = 24',
         'unroll op = "y", steps = 3',
     )
     schedule = kernel(program, "y").schedule
     (block,) = schedule.columns  # type: ignore[union-attr]
-    assert (block.lanes, block.tiles, block.rows.groups) == ((8,), 6, ((3, 6), (2, 1)))
+    assert (block.lanes, block.tiles, block.rows.groups) == ((wide,), 48 // wide, ((3, 6), (2, 1)))
     assert (schedule.unroll, schedule.k_block) == (3, 24)  # type: ignore[union-attr]
 
 
 def test_columns_in_segments_and_shared_scalars(isa: str) -> None:
     """48 columns as 32 and 16 folded ones: four, or two, rows in a register."""
-    lanes = "[16, 16]" if isa == "avx512" else "[8, 8, 8, 8]"
+    lanes = "[16, 16]" if isa == "avx512" else columns(32, isa)
     height = "[8, 2, 4, 1]" if isa == "avx512" else "[2, 10]"
     tiles = [
         f'tile op = "y", rows = {height}, columns = {lanes}',
@@ -232,7 +243,7 @@ def test_pack_lays_weights_in_panels(isa: str) -> None:
         program.weights["w"] = WEIGHTS["w"] * 2
         twice = nj.compile(scheduled(), {**WEIGHTS, "w": WEIGHTS["w"] * 2})
         np.testing.assert_array_equal(program(X), twice(X))
-    run('pack op = "y", width = 16', 'tile op = "y", rows = [4, 5], columns = [8, 8], count = 3')
+    run('pack op = "y", width = 16', f'tile op = "y", rows = [4, 5], columns = {columns(16, isa)}, count = 3')
     assert not isinstance(kernel(run('pack op = "y", width = 0'), "y").kernel.b, Panels)  # type: ignore
 
 
@@ -295,7 +306,7 @@ def test_rows_and_threads(isa: str) -> None:
     x = plain(2, (3001, 32))
     expected = nj.compile(scheduled(net=ROWS), weights)(x)
     for steps in (
-        ['tile op = "y", rows = [6, -1, 2, -1, 1, -1], columns = [8, 8]'],
+        [f'tile op = "y", rows = [6, -1, 2, -1, 1, -1], columns = {columns(16, isa)}'],
         [
             'rows op = "t", heights = [6, 2, 1]',
             'tile op = "y", rows = [4, 1, 2, 1], columns = [16], part = 6',
@@ -306,8 +317,8 @@ def test_rows_and_threads(isa: str) -> None:
             'parallel op = "y", axis = 0, ways = 1',
         ],
     ):
-        if isa == "avx2" and "[16]" in steps[-1]:
-            steps[-1] = steps[-1].replace("[16]", "[8, 8]")
+        if isa != "avx512":
+            steps[-1] = steps[-1].replace("[16]", columns(16, isa))
         program = nj.compile(scheduled(*steps, net=ROWS), weights)
         (rows,) = (node for node in plan_of(program).body if isinstance(node, Rows))
         assert [part.height for part in rows.parts] == [6, 2, 1]
@@ -318,6 +329,7 @@ def test_rows_and_threads(isa: str) -> None:
 
 # What cannot be obeyed is refused, at its place --------------------------------------------------------
 
+EIGHT_LANES = "8 lanes"
 REFUSED: list[tuple[list[str], str, str, str]] = [
     (
         [
@@ -343,7 +355,7 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
     ),
     (
         ['vectorize op = "y", lanes = 4', 'tile op = "y", rows = [4, 5], columns = [8], count = 6'],
-        "",
+        EIGHT_LANES,
         "[8]",
         "expected at most 4 lanes, as vectorize says, got 8",
     ),
@@ -375,7 +387,7 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
     (['keep op = "c", registers = true'], "", "true", "goes down columns, whose sums alone are kept"),
     (['keep op = "u", registers = true'], "", "true", "goes along rows, whose sums are kept"),
     (['unroll op = "u", steps = 2'], "", "2", "does not take vectors of columns side by side"),
-    (['vectorize op = "v", lanes = 8'], "", "", "goes down columns, in vectors as wide as they are"),
+    (['vectorize op = "v", lanes = 4'], "", "", "goes down columns, in vectors as wide as they are"),
     (
         ['prefetch op = "y", distance = 1', 'unroll op = "y", steps = 64'],
         "",
@@ -404,13 +416,13 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
     (['fuse op = "n", into = "s"'], "", "", "no kernel of %s = softmax(%n) computes other ops"),
     (
         ['pack op = "y", width = 32', 'tile op = "y", rows = [4, 5], columns = [8, 8], count = 3'],
-        "",
+        EIGHT_LANES,
         "[8, 8]",
         "scheduled tile: expected whole panels of 32 columns, got 16",
     ),
     (
         ['pack op = "y", width = 12', 'tile op = "y", rows = [4, 5], columns = [8, 8, 8], count = 2'],
-        "",
+        EIGHT_LANES,
         "[8, 8, 8]",
         "scheduled vector: expected one inside a panel of 12 columns, got 8",
     ),
@@ -420,7 +432,7 @@ REFUSED: list[tuple[list[str], str, str, str]] = [
 @pytest.mark.parametrize(("steps", "of", "place", "message"), REFUSED)
 def test_refused(steps: list[str], of: str, place: str, message: str, isa: str) -> None:
     source = scheduled(*steps)
-    if of not in ("", isa):
+    if of not in ("", isa, EIGHT_LANES if lanes_of_eight(isa) == 8 else isa):
         pytest.skip("another machine's limit")
     with pytest.raises(TensorLangError) as caught:
         nj.compile(source, WEIGHTS)

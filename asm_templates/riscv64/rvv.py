@@ -89,10 +89,24 @@ class RvvMoves(RiscvMachine):
         self.vector_bits = vector_bits
         self.vectors: GroupPool = GroupPool(template)
         self.floats = RotatingPool("floating-point", CALLER_SAVED_FLOATS, template)
-        self.bits_of_element = 8 * element.size
-        self._load = f"vle{self.bits_of_element}.v v, (x)"
-        self._store = f"vse{self.bits_of_element}.v v, (x)"
-        self._load_scalar = "flw f, i(x)" if element.size == 4 else "fld f, i(x)"
+
+    # The element may change from one body of a program to the next.
+
+    @property
+    def bits_of_element(self) -> int:
+        return 8 * self.element.size
+
+    @property
+    def _load(self) -> str:
+        return "vle32.v v, (x)" if self.element.size == 4 else "vle64.v v, (x)"
+
+    @property
+    def _store(self) -> str:
+        return "vse32.v v, (x)" if self.element.size == 4 else "vse64.v v, (x)"
+
+    @property
+    def _load_scalar(self) -> str:
+        return "flw f, i(x)" if self.element.size == 4 else "fld f, i(x)"
 
     @property
     def widest_lanes(self) -> int:

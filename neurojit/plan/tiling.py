@@ -305,11 +305,16 @@ def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
     """The same columns in vectors of 1, 2, 4 or 8 registers where the ISA has those: fewer instructions.
 
     Not before a long function, which needs many registers beside its argument; and few before one that
-    compares, which needs another group and masks.
+    compares, which needs another group and masks, or where a column's bias is held beside another term:
+    the last groups that are free need not be aligned. Not with both.
     """
-    most = MOST_COMPARED if g.epilogue.activation.name in COMPARING_FUNCTIONS else MOST_GROUPED
+    e = g.epilogue
+    compares, held = e.activation.name in COMPARING_FUNCTIONS, e.bias == "column"
+    if compares and held:
+        return lanes
+    most = FEW_GROUPED if compares or (held and (e.beta or e.residual is not None)) else MOST_GROUPED
     full = isa.widest // 8 // ELEMENT_SIZE[g.dtype]
-    if not isa.scalable or g.epilogue.activation.name not in SHORT_FUNCTIONS:
+    if not isa.scalable or e.activation.name not in SHORT_FUNCTIONS:
         return lanes
     groups, left = [], sum(lanes)
     while left > 0:
@@ -319,8 +324,8 @@ def grouped(lanes: tuple[int, ...], g: Gemm, isa: Isa) -> tuple[int, ...]:
     return tuple(groups)
 
 
-MOST_GROUPED, MOST_COMPARED = 8, 2
-"""Registers in a group."""
+MOST_GROUPED, FEW_GROUPED = 8, 2
+"""Registers in a group; and where others must fit beside the sums."""
 COMPARING_FUNCTIONS = ("relu", "leaky_relu")
 """Short functions that choose lane by lane."""
 MOST_WITH_EDGE = 4
@@ -344,6 +349,8 @@ def k_block(g: Gemm, target: Target) -> int:
 
 
 MORE_REGISTERS = ("bf16", "bf16 wide", "int8 words")
+REGISTERS_OF_WORDS = {"aarch64-neon": 4, "riscv64-rvv": 2}
+"""In which products of words are put together there; elsewhere in one."""
 
 
 def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -> int:
@@ -351,10 +358,11 @@ def max_height(isa: Isa, vectors: int, masks: int, storage: str | None = None) -
     column of A, and one register for the longer.
 
     A single row reads B in its multiply-adds, and can be wider. masks: of partial vectors, which take a
-    vector register each where the ISA has no others for them. storage: of packed B, which may take one more,
-    and where NEON puts sums of words together four.
+    vector register each where the ISA has no others for them. storage: of packed B, which may take more.
     """
-    more = 4 if storage == "int8 words" and isa.multiplies_lanes else storage in MORE_REGISTERS
+    more = int(storage in MORE_REGISTERS)
+    if storage == "int8 words":
+        more = REGISTERS_OF_WORDS.get(isa.name, more)
     room = isa.vector_registers - (1 if isa.mask_registers else 1 + masks) - more
     return max(1, (room - vectors) // vectors, min(room // (vectors + 1), vectors - 1))
 

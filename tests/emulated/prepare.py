@@ -272,7 +272,9 @@ def write_runners(made: Architecture) -> None:
     sys.executable. Without the folder of the script, or the current one, on sys.path: that has the
     host's modules. NEUROJIT_TEST_* are for the tests that compile C."""
     build, root = made.build, made.root
-    preload = f" -E LD_PRELOAD=/{HWPROBE_LIBRARY}" if made.name == "riscv64" else ""
+    preload = (
+        f' -E LD_PRELOAD="/{HWPROBE_LIBRARY}${{LD_PRELOAD:+:$LD_PRELOAD}}"' if made.name == "riscv64" else ""
+    )
     run_script = f"""#!/bin/sh
 export QEMU_CPU="${{QEMU_CPU:-{made.cpu}}}"
 exec {made.qemu} -L "{root}" "$@"
