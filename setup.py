@@ -39,9 +39,10 @@ EXTENSIONS = [
     extension(
         "neurojit.runtime._runtime",
         *("executable_memory.c", "map_linux.c", "map_apple.c", "instruction_sync.c", "code.c"),
-        *("slots.c", "reference.c", "clock.c"),
+        *("slots.c", "clock.c"),
         *("abi_check.c", "abi_check_x86.c", "abi_check_aarch64.c", "abi_check_riscv.c"),
     ),
+    extension("neurojit.runtime._reference", "reference.c"),
     extension(
         "neurojit.runtime._blocked",
         *(

@@ -1,17 +1,7 @@
 """Everything between emitted bytes and a kernel that can be called: mapping, slots, the reference, clocks."""
 
-from neurojit.runtime._runtime import (
-    SLOTS,
-    Code,
-    Slot,
-    SlotTable,
-    clock_ns,
-    error_function,
-    reference_has_fma_instruction,
-    reference_matmul,
-    ticks,
-    ticks_per_ns,
-)
+from neurojit.runtime._reference import error_function, reference_has_fma_instruction, reference_matmul
+from neurojit.runtime._runtime import SLOTS, Code, Slot, SlotTable, clock_ns, ticks, ticks_per_ns
 from neurojit.runtime.memory import ExecutableMemory, executable_memory, keep_within_cache
 
 __all__ = [

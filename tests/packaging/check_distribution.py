@@ -23,6 +23,8 @@ IN_WHEEL = (
     "neurojit/asm_templates/gemm.py",
     "neurojit/asm_templates/x86_64/encodings.txt",
     "neurojit/asm_templates/x86_64/supplement.txt",
+    "neurojit/asm_templates/aarch64/encodings.txt",
+    "neurojit/asm_templates/riscv64/encodings.txt",
 )
 IN_SDIST = (
     "asm_templates/gemm.py",
@@ -37,7 +39,10 @@ IN_SDIST = (
     "Makefile",
     "README.md",
 )
-EXTENSIONS = ("_matmul", "emit/_buffer", "runtime/_blocked", "runtime/_runtime", "target/_cpu")
+EXTENSIONS = (
+    *("_matmul", "_dense", "_packed", "_program", "_jit", "encoder/_buffer", "target/_cpu"),
+    *("runtime/_blocked", "runtime/_reference", "runtime/_runtime"),
+)
 SMOKE = Path(__file__).with_name("smoke.py")
 
 

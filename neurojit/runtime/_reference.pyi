@@ -1,0 +1,9 @@
+from typing import Any
+
+Array = Any  # whatever has a buffer: collections.abc.Buffer from Python 3.12 on
+
+def reference_matmul(
+    a: Array, b: Array, out: Array, *, accumulate: bool = False, wide: bool = False
+) -> None: ...
+def error_function(x: Array, y: Array, *, complement: bool = False) -> None: ...
+def reference_has_fma_instruction() -> bool: ...
