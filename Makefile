@@ -28,7 +28,7 @@ test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 	$(PY) -m pytest -m slow || [ $$? = 5 ]  # 5: there are none
 
 # The tests in a Python of another architecture, emulated: tests/emulated/prepare.py has what that takes. All of
-# them need most of an hour there, so these are chosen: products, layers, programs, functions, kernels, memory,
+# them need half an hour of two cores there, so these are chosen: products, layers, programs, functions, kernels, memory,
 # slots, the ABI.
 ARM64_TESTS ?= $(addprefix tests/,test_matmul.py test_dense.py test_program.py test_compiler.py test_info.py \
   test_matmul_memory.py $(addprefix asm_templates/test_,math.py gemm_abi.py gemv_kernels.py map.py) \
@@ -38,7 +38,9 @@ test-arm64: $(VENV)/.has-dev  ## chosen tests on AArch64, emulated by qemu-user 
 	$(PY) tests/emulated/prepare.py arm64
 	build/arm64/python $(EMULATED_PYTEST) $(ARM64_TESTS)
 
-RISCV64_TESTS ?= $(addprefix tests/,test_info.py $(addprefix asm_templates/test_,bodies.py cumsum.py gemm_abi.py))
+RISCV64_TESTS ?= $(addprefix tests/,test_info.py test_program_ops.py runtime/test_code.py \
+  $(addprefix asm_templates/test_,arithmetic.py bodies.py cumsum.py epilogue.py gather.py gemm_abi.py \
+  integer_kernels.py integer_lanes.py map.py program_emission.py transpose.py))
 test-riscv64: $(VENV)/.has-dev  ## chosen tests on RISC-V with V, likewise (all kernels: RISCV64_TESTS=tests/asm_templates)
 	$(PY) tests/emulated/prepare.py riscv64
 	build/riscv64/python $(EMULATED_PYTEST) $(RISCV64_TESTS)

@@ -232,6 +232,10 @@ cdef class Linear:
     def __repr__(self):
         return "<function neurojit.linear>"
 
+    @property
+    def __module__(self):
+        return "neurojit"  # pickle would look for it in every module that there is
+
     def __reduce__(self):
         return "linear"
 

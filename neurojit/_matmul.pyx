@@ -81,6 +81,10 @@ cdef class Matmul:
     def __repr__(self):
         return "<function neurojit.matmul>"
 
+    @property
+    def __module__(self):
+        return "neurojit"  # pickle would look for it in every module that there is
+
     def __reduce__(self):
         return "matmul"
 

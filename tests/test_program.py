@@ -20,6 +20,8 @@ from neurojit.ir import Module, evaluate
 from neurojit.runtime import SLOTS
 from neurojit.target import host_target
 
+MULTIPLY_ADDS = ("vfmadd231ps", "fmla", "vfmacc.v")
+
 
 def agree(module: Module, weights: networks.Weights, inputs: list[Array], got: Any, **states: Array) -> None:
     """Every output is within the bound of what the interpreter means."""
@@ -241,7 +243,7 @@ def test_large_weights_of_one_row_lie_in_panels(isa: str) -> None:
     module, weights = networks.recurrent(inputs=48, hidden=100)
     program = nj.compile(module, weights)
     assert program.compiled, program.explain()
-    assert any(weight.panel for weight in program.contract.plan.weights) == (isa != "neon")
+    assert any(weight.panel for weight in program.contract.plan.weights) == (isa in ("avx2", "avx512"))
     x, zeros = plain(1, (1, 48)), np.zeros((1, 100), np.float32)
     agree(module, weights, [x], program(x), h=zeros, c=zeros)
     changed = {name: plain(number, array.shape) / 8 for number, (name, array) in enumerate(weights.items())}
@@ -435,7 +437,7 @@ def test_what_a_program_says_about_itself(small: tuple[Module, networks.Weights,
     assert repr(program) == f"<neurojit.Program {program.signature}>"
     assert nj.compile(program.ir, dict(program.weights)).ir == program.ir
     assert f"one native function for {host_target().isa.name}" in program.explain()
-    assert "vfmadd231ps" in program.listing() or "fmla" in program.listing()
+    assert any(name in program.listing() for name in MULTIPLY_ADDS)
     assert "; %" in program.listing()
     assert "w0: 8 x 16 f32" in program.memory_map()
     assert "nj.unroll" in program.schedule
@@ -817,5 +819,5 @@ def test_dump_shows_the_plan_and_the_code(child: Any) -> None:
     if runnable_isas():
         assert "gemm f32 12x16x8" in done.stderr
         assert "arena" in done.stderr
-        assert "vfmadd231ps" in done.stderr or "fmla" in done.stderr
+        assert any(name in done.stderr for name in MULTIPLY_ADDS)
     assert child(script).stderr == ""

@@ -83,14 +83,20 @@ class RiscvMachine(RegisterArguments):
         self.buffer.emit(riscv64_forms[name], *values)
 
     def put(self, register: int, value: int) -> None:
-        """register = value, of at most 32 bits."""
+        """register = value, of 64 bits."""
         if LOWEST <= value <= HIGHEST:
             self.op("addi x, x, i", register, X0, value)
             return
         low = (value & 0xFFF) - (value << 1 & 0x1000)  # sign-extended by the addition
-        self.op("lui x, i", register, (value - low) >> 12 & 0xFFFFF)
+        if -(1 << 31) <= value < 1 << 31:
+            self.op("lui x, i", register, (value - low) >> 12 & 0xFFFFF)
+            add = "addiw x, x, i"  # wraps at 32 bits, as `lui` may have
+        else:
+            self.put(register, (value - low) >> 12)
+            self.op("slli x, x, i", register, register, 12)
+            add = "addi x, x, i"
         if low:
-            self.op("addiw x, x, i", register, register, low)
+            self.op(add, register, register, low)
 
     def add_to(self, target: int, base: int, distance: int) -> None:
         """target = base + distance. STRIDE holds the distance where an immediate does not."""

@@ -1,4 +1,4 @@
-"""Integers, bf16 and casts with NEON and RISC-V V, under emulation: NumPy's bits."""
+"""Constants, integers, bf16 and casts with NEON and RISC-V V, under emulation: NumPy's bits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from oracle import assert_same_bits
 from test_integer_lanes import NUMBERS, PAIRS, REDUCED, integers, on
 from test_riscv_kernels import target
 
-from neurojit.codegen import emit_cast, emit_map, emit_reduce
+from neurojit.asm_templates.machine import F32
+from neurojit.codegen import emit_cast, emit_map, emit_reduce, machine_class, machine_for
 from neurojit.ir.numbers import to_element
 from neurojit.ir.types import round_bf16
 from neurojit.plan.cast import CASTS, Cast
@@ -35,6 +36,30 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return Emulator(runner, architecture, "cortex-a57"), target_for("aarch64-neon").isa
     bits = int(request.param[3:])
     return Emulator(runner, architecture, f"rv64,v=true,vlen={bits}"), target(bits).isa
+
+
+CONSTANTS = [
+    sign * value + more
+    for bits in (0, 11, 12, 16, 20, 31, 32, 33, 43, 44, 48, 62)
+    for value in (1 << bits, 3 << bits - 1 if bits else 0, 0x5A5A_1234_8765_0FED >> 62 - bits)
+    for sign in (1, -1)
+    for more in (-2049, -2048, -1, 0, 1, 2047, 2048)
+]
+
+
+def test_constants_of_any_size(machine: Machine) -> None:
+    cpu, isa = machine
+    buffer = machine_class(isa).new_buffer("table")
+    m = machine_for(isa, buffer, F32, "constants")
+    (target,) = m.operands(1)
+    for number, value in enumerate(CONSTANTS):
+        constant = m.constant(value)
+        m.store_pointer(constant, target, 8 * number)
+        m.release(constant)
+    m.leave()
+    got = np.zeros(len(CONSTANTS), np.int64)
+    assert cpu.run(buffer.finish(), [got]) == 0
+    assert got.tolist() == CONSTANTS
 
 
 @pytest.mark.parametrize("op", sorted(PAIRS))
