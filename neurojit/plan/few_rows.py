@@ -27,9 +27,11 @@ LEAST_VECTORS = 8
 """Of a row of B, from which its runs are long enough to think about."""
 LINE = 64
 STREAM_VECTORS = 8
-"""Side by side for one row and a B from beyond L2: 16 take a fifth longer where it comes from memory."""
+"""Side by side for one row and a B from beyond L2: 16 take a fifth longer where it comes from memory; and 8 do
+where registers are wider than what a core computes at once (Zen 4), against 4."""
 STREAM_ROWS, STREAM_ROWS_OF_MORE = 12, 8
-"""Rows of B in a pass of one row of A, and of two or three."""
+"""Rows of B in a pass of one row of A, and of two or three. Where rows meet in one set of L1, no more than it
+has ways: on Zen 4, with 8, twelve take up to half as long again."""
 BODY = 256
 """Vectors of B in the body of a loop: the same load meets lines so far apart
 then that the prefetcher of L1 takes none of them for a stream of its own."""
@@ -68,7 +70,8 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
     far = extent_of_b(g) > target.caches.l2.size
     vectors, edge = ceil_div(g.n, full), g.n % full
     masks = int(edge > 0)
-    widths = (STREAM_VECTORS,) if g.m == 1 and far else WIDTHS
+    stream = round(STREAM_VECTORS * min(1.0, target.pipes.fma_per_cycle(target.isa.widest) / 2))
+    widths = (stream,) if g.m == 1 and far else WIDTHS
     cuts = {cut_equally(vectors, ceil_div(vectors, width)) for width in widths if width <= vectors}
     costs = {
         cut: sum(tiles * _cost(g.m, width, masks, far, target) for width, tiles in cut.groups)
@@ -90,6 +93,8 @@ def schedule_few_rows(g: Gemm, target: Target) -> GemmSchedule:
         block = equal_share(g.k, most, UNROLL) if far else 0
     elif cut.tiles > 1 and (far or g.m == 1):
         block = unroll = STREAM_ROWS if g.m == 1 else STREAM_ROWS_OF_MORE
+        if abs(g.b.row_stride) * size % COLLIDING == 0:
+            block = unroll = min(unroll, target.caches.l1d.ways or unroll)
     else:
         block, unroll = 0, max(BODY // max(cut.size, LEAST_VECTORS) // g.m, UNROLL)
     return GemmSchedule(tuple(columns), min(unroll, g.k), costs[cut] * g.k, block if block < g.k else 0)
