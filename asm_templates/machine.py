@@ -252,12 +252,12 @@ class Machine(Arithmetic, Segments):
         """As `while_positive`, with the counter in memory: no register is held in the body."""
         raise self._runs_no_programs()
 
-    copies_code = False
-    """Whether code of a body does the same wherever it stands: nothing is remembered from before it but which
-    registers are free, so that equal bodies need be emitted once."""
+    def begin_body(self) -> None:
+        """What follows may be copied: let it rely on nothing from before but what the registers hold."""
 
     def copy_code(self, first: int, last: int) -> None:
-        """Emit the body between two marks of the buffer once more. Only where `copies_code`."""
+        """Emit what lies between two marks of the buffer once more; `begin_body` stands at the first, no
+        register is taken from one to the other, and it is at an end where code goes on behind the last."""
         raise self._runs_no_programs()
 
     def _runs_no_programs(self) -> UnknownIsaError:

@@ -89,6 +89,9 @@ def _pointers(step: Step) -> int:
 class _Emission:
     """One function in the making: the machine, and what it holds all along."""
 
+    remembers = True
+    """Whether equal bodies are emitted once, and copied."""
+
     def __init__(
         self, m: Machine, plan: ProgramPlan, arena: Pointer, buffers: Pointer, begin: Callable[[Step], None]
     ) -> None:
@@ -112,6 +115,7 @@ class _Emission:
         operands = tuple(map(self.address, step.operands))
         same = (id(kernel), id(step.schedule), step.count, *operands)
         made = self.made.get(same)
+        m.begin_body()
         if made is not None:
             m.copy_code(*made)
         else:
@@ -121,7 +125,7 @@ class _Emission:
             except RegisterPressureError as error:
                 error.op = step.op
                 raise
-            if m.copies_code:
+            if self.remembers:
                 self.made[same] = begin, m.buffer.mark
         for operand in reversed(operands):  # so that the next step finds the registers in the same order
             m.release(operand)

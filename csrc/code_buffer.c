@@ -126,8 +126,7 @@ static void commit_block(nj_code_buffer *code, int kind, size_t length)
     nj_code_commit(code, 0, &block, length);
 }
 
-nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                             void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop)
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, nj_fill fill, uint32_t nop)
 {
     if (alignment < 1 || alignment > 4096 || (alignment & (alignment - 1)) != 0) {
         code->fault.value = alignment;
@@ -168,8 +167,7 @@ static nj_emit_status copy_fixup(nj_code_buffer *code, nj_fixup fixup, size_t be
     return NJ_OK;
 }
 
-nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
-                            void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop)
+nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last, nj_fill fill, uint32_t nop)
 {
     if (code->closed) return NJ_CLOSED;
     code->fault.value = (int64_t)(first > last ? first : last);

@@ -147,16 +147,17 @@ nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label);
 nj_emit_status nj_code_bind(nj_code_buffer *code, int label);
 nj_emit_status nj_code_check_label(nj_code_buffer *code, int label);
 
+/* Writes an ISA's padding. nop: an instruction word, where there are such. */
+typedef void (*nj_fill)(uint8_t *at, size_t length, uint32_t nop);
+
 /* Pads to a multiple of `alignment` (a power of two up to 4096) with what `fill` writes. */
-nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                             void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop);
+nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, nj_fill fill, uint32_t nop);
 nj_emit_status nj_code_raw(nj_code_buffer *code, const void *bytes, size_t length);
 
 /* Appends the instructions of the records from `first` to before `last` once more, with their padding, data
  * and branches among themselves: labels bound among them get a likeness, all others stay what they are.
  * Before the copy comes padding, so that it is aligned as the original.  On failure nothing is appended. */
-nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
-                            void (*fill)(uint8_t *at, size_t length, uint32_t nop), uint32_t nop);
+nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last, nj_fill fill, uint32_t nop);
 
 /* NJ_OK, NJ_FIELD_RANGE or NJ_FIELD_UNIT with the limits in code->fault. */
 nj_emit_status nj_field_check(nj_code_buffer *code, const nj_field *field, int64_t value);

@@ -308,6 +308,13 @@ class AArch64Machine(RegisterArguments):
             return False
         return True
 
+    def begin_body(self) -> None:
+        self._meet()
+
+    def copy_code(self, first: int, last: int) -> None:
+        self.buffer.copy(first, last)
+        self._reached = None
+
     def bind(self, label: int) -> None:
         self.buffer.bind(label)
         self._reached = None

@@ -253,6 +253,14 @@ class RiscvMachine(RegisterArguments):
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else _Repeat(self, times, steps)
 
+    def begin_body(self) -> None:
+        self.settle_all()
+        self.config = None
+
+    def copy_code(self, first: int, last: int) -> None:
+        self.buffer.copy(first, last)
+        self._at = self._stride = self.config = None
+
     def leave(self, result: Pointer | None = None) -> None:
         if result is None:
             self.put(A0, 0)

@@ -89,17 +89,17 @@ cdef extern from "code_buffer.h":
         size_t label_count
         nj_fault fault
 
+    ctypedef void (*nj_fill)(uint8_t *, size_t, uint32_t) noexcept nogil
+
     int nj_code_allocations_left
     void nj_code_init(nj_code_buffer *code)
     void nj_code_free(nj_code_buffer *code)
     nj_emit_status nj_code_new_label(nj_code_buffer *code, int *label)
     nj_emit_status nj_code_bind(nj_code_buffer *code, int label)
     nj_emit_status nj_code_check_label(nj_code_buffer *code, int label)
-    nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment,
-                                 void (*fill)(uint8_t *, size_t, uint32_t) noexcept nogil, uint32_t nop)
+    nj_emit_status nj_code_align(nj_code_buffer *code, int64_t alignment, nj_fill fill, uint32_t nop)
     nj_emit_status nj_code_raw(nj_code_buffer *code, const void *data, size_t length)
-    nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last,
-                                void (*fill)(uint8_t *, size_t, uint32_t) noexcept nogil, uint32_t nop)
+    nj_emit_status nj_code_copy(nj_code_buffer *code, size_t first, size_t last, nj_fill fill, uint32_t nop)
     nj_emit_status nj_code_finish(nj_code_buffer *code)
 
 
@@ -170,6 +170,8 @@ cdef extern from "word_encoder.h":
 
 cdef class CodeBuffer:
     cdef nj_code_buffer buffer
+    cdef nj_fill fill
+    cdef uint32_t nop
     cdef str describe(self, int form)
     cdef int check_mark(self, size_t first) except -1
     cdef int refuse(self, nj_emit_status status, int form, nj_operands *operands) except -1
@@ -199,5 +201,4 @@ cdef class WordRows:
 cdef class WordBuffer(CodeBuffer):
     cdef readonly WordRows forms
     cdef nj_word_form *rows
-    cdef uint32_t nop
     cdef int check_count(self, int form, int64_t *values) except -1

@@ -63,9 +63,26 @@ cdef class CodeBuffer:
             self.refuse(status, -1, NULL)
         return self.buffer.labels[label] if self.buffer.labels[label] >= 0 else None
 
+    def align(self, long long alignment):
+        """Pads with NOPs to a multiple of `alignment`, a power of two up to 4096."""
+        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, self.fill, self.nop)
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
     def raw(self, bytes data not None):
         """Appends data, for instance constants that `rip` refers to."""
         cdef nj_emit_status status = nj_code_raw(&self.buffer, <const char *>data, len(data))
+        if status != NJ_OK:
+            self.refuse(status, -1, NULL)
+
+    def copy(self, size_t first, size_t last):
+        """Emits what lies from mark `first` to mark `last` once more, loops and all; see nj_code_copy.
+
+        Padding may come before it. EncodeError, and nothing is emitted, for marks that are none."""
+        cdef nj_emit_status status = nj_code_copy(&self.buffer, first, last, self.fill, self.nop)
+        if status == NJ_UNKNOWN_RECORD:
+            fault = self.buffer.fault
+            raise EncodeError(f"copy: mark {fault.value}, expected at most {fault.highest}")
         if status != NJ_OK:
             self.refuse(status, -1, NULL)
 
@@ -217,6 +234,7 @@ cdef class X86Buffer(CodeBuffer):
     def __init__(self, FormRows forms):
         self.forms = forms
         self.rows = forms.rows
+        self.fill = nj_x86_fill_nops
 
     cdef str describe(self, int form):
         return self.forms.row(form).name if 0 <= form < self.forms.count else f"form {form}"
@@ -285,23 +303,6 @@ cdef class X86Buffer(CodeBuffer):
         start(&operands, NJ_ADDRESS_BRANCH, -1, -1, -1, -1)
         operands.label = label
         self.emit(form, &operands)
-
-    def align(self, long long alignment):
-        """Pads with multi-byte NOPs to a multiple of `alignment`, a power of two up to 4096."""
-        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, nj_x86_fill_nops, 0)
-        if status != NJ_OK:
-            self.refuse(status, -1, NULL)
-
-    def copy(self, size_t first, size_t last):
-        """Emits what lies from mark `first` to mark `last` once more, loops and all; see nj_code_copy.
-
-        Padding may come before it. EncodeError, and nothing is emitted, for marks that are none."""
-        cdef nj_emit_status status = nj_code_copy(&self.buffer, first, last, nj_x86_fill_nops, 0)
-        if status == NJ_UNKNOWN_RECORD:
-            fault = self.buffer.fault
-            raise EncodeError(f"copy: mark {fault.value}, expected at most {fault.highest}")
-        if status != NJ_OK:
-            self.refuse(status, -1, NULL)
 
     def check(self, int form, registers, int address=NJ_ADDRESS_NONE, int base=-1, int index=-1, int scale=1,
               long long disp=0, int label=-1, value=None):

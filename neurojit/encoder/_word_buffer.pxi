@@ -74,6 +74,7 @@ cdef class WordBuffer(CodeBuffer):
         """nop: the form that pads."""
         self.forms = forms
         self.rows = forms.rows
+        self.fill = nj_word_fill
         self.nop = forms.row(nop).pattern
 
     cdef str describe(self, int form):
@@ -110,12 +111,6 @@ cdef class WordBuffer(CodeBuffer):
             given = sum([values[i] != ABSENT for i in range(NJ_WORD_FIELDS)])
             raise EncodeError(f"{self.describe(form)}: {given} operands given, expected {fields}")
         return 0
-
-    def align(self, long long alignment):
-        """Pads with NOPs to a multiple of `alignment`, a power of two up to 4096."""
-        cdef nj_emit_status status = nj_code_align(&self.buffer, alignment, nj_word_fill, self.nop)
-        if status != NJ_OK:
-            self.refuse(status, -1, NULL)
 
     def word_at(self, size_t offset):
         """The instruction word at an offset, little-endian."""

@@ -273,6 +273,33 @@ def test_rows_of_riscv_are_repeated() -> None:
     assert listing(buffer) == listing(expected)
 
 
+def test_a_copy_has_loops_and_constants_of_its_own_place(buffer: WordBuffer) -> None:
+    """Its branch goes to its own head; what is outside, a constant, is as much nearer. Padding is NOPs."""
+    data = buffer.new_label()
+    head = buffer.new_label()
+    buffer.align(32)
+    buffer.bind(head)
+    buffer.emit(aarch64_forms["ldr q, label"], 1, data)
+    buffer.emit(BRANCH, head)
+    last = buffer.mark
+    buffer.emit(RET)
+    buffer.copy(0, last)
+    buffer.emit(RET)
+    buffer.align(16)
+    buffer.bind(data)
+    buffer.raw(bytes(16))
+    buffer.finish()
+    literal, branch = aarch64_forms.row(aarch64_forms["ldr q, label"]), aarch64_forms["b.gt label"]
+    assert buffer.label_offset(data) == 48
+    for begin in (0, 32):
+        assert buffer.word_at(begin) & literal.mask == literal.pattern
+        assert aarch64_forms.decode(aarch64_forms["ldr q, label"], buffer.word_at(begin)) == (1, 48 - begin)
+        assert aarch64_forms.decode(branch, buffer.word_at(begin + 4)) == (-4,)
+    assert [buffer.word_at(at) for at in range(12, 32, 4)] == [0xD503201F] * 5
+    with pytest.raises(EncodeError, match="the buffer is finished"):
+        buffer.copy(0, 1)
+
+
 def test_lanes_and_registers_beyond_the_last_emit_nothing(buffer: WordBuffer) -> None:
     buffer.emit(FMA, 3, 1, 2, 1)
     before = buffer.size, buffer.mark
