@@ -71,8 +71,8 @@ class RvvLanes(RvvArithmetic):
     def to_integer(self, a: Vector, into: Vector | None = None) -> Vector:
         """V's conversion stops at the greatest integer, and makes that of NaN; the least is asked for.
 
-        The comparison stands right before the conversion: qemu 7.2 fails an assertion (decode_save_opc) where
-        one with a rounding of its own is the first floating-point instruction that it translates of a page."""
+        The comparison stands right before the conversion: qemu 7.2 fails an assertion (decode_save_opc)
+        where one with a rounding of its own is the first instruction on floats it translates of a page."""
         self._only_f32("to_integer")
         least, converted = self.spread_integer(a.lanes, LEAST_INTEGER), self.fresh(a.lanes)
         within = self.compare(a, "<", BEYOND_INTEGERS)

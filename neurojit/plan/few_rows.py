@@ -27,8 +27,8 @@ LEAST_VECTORS = 8
 """Of a row of B, from which its runs are long enough to think about."""
 LINE = 64
 STREAM_VECTORS = 8
-"""Side by side for one row and a B from beyond L2: 16 take a fifth longer where it comes from memory; so do 8,
-against 4, where registers are wider than what a core computes at once (Zen 4)."""
+"""Side by side for one row and a B from beyond L2: 16 take a fifth longer where it comes from memory; so do
+8, against 4, where registers are wider than what a core computes at once (Zen 4)."""
 STREAM_ROWS, STREAM_ROWS_OF_MORE = 12, 8
 """Rows of B in a pass of one row of A, and of two or three. Where rows meet in one set of L1, no more than it
 has ways: on Zen 4, with 8, twelve take up to half as long again."""
