@@ -39,7 +39,7 @@ from typing import Any
 SOURCES = Path(__file__).parents[2]
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-EXTRA = ("pytest-xdist>=3.6", "threadpoolctl>=3.2")
+EXTRA = ("pytest-xdist>=3.6", "pytest-rerunfailures>=15", "threadpoolctl>=3.2")
 
 
 @dataclass(frozen=True)
