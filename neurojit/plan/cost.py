@@ -30,8 +30,9 @@ TILE_CYCLES = 1.0
 LOADS_LOST = 1.06
 """What loads take where they are the bound, against what their ports could do."""
 LOADS_BY_LANES = 0.05
-"""The part of a step's loads that counts where multiply-adds take lanes, though other ports are the bound:
-nothing was measured there, and of tiles that multiply alike the one with fewer loads is the better one."""
+"""The part of a step's loads that counts where multiply-adds take lanes, or scalars in registers of their
+own, though other ports are the bound: nothing was measured there, and of tiles that multiply alike the one
+with fewer loads is the better one."""
 CHAINS_LOST = 0.3
 """Cycles lost in a step whose multiply-adds take just as long as one of them: the chains fall out of step."""
 FOLD_LOADS = 1.5
@@ -59,7 +60,8 @@ class TileCost:
 
     __slots__ = (
         "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row", "_loads_seen",
-        "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "folds",
+        "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "_takes_scalars",
+        "folds",
         "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
     )  # fmt: skip
 
@@ -79,9 +81,10 @@ class TileCost:
         self._stores_hidden = min(STORES_HIDDEN, WIDE_STORES_HIDDEN / pipes.stores_per_cycle[512])
         self._registers = isa.vector_registers - (not isa.mask_registers)  # one may hold a mask
         # A broadcast reads one element whatever it fills; embedded, every multiply-add does its own. Where
-        # those alone would keep the load ports as busy as the pipes, vectors share one.
+        # those alone would keep the load ports as busy as the pipes, vectors share one. A scalar in a
+        # register of its own serves all of them anyway.
         one = 1 / pipes.loads_per_cycle[128]
-        embedded = len(lanes) * one if isa.mask_registers else one
+        embedded = len(lanes) * one if isa.mask_registers and not isa.scalars_apart else one
         at_ports = bool(lanes) and embedded >= self.slots_per_row
         self.shared = at_ports and len(lanes) > 1 and isa.mask_registers > 0 and not isa.scalars_apart
         self._loads_per_row = one if self.shared else embedded
@@ -89,6 +92,7 @@ class TileCost:
         self._at_once = isa.widest // 8 // size
         room = isa.vector_registers - 2
         self._most_rows_by_lanes = room // (len(lanes) + 1) if isa.multiplies_lanes else 0
+        self._takes_scalars = isa.multiplies_lanes or isa.scalars_apart
         segment = SEGMENT // size
         self._free_shuffles = pipes.free_shuffles[isa.widest]
         spreads = isa.has_segments and adjacent and at_ports and len(lanes) == 1
@@ -153,7 +157,7 @@ class TileCost:
         elif step * self._free_shuffles < shuffles:
             step = shuffles / self._free_shuffles
         loads = self.loads(height)
-        if self._most_rows_by_lanes:
+        if self._takes_scalars:
             step += loads * LOADS_BY_LANES
             loads *= LOADS_LOST
         else:
