@@ -60,9 +60,9 @@ class TileCost:
 
     __slots__ = (
         "_at_once", "_fma_pipes", "_free_shuffles", "_known", "_loads", "_loads_per_row", "_loads_seen",
-        "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden", "_takes_scalars",
-        "folds",
-        "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row", "vectors",
+        "_most_rows_by_lanes", "_registers", "_saved_by_lanes", "_slots_of_folds", "_stores_hidden",
+        "_takes_scalars", "folds", "latency", "rows_a_fold", "shared", "slots_per_row", "stores_per_row",
+        "vectors",
     )  # fmt: skip
 
     def __init__(
