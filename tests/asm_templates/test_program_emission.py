@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from dataclasses import replace
 
@@ -224,6 +225,14 @@ def test_a_program_keeps_the_calling_convention(isa: str) -> None:
         if done is None:
             pytest.skip("the check is not written for this machine")
         assert done == {"result": 0, "violations": ()}
+
+
+@pytest.mark.parametrize(("dtype", "wide"), [("f32", 32), ("f64", 64)])
+def test_vectors_of_riscv_have_the_elements_of_the_step(dtype: str, wide: int) -> None:
+    """Whatever the machine began with: a step before may have had others."""
+    plan, _ = perceptron(dtype, (8, 16, 4), (4, 1), TARGETS["rvv"])
+    listed = list_program(plan, TARGETS["rvv"].isa)
+    assert {int(bits) for bits in re.findall(r"\bvl?s?e(32|64)\.v", listed)} == {wide}
 
 
 MULTIPLY_ADD = {"avx2": "vfmadd231ps", "avx512": "vfmadd231ps", "neon": "fmla", "rvv": "vfmacc"}
