@@ -29,8 +29,8 @@ test-slow: $(VENV)/.has-test peachpy  ## the exhaustive tests
 
 # The tests in a Python of another architecture, emulated: tests/emulated/prepare.py has what that takes. All of
 # them need half an hour of two cores there, so these are chosen: products, layers, programs, functions, kernels,
-# memory, slots, the ABI. Of some thousand runs qemu 7.2 ends one by itself: a test is run once more if it crashed,
-# and only then.
+# memory, slots, the ABI. Of some thousand tests qemu 7.2 ends one by itself: one is run once more if it crashed, and
+# only then.
 ARM64_TESTS ?= $(addprefix tests/,test_matmul.py test_dense.py test_program.py test_compiler.py test_info.py \
   test_matmul_memory.py $(addprefix asm_templates/test_,math.py gemm_abi.py gemv_kernels.py map.py) \
   $(addprefix runtime/test_,abi_check_aarch64.py executable_memory.py code.py slots.py))

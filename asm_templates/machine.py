@@ -90,9 +90,12 @@ class RegisterPool:
 
     def take_in_order(self, count: int) -> list[int]:
         """So many registers, lowest first."""
+        self._free.sort(reverse=True)
+        return self._take_last(count)
+
+    def _take_last(self, count: int) -> list[int]:
         if count > len(self._free):
             self._refuse()
-        self._free.sort(reverse=True)
         taken = self._free[: -count - 1 : -1]
         del self._free[-count:]
         return taken
@@ -256,9 +259,10 @@ class Machine(Arithmetic, Segments):
         """What follows may be copied: let it rely on nothing from before but what the registers hold."""
 
     def copy_code(self, first: int, last: int) -> None:
-        """Emit what lies between two marks of the buffer once more; `begin_body` stands at the first, no
-        register is taken from one to the other, and it is at an end where code goes on behind the last."""
-        raise self._runs_no_programs()
+        """Emit what lies between two marks of the buffer once more; `begin_body` stands at the first, and no
+        register is taken from one to the other. Nothing is known of what the copy leaves behind."""
+        self.buffer.copy(first, last)
+        self.begin_body()
 
     def _runs_no_programs(self) -> UnknownIsaError:
         return UnknownIsaError(

@@ -89,9 +89,6 @@ def _pointers(step: Step) -> int:
 class _Emission:
     """One function in the making: the machine, and what it holds all along."""
 
-    remembers = True
-    """Whether equal bodies are emitted once, and copied."""
-
     def __init__(
         self, m: Machine, plan: ProgramPlan, arena: Pointer, buffers: Pointer, begin: Callable[[Step], None]
     ) -> None:
@@ -125,8 +122,7 @@ class _Emission:
             except RegisterPressureError as error:
                 error.op = step.op
                 raise
-            if self.remembers:
-                self.made[same] = begin, m.buffer.mark
+            self.made[same] = begin, m.buffer.mark
         for operand in reversed(operands):  # so that the next step finds the registers in the same order
             m.release(operand)
 

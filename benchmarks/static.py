@@ -140,9 +140,8 @@ def figures() -> list[Figure]:
 
 def figures_of_riscv() -> list[Figure]:
     """Groups of registers are one operand, and each element of A is a load of its own."""
-    found = []
+    found, row = [], target_for("riscv64-rvv")
     for bits, dtype in itertools.product(LENGTHS, ("f32", "f64")):
-        row = target_for("riscv64-rvv")
         target = replace(row, isa=row.isa.with_vectors_of(bits))
         loop = in_place(dtype, 64, 64, target)
         block = schedule_gemm(Gemm.contiguous(dtype, 64, 64, 256), target).columns[0]

@@ -31,7 +31,6 @@ CALLER_SAVED = (*range(6, 16), *range(5, -1, -1))
 CALLEE_SAVED = tuple(range(19, 29))
 VECTORS = (*range(8), *range(16, 32), *range(8, 16))  # the last eight are the callee's to save
 SAVED_VECTORS = tuple(range(8, 16))
-SAVED = frozenset(SAVED_VECTORS)
 
 LOOP_ALIGNMENT = 32  # a fetch window of Neoverse N1, V1 and their successors
 POOL_ALIGNMENT = 16
@@ -82,11 +81,8 @@ class VectorPool(RegisterPool):
 
     def take_in_order(self, count: int) -> list[int]:
         """Not the lowest first, but those that need no saving."""
-        if count > len(self._free):
-            self._refuse()
-        taken = self._free[: -count - 1 : -1]
-        del self._free[-count:]
-        self.to_save.update(SAVED.intersection(taken))
+        taken = self._take_last(count)
+        self.to_save.update(set(taken).intersection(SAVED_VECTORS))
         return taken
 
 
@@ -293,6 +289,8 @@ class AArch64Machine(RegisterArguments):
         """0 to times - 1, for a loop whose body emits the same each time, grown as `WordBuffer.repeat` says.
         Where the buffer can do that, the body runs but once: not where it computes an address, nor where an
         offset grows out of its field."""
+        if times == 0:
+            return
         first, before = self.buffer.mark, self._computed
         self._computed = False
         yield 0
@@ -310,10 +308,6 @@ class AArch64Machine(RegisterArguments):
 
     def begin_body(self) -> None:
         self._meet()
-
-    def copy_code(self, first: int, last: int) -> None:
-        self.buffer.copy(first, last)
-        self._reached = None
 
     def bind(self, label: int) -> None:
         self.buffer.bind(label)

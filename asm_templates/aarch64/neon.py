@@ -43,11 +43,7 @@ class NeonMachine(NeonWidening):
         return tile
 
     def lanes_of(self, tile: LaneTile, times: int, lanes: int, steps: dict[Pointer, int]) -> Iterator[int]:
-        return (
-            self.turns(times, steps, SAME_REGISTERS, dict.fromkeys(tile.registers, lanes))
-            if times
-            else iter(())
-        )
+        return self.turns(times, steps, SAME_REGISTERS, dict.fromkeys(tile.registers, lanes))
 
     def products(self, tile: Tile, across: int, scalars: Sequence[Scalar]) -> Iterator[tuple[Vector, Scalar]]:
         if type(tile) is not EvenTile or type(scalars) is not LaneColumn:

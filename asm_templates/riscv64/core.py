@@ -257,10 +257,6 @@ class RiscvMachine(RegisterArguments):
         self.settle_all()
         self.config = None
 
-    def copy_code(self, first: int, last: int) -> None:
-        self.buffer.copy(first, last)
-        self._at = self._stride = self.config = None
-
     def leave(self, result: Pointer | None = None) -> None:
         if result is None:
             self.put(A0, 0)

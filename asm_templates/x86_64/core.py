@@ -145,9 +145,6 @@ class X86Machine(RegisterArguments):
     def repeat(self, times: int, steps: dict[Pointer, int]) -> AbstractContextManager[None]:
         return ONCE if times == 1 else Repetition(self, times, steps)
 
-    def copy_code(self, first: int, last: int) -> None:
-        self.buffer.copy(first, last)
-
     def leave(self, result: Pointer | None = None) -> None:
         self.buffer.regs(self.i.vzeroupper)
         if result is None:

@@ -24,7 +24,10 @@ def test_packed_weights(storage: str | None, bound: str) -> None:
         assert one.bound in (bound, "widening", "L2", "memory")
     many = nj.explain_matmul(plain(1, (600, 1024)), w, measure=False)
     assert many.bound == "FMA ports"
-    assert many.predicted >= one.predicted  # equal where the model has no bandwidth of caches
+    if nj.info().isa.startswith("x86_64"):
+        assert many.predicted > one.predicted
+    else:  # equal where the model has no bandwidth of caches
+        assert many.predicted >= one.predicted
 
 
 def test_packed_weights_measured() -> None:
